@@ -1,0 +1,236 @@
+//! What can be typed.
+
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lodestore::{Durability, Metric};
+
+const EXAMPLES: &str = "\
+Examples:
+  lodestore import words.store words --input words.fvecs --metric cosine
+  lodestore search words.store words --queries queries.npy --k 10 --ef 100
+  lodestore get words.store words 42
+  lodestore verify words.store
+  lodestore demo";
+
+/// An embedded, crash-safe vector store: keys to vectors and payloads, nearest-neighbour search
+#[derive(Debug, Parser)]
+#[command(name = "lodestore", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Put the rows of a vector file into a collection
+    Import(ImportArgs),
+    /// Search a collection with every row of a query file; report recall, speed and latency
+    Search(SearchArgs),
+    /// Print one record
+    Get(GetArgs),
+    /// Store one record, replacing what the key held
+    Put(PutArgs),
+    /// Remove one record
+    Remove(RemoveArgs),
+    /// Show the collections of a store and what they take up
+    Info(InspectArgs),
+    /// Check every checksum and graph invariant; exit status 1 if anything is damaged
+    Verify(InspectArgs),
+    /// Write everything the log holds into its place, so that the next open replays nothing
+    Checkpoint(CheckpointArgs),
+    /// See it work: build a store of real texts, search by meaning, kill a writer, lose nothing
+    Demo(DemoArgs),
+    /// The process that the demo kills
+    #[command(hide = true)]
+    DemoWriter(DemoWriterArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The store's directory; made when missing
+    pub(crate) store: PathBuf,
+    /// The collection's name; made when missing
+    pub(crate) collection: String,
+    /// The vectors: .fvecs, .bvecs or .npy (2-D; f4, f8, f2, i1 or u1); row N gets the key N
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// How distance is measured; needed to make a collection
+    #[arg(long)]
+    pub(crate) metric: Option<MetricArg>,
+    /// Import at most this many rows
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Leave out the first rows of the file, to go on where an import stopped
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) skip: u64,
+    /// Neighbours a record keeps in the graph [default for a new collection: 16]
+    #[arg(long, value_name = "M")]
+    pub(crate) m: Option<usize>,
+    /// Candidates weighed when a record is linked [default for a new collection: 200]
+    #[arg(long, value_name = "N")]
+    pub(crate) ef_construction: Option<usize>,
+    /// Seed of the graph's levels
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Threads that link records [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// When a batch counts as stored: `sync` (on disk), `every:MS`, `buffered`
+    #[arg(long, value_name = "LEVEL", default_value = "sync", value_parser = durability)]
+    pub(crate) durability: Durability,
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The collection's name
+    pub(crate) collection: String,
+    /// The queries: .fvecs, .bvecs or .npy
+    #[arg(long, value_name = "FILE")]
+    pub(crate) queries: PathBuf,
+    /// The true nearest keys of each query, nearest first, to measure recall
+    #[arg(long, value_name = "FILE.ivecs")]
+    pub(crate) groundtruth: Option<PathBuf>,
+    /// Neighbours to find for each query
+    #[arg(long, default_value = "10")]
+    pub(crate) k: NonZeroUsize,
+    /// Candidates kept while searching: more is slower and finds more of the true neighbours
+    #[arg(long, default_value = "64")]
+    pub(crate) ef: NonZeroUsize,
+    /// Threads that search, each one query at a time
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) threads: NonZeroUsize,
+    /// Use at most this many queries
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Run all queries once untimed beforehand, so that pages read for the first time do not count
+    #[arg(long)]
+    pub(crate) warmup: bool,
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The collection's name
+    pub(crate) collection: String,
+    /// The record's key
+    pub(crate) key: u64,
+    /// Print the record, with its whole vector, as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PutArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The collection's name; it must exist
+    pub(crate) collection: String,
+    /// The record's key
+    pub(crate) key: u64,
+    /// Numbers with commas between them, or a file of one row (.fvecs, .bvecs, .npy)
+    #[arg(long, value_name = "FILE_OR_LIST", allow_hyphen_values = true)]
+    pub(crate) vector: String,
+    /// Text to keep with the vector
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    pub(crate) payload: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The collection's name
+    pub(crate) collection: String,
+    /// The record's key
+    pub(crate) key: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckpointArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Keep the demo's store in this directory, which must be empty or missing [default: a temporary one]
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoWriterArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MetricArg {
+    /// Squared Euclidean distance
+    L2,
+    /// Inner product: 1 − x·y
+    Ip,
+    /// Cosine: 1 − cos
+    Cosine,
+}
+
+impl From<MetricArg> for Metric {
+    fn from(arg: MetricArg) -> Self {
+        match arg {
+            MetricArg::L2 => Metric::L2,
+            MetricArg::Ip => Metric::InnerProduct,
+            MetricArg::Cosine => Metric::Cosine,
+        }
+    }
+}
+
+fn durability(text: &str) -> Result<Durability, String> {
+    match text.split_once(':') {
+        None if text == "sync" => Ok(Durability::Sync),
+        None if text == "buffered" => Ok(Durability::Buffered),
+        Some(("every", ms)) => match ms.parse() {
+            Ok(ms) if ms > 0 => Ok(Durability::Every(Duration::from_millis(ms))),
+            _ => Err(format!("every:{ms} needs a whole number of milliseconds above 0, such as every:100")),
+        },
+        _ => Err("one of sync, every:MS, buffered is expected".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn durability_levels() {
+        assert!(matches!(durability("sync"), Ok(Durability::Sync)));
+        assert!(matches!(durability("buffered"), Ok(Durability::Buffered)));
+        assert!(matches!(durability("every:250"), Ok(Durability::Every(d)) if d == Duration::from_millis(250)));
+        for bad in ["", "every", "every:", "every:0", "every:-1", "every:x", "Sync", "buffered:1"] {
+            assert!(durability(bad).is_err(), "{bad:?} was accepted");
+        }
+    }
+}

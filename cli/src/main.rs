@@ -1,0 +1,48 @@
+//! The `lodestore` command.
+//!
+//! Modules stand bottom-up: a file names only modules above its own in this list.
+
+mod args;
+mod demo;
+mod formats;
+mod import;
+mod inspect;
+mod open;
+mod output;
+mod progress;
+mod records;
+mod search;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        // A reader that went away (`lodestore info x | head -1`) has what it wanted.
+        Err(error) if output::reader_went_away(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", output::one_sentence(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Import(args) => import::run(&args),
+        Command::Search(args) => search::run(&args),
+        Command::Get(args) => records::get(&args),
+        Command::Put(args) => records::put(&args),
+        Command::Remove(args) => records::remove(&args),
+        Command::Info(args) => inspect::info(&args),
+        Command::Verify(args) => inspect::verify(&args),
+        Command::Checkpoint(args) => inspect::checkpoint(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::DemoWriter(args) => demo::write_until_killed(&args.store),
+    }
+}

@@ -1,0 +1,243 @@
+//! `lodestore search`: a file of queries, timed one call at a time.
+
+use std::{
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use lodestore::{Collection, CollectionInfo};
+use serde::Serialize;
+
+use crate::{
+    args::SearchArgs,
+    formats::{self, Rows},
+    open,
+    output::{count, per_second, preview, records, say, say_json, took},
+};
+
+/// Queries held in memory at a time.
+const BLOCK_ROWS: u64 = 16_384;
+/// Queries whose hits are shown in the readable report.
+const SHOWN: usize = 3;
+const SHOWN_HITS: usize = 5;
+
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    collection: &'a str,
+    metric: &'static str,
+    dim: usize,
+    records: u64,
+    queries: u64,
+    k: usize,
+    ef: usize,
+    threads: usize,
+    /// Share of the true `k` nearest keys that were found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recall: Option<f64>,
+    /// Queries a second over the time spent in queries alone.
+    qps: f64,
+    mean_us: f64,
+    p50_us: f64,
+    p99_us: f64,
+    max_us: f64,
+    seconds: f64,
+    open_ms: f64,
+}
+
+/// What one stretch of queries gave.
+#[derive(Debug, Default)]
+struct Run {
+    latencies: Vec<Duration>,
+    /// The keys found, query after query, and where each query's keys end.
+    keys: Vec<u64>,
+    ends: Vec<usize>,
+}
+
+pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
+    let (k, ef, threads) = (args.k.get(), args.ef.get(), args.threads.get());
+    let mut queries = formats::vectors(&args.queries)?;
+    let total = queries.count().min(args.limit.unwrap_or(u64::MAX));
+    let mut truth = match &args.groundtruth {
+        Some(path) => Some(ground_truth(formats::keys(path)?, k, total)?),
+        None => None,
+    };
+
+    let opening = Instant::now();
+    let (store, collection, info) = open::collection(&args.store, &args.collection)?;
+    let open_ms = opening.elapsed().as_secs_f64() * 1e3;
+    if queries.dim() != info.dim {
+        bail!("the queries have dimension {}, and the collection '{}' has {}", queries.dim(), info.name, info.dim);
+    }
+
+    let (mut rows, mut expected, mut sample) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut latencies, mut spent, mut found) = (Vec::new(), Duration::ZERO, 0);
+    let passes: &[bool] = if args.warmup { &[false, true] } else { &[true] };
+    for &counted in passes {
+        queries.skip_to(0);
+        let mut done = 0;
+        while done < total {
+            rows.clear();
+            let read = queries.read(BLOCK_ROWS.min(total - done), &mut rows)?;
+            let started = Instant::now();
+            let runs = search(&collection, &rows, k, ef, threads)?;
+            let elapsed = started.elapsed();
+            done += read;
+            if !counted {
+                continue;
+            }
+            spent += elapsed;
+            if let Some(truth) = &mut truth {
+                expected.clear();
+                truth.read_keys(read, k, &mut expected)?;
+                found += overlap(&runs, &expected, k);
+            }
+            latencies.extend(runs.into_iter().flat_map(|run| run.latencies));
+            if sample.is_empty() {
+                sample.extend(rows.iter().take(SHOWN * info.dim));
+            }
+        }
+    }
+
+    latencies.sort_unstable();
+    let us = |latency: Duration| latency.as_secs_f64() * 1e6;
+    let summary = Summary {
+        collection: &info.name,
+        metric: info.metric.name(),
+        dim: info.dim,
+        records: collection.len(),
+        queries: total,
+        k,
+        ef,
+        threads,
+        recall: truth.is_some().then(|| found as f64 / (total as f64 * k as f64)),
+        qps: per_second(total, spent),
+        mean_us: latencies.iter().copied().map(us).sum::<f64>() / total.max(1) as f64,
+        p50_us: us(percentile(&latencies, 50)),
+        p99_us: us(percentile(&latencies, 99)),
+        max_us: us(percentile(&latencies, 100)),
+        seconds: spent.as_secs_f64(),
+        open_ms,
+    };
+    if args.json {
+        say_json(&summary)?;
+    } else {
+        report(&summary)?;
+        show(&collection, &info, &sample, k, ef)?;
+    }
+    drop(collection);
+    store.close()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ground_truth(truth: Rows, k: usize, queries: u64) -> Result<Rows> {
+    if truth.dim() < k {
+        bail!("the ground truth holds {} keys for each query, and recall at {k} needs {k}", truth.dim());
+    }
+    if truth.count() < queries {
+        bail!("the ground truth holds {} rows for {} queries", count(truth.count()), count(queries));
+    }
+    Ok(truth)
+}
+
+/// Searches all `rows`, split evenly among threads.
+fn search(collection: &Collection<u64>, rows: &[f32], k: usize, ef: usize, threads: usize) -> Result<Vec<Run>> {
+    let dim = collection.dim();
+    if threads == 1 {
+        return Ok(vec![one_by_one(collection, rows, k, ef)?]);
+    }
+    let share = (rows.len() / dim).div_ceil(threads).max(1) * dim;
+    thread::scope(|scope| {
+        let workers: Vec<_> =
+            rows.chunks(share).map(|rows| scope.spawn(move || one_by_one(collection, rows, k, ef))).collect();
+        workers.into_iter().map(|worker| worker.join().expect("a searching thread panicked")).collect()
+    })
+}
+
+fn one_by_one(collection: &Collection<u64>, rows: &[f32], k: usize, ef: usize) -> Result<Run> {
+    let mut run = Run::default();
+    for query in rows.chunks_exact(collection.dim()) {
+        let started = Instant::now();
+        let hits = collection.search(query).k(k).ef(ef).run()?;
+        run.latencies.push(started.elapsed());
+        run.keys.extend(hits.iter().map(|hit| hit.key));
+        run.ends.push(run.keys.len());
+    }
+    Ok(run)
+}
+
+/// How many of the `width` expected keys of each query were found, summed.
+fn overlap(runs: &[Run], expected: &[u64], width: usize) -> u64 {
+    let mut expected = expected.chunks_exact(width);
+    let mut found = 0;
+    for run in runs {
+        let mut start = 0;
+        for (&end, expected) in run.ends.iter().zip(&mut expected) {
+            found += run.keys[start..end].iter().filter(|key| expected.contains(key)).count() as u64;
+            start = end;
+        }
+    }
+    found
+}
+
+/// The smallest latency that `percent` of the sorted ones do not exceed.
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+fn report(s: &Summary<'_>) -> Result<()> {
+    let us = |us: f64| took(Duration::from_secs_f64(us / 1e6));
+    say(format!("collection  {} ({}, {} dimensions, {})", s.collection, s.metric, s.dim, records(s.records)))?;
+    say(format!("queries     {} with k {}, ef {}, threads {}", count(s.queries), s.k, s.ef, s.threads))?;
+    if let Some(recall) = s.recall {
+        say(format!("recall@{:<4} {recall:.4}", s.k))?;
+    }
+    say(format!("speed       {} queries/s", count(s.qps as u64)))?;
+    say(format!("latency     mean {}, p50 {}, p99 {}", us(s.mean_us), us(s.p50_us), us(s.p99_us)))
+}
+
+/// What the first queries found, with the payloads if there are any.
+fn show(collection: &Collection<u64>, info: &CollectionInfo, queries: &[f32], k: usize, ef: usize) -> Result<()> {
+    for (n, query) in queries.chunks_exact(info.dim).enumerate() {
+        let hits = collection.search(query).k(k).ef(ef).with_payloads().run()?;
+        say(format!("\nquery {n}{:>16}  distance", "key"))?;
+        for hit in hits.iter().take(SHOWN_HITS) {
+            let payload = match hit.payload.as_deref() {
+                None | Some([]) => String::new(),
+                Some(payload) => format!("  {}", preview(payload, 80)),
+            };
+            say(format!("{:>23}  {:<8.4}{payload}", hit.key, hit.distance))?;
+        }
+        if hits.len() > SHOWN_HITS {
+            say(format!("{:>23}  {} more", "", hits.len() - SHOWN_HITS))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_ranks() {
+        let sorted: Vec<_> = (1..=200).map(Duration::from_micros).collect();
+        assert_eq!(percentile(&sorted, 50), Duration::from_micros(100));
+        assert_eq!(percentile(&sorted, 99), Duration::from_micros(198));
+        assert_eq!(percentile(&sorted, 100), Duration::from_micros(200));
+        assert_eq!(percentile(&sorted[..1], 50), Duration::from_micros(1));
+        assert_eq!(percentile(&[], 50), Duration::ZERO);
+    }
+
+    #[test]
+    fn overlap_counts_each_query_apart_and_across_runs() {
+        let runs = [
+            Run { latencies: vec![], keys: vec![1, 2, 3], ends: vec![2, 3] },
+            Run { latencies: vec![], keys: vec![9, 8], ends: vec![2] },
+        ];
+        // The second query found one key only, and not one of its own.
+        assert_eq!(overlap(&runs, &[2, 1, 1, 2, 8, 7], 2), 3);
+    }
+}

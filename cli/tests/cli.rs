@@ -1,0 +1,302 @@
+//! The command as a person or a script meets it: what it prints, where, and how it ends.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const ROWS: usize = 600;
+const QUERIES: usize = 40;
+const DIM: usize = 12;
+
+/// A folder with vectors, queries and their exact neighbours under squared distance.
+struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { dir: TempDir::new().unwrap() };
+        let (base, queries) = (vectors(ROWS, 1), vectors(QUERIES, 2));
+        fs::write(place.path("base.fvecs"), fvecs(&base)).unwrap();
+        fs::write(place.path("queries.fvecs"), fvecs(&queries)).unwrap();
+        let mut truth = Vec::new();
+        for query in &queries {
+            let distance = |row: &[f32]| row.iter().zip(query).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+            let mut keys: Vec<usize> = (0..ROWS).collect();
+            keys.sort_by(|&a, &b| distance(&base[a]).total_cmp(&distance(&base[b])));
+            truth.extend(10i32.to_le_bytes());
+            truth.extend(keys[..10].iter().flat_map(|&key| (key as i32).to_le_bytes()));
+        }
+        fs::write(place.path("truth.ivecs"), truth).unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A command line; words that start with `@` are files of this place.
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lodestore"));
+        for word in line.split_whitespace() {
+            match word.strip_prefix('@') {
+                Some(name) => command.arg(self.path(name)),
+                None => command.arg(word),
+            };
+        }
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    fn ok(&self, line: &str) -> String {
+        let output = self.run(line);
+        let (out, err) = texts(&output);
+        assert!(output.status.success(), "{line}: {}: {err}", output.status);
+        out
+    }
+
+    fn json(&self, line: &str) -> Value {
+        let out = self.ok(line);
+        assert_eq!(out.lines().count(), 1, "{line}: one line of JSON is expected: {out}");
+        serde_json::from_str(&out).unwrap()
+    }
+
+    /// Runs what must fail with status 1 and one sentence, and returns the sentence.
+    fn error(&self, line: &str) -> String {
+        let output = self.run(line);
+        let (out, err) = texts(&output);
+        assert_eq!(output.status.code(), Some(1), "{line}: {out}{err}");
+        assert_eq!(err.lines().count(), 1, "{line}: {err}");
+        err.strip_prefix("error: ").unwrap_or_else(|| panic!("{line}: {err}")).trim_end().to_owned()
+    }
+
+    fn import(&self) {
+        self.ok("import @store words --input @base.fvecs --metric l2 --m 16 --seed 7");
+    }
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+fn vectors(rows: usize, seed: u64) -> Vec<Vec<f32>> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+    };
+    (0..rows).map(|_| (0..DIM).map(|_| next()).collect()).collect()
+}
+
+fn fvecs(rows: &[Vec<f32>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for row in rows {
+        bytes.extend((row.len() as i32).to_le_bytes());
+        bytes.extend(row.iter().flat_map(|x| x.to_le_bytes()));
+    }
+    bytes
+}
+
+#[test]
+fn import_then_search_finds_the_true_neighbours() {
+    let place = Place::new();
+    let summary = place.json("import @store words --input @base.fvecs --metric l2 --threads 2 --json");
+    assert_eq!((summary["rows"].as_u64(), summary["interrupted"].as_bool()), (Some(ROWS as u64), Some(false)));
+    for threads in ["", "--threads 3", "--warmup"] {
+        let line = format!("search @store words --queries @queries.fvecs --groundtruth @truth.ivecs --json {threads}");
+        let found = place.json(&line);
+        for field in ["queries", "k", "ef", "threads", "recall", "qps", "mean_us", "p50_us", "p99_us"] {
+            assert!(found[field].as_f64().is_some_and(|x| x > 0.0), "{field} in {found}");
+        }
+        assert_eq!((found["queries"].as_u64(), found["k"].as_u64()), (Some(QUERIES as u64), Some(10)));
+        assert!(found["recall"].as_f64().unwrap() > 0.97, "{found}");
+        assert!(found["p50_us"].as_f64() <= found["p99_us"].as_f64());
+    }
+    let blind = place.json("search @store words --queries @queries.fvecs --limit 7 --k 1 --ef 20 --json");
+    assert_eq!((blind["queries"].as_u64(), blind["ef"].as_u64(), blind.get("recall")), (Some(7), Some(20), None));
+
+    let report = place.ok("search @store words --queries @queries.fvecs --groundtruth @truth.ivecs");
+    for word in ["words (l2, 12 dimensions, 600 records)", "recall@10", "queries/s", "p99", "query 2"] {
+        assert!(report.contains(word), "{word} is missing in:\n{report}");
+    }
+}
+
+#[test]
+fn import_takes_limit_skip_and_stored_settings() {
+    let place = Place::new();
+    place.ok("import @store words --input @base.fvecs --metric l2 --m 8 --limit 100 --durability buffered");
+    // What is not said again is taken as stored.
+    place.ok("import @store words --input @base.fvecs --skip 100 --limit 50 --durability every:20");
+    assert_eq!(place.json("info @store --json")["collections"][0]["records"], 150);
+    let same = place.ok("import @store words --input @base.fvecs --limit 150");
+    assert!(same.contains("it holds 150 records now"), "{same}");
+    assert_eq!(place.json("get @store words 149 --json")["dim"], DIM);
+    place.error("get @store words 150");
+
+    let m = place.error("import @store words --input @base.fvecs --m 16");
+    assert!(m.contains('8') && m.contains("16"), "{m}");
+    place.error("import @store words --input @base.fvecs --metric cosine");
+    place.error("import @store words --input @truth.ivecs");
+    assert_eq!(place.json("info @store --json")["collections"][0]["records"], 150);
+}
+
+#[test]
+fn a_wrong_file_leaves_nothing_behind() {
+    let place = Place::new();
+    let whole = fs::read(place.path("base.fvecs")).unwrap();
+    fs::write(place.path("cut.fvecs"), &whole[..whole.len() - 5]).unwrap();
+    let error = place.error("import @new words --input @cut.fvecs --metric l2");
+    let row = 4 + 4 * DIM;
+    let place_in_file = format!("row {} at byte {} is cut off", ROWS - 1, (ROWS - 1) * row);
+    assert!(error.contains(&place_in_file) && error.contains("cut.fvecs"), "{error}");
+    place.error("import @new words --input @none.fvecs --metric l2");
+    place.error("import @new words --input @truth.ivecs --metric l2");
+    let error = place.error("import @new words --input @base.fvecs");
+    assert!(error.contains("--metric"), "{error}");
+    for line in ["info @new", "verify @new", "checkpoint @new", "get @new words 1", "remove @new words 1"] {
+        place.error(line);
+    }
+    assert!(!place.path("new").exists());
+
+    let mut bad = whole.clone();
+    let at = 450 * row;
+    bad[at] = 13;
+    fs::write(place.path("mixed.fvecs"), &bad).unwrap();
+    let error = place.error("import @store words --input @mixed.fvecs --metric l2");
+    assert!(error.contains("stopped after 0 of 600 rows") && error.contains(&format!("byte {at}")), "{error}");
+    let mut bad = whole;
+    bad[450 * row + 4..450 * row + 8].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(place.path("nan.fvecs"), &bad).unwrap();
+    place.error("import @store words --input @nan.fvecs --metric l2");
+    assert_eq!(place.json("info @store --json")["collections"][0]["records"], 0);
+}
+
+#[test]
+fn records_come_and_go() {
+    let place = Place::new();
+    place.import();
+    let list = (0..DIM).map(|n| format!("{}", n as f32 - 2.5)).collect::<Vec<_>>().join(",");
+    let stored = place.command(&format!("put @store words 7000 --vector {list} --payload")).arg("a text, ü").output();
+    assert!(texts(&stored.unwrap()).0.starts_with("stored key 7000"));
+    let record = place.json("get @store words 7000 --json");
+    assert_eq!((record["payload"].as_str(), record["payload_encoding"].as_str()), (Some("a text, ü"), Some("utf-8")));
+    assert_eq!((record["vector"][0].as_f64(), record["dim"].as_u64()), (Some(-2.5), Some(DIM as u64)));
+    let shown = place.ok("get @store words 7000");
+    assert!(shown.contains("a text, ü") && shown.contains("-2.5, -1.5") && shown.contains("4 more"), "{shown}");
+
+    fs::write(place.path("one.fvecs"), fvecs(&vectors(1, 9))).unwrap();
+    let replaced = place.ok("put @store words 7000 --vector @one.fvecs");
+    assert!(replaced.starts_with("replaced key 7000"), "{replaced}");
+    assert_eq!(place.json("get @store words 7000 --json")["payload"], "");
+
+    assert!(place.ok("remove @store words 7000").starts_with("removed key 7000"));
+    for line in ["get @store words 7000", "remove @store words 7000"] {
+        assert!(place.error(line).contains("7000"), "{line}");
+    }
+    for vector in ["1,2", "nan,1,1,1,1,1,1,1,1,1,1,1", "one,two", "@base.fvecs", "@none.npy"] {
+        place.error(&format!("put @store words 1 --vector {vector}"));
+    }
+    assert!(place.error("get @store nowhere 1").contains("nowhere"));
+    assert_eq!(place.json("verify @store --json")["ok"], true);
+}
+
+#[test]
+fn the_store_as_a_whole() {
+    let place = Place::new();
+    place.import();
+    let info = place.json("info @store --json");
+    let words = &info["collections"][0];
+    assert_eq!((words["name"].as_str(), words["metric"].as_str()), (Some("words"), Some("l2")));
+    assert_eq!((words["records"].as_u64(), words["dim"].as_u64()), (Some(ROWS as u64), Some(DIM as u64)));
+    assert_eq!((words["m"].as_u64(), words["seed"].as_u64()), (Some(16), Some(7)));
+    let shown = place.ok("info @store");
+    assert!(shown.contains("words") && shown.contains("600"), "{shown}");
+    assert!(place.ok("checkpoint @store").contains("checkpoint"));
+    assert!(place.ok("verify @store").starts_with("ok"));
+    assert_eq!(place.json("verify @store --json")["ok"], true);
+}
+
+#[test]
+fn usage_errors_end_with_status_2() {
+    let place = Place::new();
+    for line in [
+        "",
+        "no-such",
+        "import @store words",
+        "import @store words --input @base.fvecs --metric l3",
+        "import @store words --input @base.fvecs --metric l2 --durability every:0",
+        "search @store words --queries @queries.fvecs --k 0",
+        "search @store words --queries @queries.fvecs --threads 0",
+        "get @store words minus-one",
+    ] {
+        assert_eq!(place.run(line).status.code(), Some(2), "{line}");
+    }
+    assert_eq!(place.run("--help").status.code(), Some(0));
+}
+
+#[test]
+fn search_refuses_what_does_not_fit() {
+    let place = Place::new();
+    place.import();
+    fs::write(place.path("narrow.fvecs"), fvecs(&[vec![1.0; DIM - 1]])).unwrap();
+    let error = place.error("search @store words --queries @narrow.fvecs");
+    assert!(error.contains("11") && error.contains("12"), "{error}");
+    let deep = "search @store words --queries @queries.fvecs --groundtruth @truth.ivecs --k 11";
+    assert!(place.error(deep).contains("10 keys"));
+    let long = "search @store words --queries @base.fvecs --groundtruth @truth.ivecs";
+    assert!(place.error(long).contains("40 rows for 600 queries"));
+    place.error("search @store words --queries @queries.fvecs --groundtruth @base.fvecs");
+}
+
+#[test]
+fn ctrl_c_ends_an_import_after_a_whole_batch() {
+    let place = Place::new();
+    fs::write(place.path("large.fvecs"), fvecs(&vectors(400_000, 3))).unwrap();
+    let child = place
+        .command("import @store words --input @large.fvecs --metric l2")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let patience = Instant::now();
+    while !has_entries(&place.path("store")) {
+        assert!(patience.elapsed() < Duration::from_secs(30), "no store was made");
+        thread::sleep(Duration::from_millis(5));
+    }
+    thread::sleep(Duration::from_millis(100));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(130), "{out}{err}");
+
+    let stored = place.json("info @store --json")["collections"][0]["records"].as_u64().unwrap();
+    assert!(stored.is_multiple_of(1000) && stored < 400_000, "{stored} rows are stored");
+    assert!(err.contains(&format!("--skip {stored} ")), "{err}");
+    place.ok(&format!("import @store words --input @large.fvecs --skip {stored} --limit 1000"));
+    place.ok(&format!("get @store words {}", stored + 999));
+}
+
+fn has_entries(dir: &Path) -> bool {
+    fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+#[test]
+fn the_demo_keeps_its_word() {
+    let place = Place::new();
+    let told = place.ok("demo --dir @demo");
+    assert!(told.contains("nothing acknowledged was lost") && told.contains("SIGKILL"), "{told}");
+    let info = place.json("info @demo --json");
+    assert_eq!(info["collections"].as_array().map(Vec::len), Some(2), "{info}");
+    assert!(place.error("demo --dir @demo").contains("not empty"));
+}

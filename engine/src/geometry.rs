@@ -1,0 +1,242 @@
+//! What a collection is, fixed at its creation, and the file that says so.
+//!
+//! # Format of `c/<id>/meta`
+//!
+//! [`MetaFile`], 128 bytes, little-endian, written once and durable before the log names the collection.
+
+use crate::metric::Metric;
+use lodestore_wal::names::{self, Part};
+use lodestore_wal::{Disk, Error, Result};
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The newest major format version of everything this crate writes.
+pub const FORMAT_MAJOR: u16 = 1;
+/// Slots a collection can have; two bits of a slot number are flags in the candidate pool.
+pub const MAX_SLOTS: u32 = 1 << 30;
+/// The most components of a vector.
+pub const MAX_DIM: usize = 65_536;
+/// The largest M.
+pub const MAX_M: usize = 512;
+/// The largest ef_construction.
+pub const MAX_EF_CONSTRUCTION: usize = 65_536;
+/// The highest level of a node.
+pub const MAX_LEVEL: u8 = 15;
+
+const MAGIC: [u8; 8] = *b"LODEMETA";
+const LINE: usize = 64;
+
+/// Dimension, metric and graph parameters of a collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Components of a vector.
+    pub dim: usize,
+    /// The metric.
+    pub metric: Metric,
+    /// Links of a node on the levels above 0; level 0 has twice as many.
+    pub m: usize,
+    /// Candidates kept while inserting.
+    pub ef_construction: usize,
+    /// Seed of the levels.
+    pub seed: u64,
+}
+
+impl Geometry {
+    /// Bytes from one vector to the next: the components, under cosine their inverse norm, and padding to whole
+    /// cache lines.
+    pub fn vector_stride(&self) -> usize {
+        let trailer = if self.metric == Metric::Cosine { 4 } else { 0 };
+        (self.dim * 4 + trailer).next_multiple_of(LINE)
+    }
+
+    /// Links of a node on level 0.
+    pub fn m0(&self) -> usize {
+        2 * self.m
+    }
+
+    /// Bytes of a level-0 list.
+    pub fn links_stride(&self) -> usize {
+        (self.m0() * 4).next_multiple_of(LINE)
+    }
+
+    /// Bytes of a list above level 0.
+    pub fn upper_stride(&self) -> usize {
+        (self.m * 4).next_multiple_of(LINE)
+    }
+
+    /// The level of slot `slot`: a hash of seed and slot, distributed as in the HNSW paper (section 4, `mL = 1/ln M`),
+    /// so that replaying the log or building in parallel gives the same levels.
+    pub fn level(&self, slot: u32) -> u8 {
+        let mut x = self.seed ^ u64::from(slot).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        x ^= x >> 31;
+        // 53 random bits, never 0, so that the logarithm is finite.
+        let uniform = ((x >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+        let level = -uniform.ln() / (self.m as f64).ln();
+        (level as u64).min(u64::from(MAX_LEVEL)) as u8
+    }
+
+    /// # Errors
+    /// What is out of range, with the range.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        let within = |name, got: usize, low: usize, high: usize| {
+            if (low..=high).contains(&got) {
+                Ok(())
+            } else {
+                Err(format!("{name} is {got}, allowed are {low} to {high}"))
+            }
+        };
+        within("dim", self.dim, 1, MAX_DIM)?;
+        within("m", self.m, 2, MAX_M)?;
+        within("ef_construction", self.ef_construction, 1, MAX_EF_CONSTRUCTION)
+    }
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct MetaFile {
+    magic: [u8; 8],
+    major: U16,
+    minor: U16,
+    /// The collection's number, the directory's name.
+    id: U32,
+    /// The store's identity, so that a file of another store is not mistaken for ours.
+    uuid: [u8; 16],
+    dim: U32,
+    metric: u8,
+    /// 1 = f32.
+    element: u8,
+    /// 1 = u64.
+    key: u8,
+    reserved: u8,
+    m: U32,
+    ef_construction: U32,
+    seed: U64,
+    /// Zero; room for what later versions add.
+    spare: [u8; 68],
+    crc: U32,
+}
+const _: () = assert!(size_of::<MetaFile>() == 128);
+const CRC_AT: usize = 124;
+
+/// Writes `c/<id>/meta`, durable except for its directory entry.
+pub(crate) fn write_meta(disk: &dyn Disk, uuid: [u8; 16], id: u32, geometry: &Geometry) -> Result<()> {
+    let mut meta = MetaFile {
+        magic: MAGIC,
+        major: U16::new(FORMAT_MAJOR),
+        minor: U16::new(0),
+        id: U32::new(id),
+        uuid,
+        dim: U32::new(geometry.dim as u32),
+        metric: geometry.metric.code(),
+        element: 1,
+        key: 1,
+        reserved: 0,
+        m: U32::new(geometry.m as u32),
+        ef_construction: U32::new(geometry.ef_construction as u32),
+        seed: U64::new(geometry.seed),
+        spare: [0; 68],
+        crc: U32::new(0),
+    };
+    meta.crc = U32::new(crc32fast::hash(&meta.as_bytes()[..CRC_AT]));
+    let file = disk.create(&names::part(id, Part::Meta))?;
+    file.write_at(0, meta.as_bytes())?;
+    file.sync()
+}
+
+/// Reads and checks `c/<id>/meta`.
+pub(crate) fn read_meta(disk: &dyn Disk, uuid: [u8; 16], id: u32) -> Result<Geometry> {
+    let name = names::part(id, Part::Meta);
+    let file = disk.open(&name)?;
+    let length = file.len()?;
+    if length < size_of::<MetaFile>() as u64 {
+        return Err(Error::corrupt(name, length, format!("128 bytes expected, the file has {length}")));
+    }
+    let mut bytes = [0; size_of::<MetaFile>()];
+    file.read_at(0, &mut bytes)?;
+    let meta = MetaFile::read_from_bytes(&bytes).map_err(|_| Error::corrupt(&name, 0, "unreadable"))?;
+    if meta.magic != MAGIC {
+        return Err(Error::corrupt(name, 0, "not a collection's meta file"));
+    }
+    if meta.major.get() > FORMAT_MAJOR {
+        return Err(Error::FormatTooNew { file: name, found: meta.major.get(), supported: FORMAT_MAJOR });
+    }
+    let crc = crc32fast::hash(&bytes[..CRC_AT]);
+    if meta.crc.get() != crc {
+        return Err(Error::corrupt(
+            name,
+            CRC_AT as u64,
+            format!("checksum {:08x}, computed {crc:08x}", meta.crc.get()),
+        ));
+    }
+    if meta.uuid != uuid || meta.id.get() != id {
+        return Err(Error::corrupt(name, 12, format!("belongs to collection {} of another store", meta.id.get())));
+    }
+    let metric = Metric::from_code(meta.metric)
+        .ok_or_else(|| Error::corrupt(&name, 36, format!("unknown metric code {}", meta.metric)))?;
+    if (meta.element, meta.key) != (1, 1) {
+        let what = format!("unknown element type {} or key type {}", meta.element, meta.key);
+        return Err(Error::corrupt(name, 37, what));
+    }
+    let geometry = Geometry {
+        dim: meta.dim.get() as usize,
+        metric,
+        m: meta.m.get() as usize,
+        ef_construction: meta.ef_construction.get() as usize,
+        seed: meta.seed.get(),
+    };
+    geometry.check().map_err(|what| Error::corrupt(name, 32, what))?;
+    Ok(geometry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lodestore_wal::MemDisk;
+
+    fn geometry() -> Geometry {
+        Geometry { dim: 128, metric: Metric::Cosine, m: 16, ef_construction: 200, seed: 9 }
+    }
+
+    #[test]
+    fn levels_follow_the_paper() {
+        let geometry = geometry();
+        let mut counts = [0u32; 16];
+        for slot in 0..1_000_000 {
+            counts[geometry.level(slot) as usize] += 1;
+        }
+        // P(level ≥ 1) = 1/16, P(level ≥ 2) = 1/256.
+        let above = |l: usize| f64::from(counts[l..].iter().sum::<u32>()) / 1e6;
+        assert!((above(1) - 1.0 / 16.0).abs() < 0.001, "{counts:?}");
+        assert!((above(2) - 1.0 / 256.0).abs() < 0.0003, "{counts:?}");
+    }
+
+    #[test]
+    fn strides_are_whole_cache_lines() {
+        let geometry = geometry();
+        assert_eq!(geometry.vector_stride(), 576);
+        assert_eq!(Geometry { metric: Metric::L2, ..geometry }.vector_stride(), 512);
+        assert_eq!((geometry.links_stride(), geometry.upper_stride()), (128, 64));
+        assert_eq!(Geometry { m: 5, ..geometry }.links_stride(), 64);
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_meta_file_is_noticed() {
+        let disk = MemDisk::new();
+        disk.create_dir(names::COLLECTIONS_DIR).unwrap();
+        disk.create_dir(&names::collection_dir(3)).unwrap();
+        write_meta(&disk, [7; 16], 3, &geometry()).unwrap();
+        assert_eq!(read_meta(&disk, [7; 16], 3).unwrap(), geometry());
+        assert!(read_meta(&disk, [8; 16], 3).is_err());
+        let file = disk.open(&names::part(3, Part::Meta)).unwrap();
+        let mut good = [0; 128];
+        file.read_at(0, &mut good).unwrap();
+        for bit in 0..1024 {
+            let mut bad = good;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            file.write_at(0, &bad).unwrap();
+            assert!(read_meta(&disk, [7; 16], 3).is_err(), "bit {bit}");
+        }
+    }
+}

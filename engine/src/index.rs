@@ -1,0 +1,481 @@
+//! One collection's segments: slots in, neighbours out.
+//!
+//! Invariants:
+//! 1. A slot's vector and id are written before its number appears in a link, in the entry word or in the catalogue,
+//!    and never again.
+//! 2. A link list ends at the first [`END`]; every number before it is a published slot, whatever mixture of old and
+//!    new a reader sees.
+//! 3. A node's own lists, on all its levels, are written before the first link to it.
+//! 4. The entry word names a node and its level together; its level is the highest of the graph.
+//! 5. `next_slot`, `next_upper` change only under the sequencer (the log's lock): slot order is log order.
+
+use crate::cow::CowSegment;
+use crate::geometry::{self, Geometry, MAX_SLOTS};
+use crate::heads::Head;
+use crate::ids::{self, Id};
+use crate::kernel;
+use crate::metric::{Point, Space};
+use crate::pending::Pending;
+use crate::scratch::ScratchPool;
+use crate::search::{END, Level, Points};
+use crate::sums::{Array, Sums};
+use crate::view;
+use crate::windows::Windows;
+use lodestore_wal::names::{self, Part};
+use lodestore_wal::{Disk, Error, Mapping, Result};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// List locks of a collection; nodes share them by slot.
+const LOCKS: usize = 4096;
+
+/// A collection's geometry, segments and graph.
+#[derive(Debug)]
+pub struct Index {
+    id: u32,
+    created: u64,
+    geometry: Geometry,
+    space: Space,
+    vectors: Windows,
+    ids: Windows,
+    pub(crate) links: CowSegment,
+    pub(crate) upper: CowSegment,
+    pub(crate) tombs: CowSegment,
+    pub(crate) sums: Arc<Sums>,
+    next_slot: AtomicU32,
+    next_upper: AtomicU32,
+    /// Level + 1 and slot; 0 = empty graph.
+    entry: AtomicU64,
+    live: AtomicU64,
+    /// Tombstones exist, so that a search must look for them.
+    dead: AtomicU64,
+    locks: Box<[Mutex<()>]>,
+    /// Held while the highest level is being raised.
+    pub(crate) raising: Mutex<()>,
+    pub(crate) scratch: ScratchPool,
+    /// Slots that recovery put in place and has not linked yet.
+    pub(crate) pending: OnceLock<Pending>,
+    /// The head that the last checkpoint recorded.
+    pub(crate) recorded: Mutex<Option<Head>>,
+}
+
+/// The entry point: where every walk starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) slot: u32,
+    pub(crate) level: u8,
+}
+
+impl Entry {
+    pub(crate) fn encode(entry: Option<Entry>) -> u64 {
+        entry.map_or(0, |e| (u64::from(e.level) + 1) << 32 | u64::from(e.slot))
+    }
+
+    pub(crate) fn decode(word: u64) -> Option<Entry> {
+        let level = (word >> 32).checked_sub(1)?;
+        Some(Entry { slot: word as u32, level: level.min(255) as u8 })
+    }
+}
+
+impl Index {
+    /// Makes the files of collection `id`, durable when this returns. Leftovers of an earlier attempt are replaced.
+    ///
+    /// # Errors
+    /// Of the disk; what is left behind is not named by anything.
+    pub fn create(disk: &dyn Disk, uuid: [u8; 16], id: u32, geometry: &Geometry) -> Result<()> {
+        let dir = names::collection_dir(id);
+        disk.create_dir(names::COLLECTIONS_DIR)?;
+        disk.create_dir(&dir)?;
+        let parts = [Part::Meta, Part::Vectors, Part::Ids, Part::Links, Part::Upper, Part::Tombs, Part::Sums];
+        for part in parts {
+            match disk.remove(&names::part(id, part)) {
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => {}
+            }
+        }
+        geometry::write_meta(disk, uuid, id, geometry)?;
+        for part in &parts[1..] {
+            disk.create(&names::part(id, *part))?.sync()?;
+        }
+        disk.sync_dir(&dir)?;
+        disk.sync_dir(names::COLLECTIONS_DIR)?;
+        disk.sync_dir("")
+    }
+
+    /// Opens collection `id` as the last checkpoint left it. No step depends on the number of records.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if a file is shorter than its counters say or its meta file is damaged.
+    pub fn open(disk: &dyn Disk, uuid: [u8; 16], id: u32, created: u64, head: Option<Head>) -> Result<Self> {
+        let geometry = geometry::read_meta(disk, uuid, id)?;
+        let recorded = head;
+        let head = head.unwrap_or(Head { created, ..Head::default() });
+        if head.next_slot > MAX_SLOTS || Entry::decode(head.entry).is_some_and(|e| e.slot >= head.next_slot) {
+            let what = format!("next slot {}, entry {:x}", head.next_slot, head.entry);
+            return Err(Error::corrupt(names::HEADS, u64::from(id) * 128, what));
+        }
+        let slots = u64::from(head.next_slot);
+        let open = |part| disk.open(&names::part(id, part));
+        let sums = Arc::new(Sums::open(open(Part::Sums)?)?);
+        let tracked = disk.is_persistent();
+        let cow =
+            |part, stride, slots, array| CowSegment::open(open(part)?, stride, slots, array, sums.clone(), tracked);
+        Ok(Self {
+            id,
+            created,
+            geometry,
+            space: Space::new(geometry.metric),
+            vectors: Windows::open(open(Part::Vectors)?, geometry.vector_stride(), Mapping::Shared, slots)?,
+            ids: Windows::open(open(Part::Ids)?, ids::STRIDE, Mapping::Shared, slots)?,
+            links: cow(Part::Links, geometry.links_stride(), slots, Array::Links)?,
+            upper: cow(Part::Upper, geometry.upper_stride(), u64::from(head.next_upper), Array::Upper)?,
+            tombs: cow(Part::Tombs, 4, tomb_words(slots), Array::Tombs)?,
+            sums,
+            next_slot: AtomicU32::new(head.next_slot),
+            next_upper: AtomicU32::new(head.next_upper),
+            entry: AtomicU64::new(head.entry),
+            live: AtomicU64::new(head.live),
+            dead: AtomicU64::new(slots.saturating_sub(head.live)),
+            locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
+            raising: Mutex::new(()),
+            scratch: ScratchPool::default(),
+            pending: OnceLock::new(),
+            recorded: Mutex::new(recorded),
+        })
+    }
+
+    /// The collection's number.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Its fixed settings.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Its metric and kernel.
+    pub fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// Slots that are not tombstoned.
+    pub fn live(&self) -> u64 {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// Slots given out so far.
+    pub fn next_slot(&self) -> u32 {
+        self.next_slot.load(Ordering::Acquire)
+    }
+
+    /// Upper lists given out so far.
+    pub fn next_upper(&self) -> u32 {
+        self.next_upper.load(Ordering::Acquire)
+    }
+
+    /// The counters as a checkpoint records them. Exact while nobody writes.
+    pub fn head(&self) -> Head {
+        Head {
+            next_slot: self.next_slot(),
+            next_upper: self.next_upper(),
+            entry: self.entry.load(Ordering::Acquire),
+            live: self.live(),
+            created: self.created,
+        }
+    }
+
+    /// Pages changed since the last checkpoint.
+    pub fn dirty_pages(&self) -> u64 {
+        self.links.dirty_pages() + self.upper.dirty_pages() + self.tombs.dirty_pages()
+    }
+
+    /// Makes room for `slots` slots and `uppers` upper lists in all.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`]; nothing has changed then.
+    pub fn reserve(&self, slots: u64, uppers: u64) -> Result<()> {
+        if slots > u64::from(MAX_SLOTS) {
+            return Err(Error::TooLarge { got: slots, limit: u64::from(MAX_SLOTS) });
+        }
+        self.vectors.ensure(slots)?;
+        self.ids.ensure(slots)?;
+        self.links.ensure(slots)?;
+        self.upper.ensure(uppers)?;
+        self.tombs.ensure(tomb_words(slots))
+    }
+
+    /// Says which slots recovery has put in place without linking them.
+    ///
+    /// # Panics
+    /// If called twice.
+    pub fn set_pending(&self, slots: std::ops::Range<u32>) {
+        assert!(self.pending.set(Pending::new(slots)).is_ok(), "recovery runs once");
+    }
+
+    /// Slots that recovery has put in place and not linked yet.
+    pub fn unlinked(&self) -> Vec<u32> {
+        self.pending.get().map_or_else(Vec::new, |p| p.unlinked().collect())
+    }
+
+    /// The numbers that the next `count` slots get, in order. Called under the sequencer.
+    pub fn places(&self, count: u32) -> Vec<Place> {
+        let mut upper = self.next_upper();
+        let from = self.next_slot();
+        (from..from.saturating_add(count))
+            .map(|slot| {
+                let place = Place { slot, level: self.geometry.level(slot), upper };
+                upper += u32::from(place.level);
+                place
+            })
+            .collect()
+    }
+
+    /// Gives out a slot. Called under the sequencer, slot by slot, after [`reserve`](Self::reserve) and
+    /// [`write_slots`](Self::write_slots).
+    pub fn advance(&self, place: Place) {
+        self.next_slot.store(place.slot + 1, Ordering::Release);
+        self.next_upper.store(place.upper + u32::from(place.level), Ordering::Release);
+        self.live.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The bytes that `vectors` (row by row) take in consecutive slots.
+    pub fn encode_vectors(&self, vectors: &[f32]) -> Vec<u8> {
+        let dim = self.geometry.dim;
+        let stride = self.geometry.vector_stride();
+        let mut bytes = vec![0; vectors.len() / dim * stride];
+        for (row, out) in vectors.chunks_exact(dim).zip(bytes.chunks_exact_mut(stride)) {
+            encode_floats(row, &mut out[..dim * 4]);
+            if let Some(scale) = self.trailer(row) {
+                out[dim * 4..dim * 4 + 4].copy_from_slice(&scale.to_le_bytes());
+            }
+        }
+        bytes
+    }
+
+    /// Writes what [`encode_vectors`](Self::encode_vectors) made, and the ids, of consecutive slots from `first` on.
+    /// Nobody may know of the slots yet.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn write_slots(&self, first: u32, vectors: &[u8], ids: &[Id]) -> Result<()> {
+        let stride = self.geometry.vector_stride();
+        debug_assert_eq!(vectors.len(), ids.len() * stride);
+        let mut id_bytes = Vec::with_capacity(ids.len() * ids::STRIDE);
+        for id in ids {
+            id_bytes.extend_from_slice(&id.encode());
+        }
+        self.vectors.file().write_at(u64::from(first) * stride as u64, vectors)?;
+        self.ids.file().write_at(u64::from(first) * ids::STRIDE as u64, &id_bytes)
+    }
+
+    /// What is stored behind the components.
+    fn trailer(&self, row: &[f32]) -> Option<f32> {
+        (self.geometry.metric == crate::metric::Metric::Cosine).then(|| self.space.scale(row))
+    }
+
+    /// Makes write-once slots durable, and the files' lengths (checkpoint step S1).
+    pub(crate) fn sync_slots(&self) -> Result<()> {
+        self.vectors.file().sync()?;
+        self.ids.file().sync()
+    }
+
+    /// The vector of a published slot, as given.
+    pub fn vector(&self, slot: u32) -> &[f32] {
+        view::floats(&self.vectors, slot, self.geometry.dim)
+    }
+
+    /// What else a published slot holds, unchecked.
+    pub fn id_of(&self, slot: u32) -> Id {
+        Id::read(view::bytes(&self.ids, slot))
+    }
+
+    /// As [`id_of`](Self::id_of), with both checksums compared: the id's own and the vector's.
+    pub fn checked_id(&self, slot: u32) -> Result<Id> {
+        let id = Id::checked(view::bytes(&self.ids, slot)).map_err(|(recorded, computed)| {
+            let at = u64::from(slot) * ids::STRIDE as u64;
+            let what = format!("slot {slot}: checksum {recorded:08x}, computed {computed:08x}");
+            Error::corrupt(names::part(self.id, Part::Ids), at, what)
+        })?;
+        let computed = vector_crc(self.vector(slot));
+        if computed != id.vector_crc {
+            let at = u64::from(slot) * self.geometry.vector_stride() as u64;
+            let what = format!("slot {slot}: vector checksum {:08x}, computed {computed:08x}", id.vector_crc);
+            return Err(Error::corrupt(names::part(self.id, Part::Vectors), at, what));
+        }
+        Ok(id)
+    }
+
+    /// Asks the memory for a slot's id.
+    pub(crate) fn prefetch_id(&self, slot: u32) {
+        kernel::prefetch_line(self.ids.hint(slot));
+    }
+
+    /// Whether a slot is tombstoned.
+    #[inline]
+    pub fn is_dead(&self, slot: u32) -> bool {
+        self.tombs.words(slot / 32)[0].load(Ordering::Acquire) & (1 << (slot % 32)) != 0
+    }
+
+    /// Whether any slot is tombstoned.
+    #[inline]
+    pub(crate) fn any_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire) != 0
+    }
+
+    /// Tombstones a slot: no search that starts after this returns it. Says whether it was live.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the page of tombstones is damaged.
+    pub fn bury(&self, slot: u32) -> Result<bool> {
+        self.tombs.touch(slot / 32)?;
+        // Counted first, so that nobody who finds the bit set believes that there are no tombstones.
+        self.dead.fetch_add(1, Ordering::AcqRel);
+        let before = self.tombs.words(slot / 32)[0].fetch_or(1 << (slot % 32), Ordering::AcqRel);
+        let was_live = before & (1 << (slot % 32)) == 0;
+        if was_live {
+            self.live.fetch_sub(1, Ordering::AcqRel);
+        } else {
+            self.dead.fetch_sub(1, Ordering::AcqRel);
+        }
+        Ok(was_live)
+    }
+
+    pub(crate) fn entry(&self) -> Option<Entry> {
+        Entry::decode(self.entry.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_entry(&self, entry: Entry) {
+        self.entry.store(Entry::encode(Some(entry)), Ordering::Release);
+    }
+
+    /// The lock of a node's lists. Held one at a time.
+    pub(crate) fn lock_lists(&self, slot: u32) -> MutexGuard<'_, ()> {
+        self.locks[slot as usize % LOCKS].lock()
+    }
+
+    /// Where a node's list on `level` is kept; `None` if the node is not on that level, or its id is damaged.
+    #[inline]
+    pub(crate) fn list_place(&self, slot: u32, level: u8) -> Option<(&CowSegment, u32)> {
+        if level == 0 {
+            return Some((&self.links, slot));
+        }
+        let id = self.id_of(slot);
+        let place = id.upper.checked_add(u32::from(level) - 1)?;
+        (id.level >= level && place < self.next_upper()).then_some((&self.upper, place))
+    }
+
+    /// A node's list on `level`, empty if it has none.
+    #[inline]
+    pub(crate) fn list(&self, slot: u32, level: u8) -> &[AtomicU32] {
+        match self.list_place(slot, level) {
+            // A level's cap may be smaller than the stride, which is of whole lines.
+            Some((segment, place)) => &segment.words(place)[..self.cap(level)],
+            None => &[],
+        }
+    }
+
+    /// The most links of a node on a level.
+    #[inline]
+    pub(crate) fn cap(&self, level: u8) -> usize {
+        if level == 0 { self.geometry.m0() } else { self.geometry.m }
+    }
+
+    /// The neighbours of a node on a level, up to the end of its list.
+    pub fn neighbours(&self, slot: u32, level: u8) -> impl Iterator<Item = u32> + '_ {
+        self.list(slot, level).iter().map(|w| w.load(Ordering::Acquire)).take_while(|&n| n != END)
+    }
+}
+
+/// The numbers that a new slot gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The slot.
+    pub slot: u32,
+    /// Its highest level.
+    pub level: u8,
+    /// Its first upper list.
+    pub upper: u32,
+}
+
+/// Words of 32 tombstone bits for that many slots.
+pub(crate) fn tomb_words(slots: u64) -> u64 {
+    slots.div_ceil(32)
+}
+
+/// CRC-32 of a vector's components, little-endian.
+pub fn vector_crc(vector: &[f32]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    let mut bytes = [0; 1024];
+    for block in vector.chunks(256) {
+        encode_floats(block, &mut bytes[..block.len() * 4]);
+        hasher.update(&bytes[..block.len() * 4]);
+    }
+    hasher.finalize()
+}
+
+fn encode_floats(floats: &[f32], out: &mut [u8]) {
+    for (x, out) in floats.iter().zip(out.chunks_exact_mut(4)) {
+        out.copy_from_slice(&x.to_le_bytes());
+    }
+}
+
+impl Points for Index {
+    fn limit(&self) -> u32 {
+        self.next_slot()
+    }
+
+    #[inline]
+    fn point(&self, slot: u32) -> Point<'_> {
+        let dim = self.geometry.dim;
+        if self.geometry.metric == crate::metric::Metric::Cosine {
+            let all = view::floats(&self.vectors, slot, dim + 1);
+            Point { vector: &all[..dim], scale: all[dim] }
+        } else {
+            Point { vector: view::floats(&self.vectors, slot, dim), scale: 1.0 }
+        }
+    }
+
+    #[inline]
+    fn distance(&self, query: Point<'_>, slot: u32) -> f32 {
+        self.space.distance(query, self.point(slot))
+    }
+
+    #[inline]
+    fn distance_4(&self, query: Point<'_>, slots: [u32; 4]) -> [f32; 4] {
+        self.space.distance_4(query, slots.map(|s| self.point(s)))
+    }
+
+    #[inline]
+    fn prefetch(&self, slot: u32) {
+        kernel::prefetch(self.vectors.hint(slot), self.geometry.dim * 4);
+    }
+
+    fn bytes(&self) -> usize {
+        self.geometry.vector_stride()
+    }
+}
+
+/// One level of an index's graph.
+pub(crate) struct GraphLevel<'a> {
+    pub(crate) index: &'a Index,
+    pub(crate) level: u8,
+}
+
+impl Level for GraphLevel<'_> {
+    #[inline]
+    fn list(&self, slot: u32) -> &[AtomicU32] {
+        self.index.list(slot, self.level)
+    }
+
+    #[inline]
+    fn prefetch_list(&self, slot: u32) {
+        if self.level == 0 {
+            let bytes = self.index.geometry.links_stride();
+            kernel::prefetch(self.index.links.windows().hint(slot), bytes);
+        } else {
+            self.index.prefetch_id(slot);
+        }
+    }
+}

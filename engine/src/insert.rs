@@ -1,0 +1,160 @@
+//! Linking a new node (Malkov and Yashunin 2018, Algorithm 1).
+//!
+//! All searches run before anything is written, then the node's own lists, then the links to it. Readers and other
+//! writers never wait, except two writers of one list, and of a new highest level.
+
+use crate::index::{Entry, GraphLevel, Index};
+use crate::scratch::{Candidate, Scratch};
+use crate::search::{END, Points, descend, search_level};
+use crate::select::select;
+use lodestore_wal::Result;
+use std::sync::atomic::Ordering;
+
+impl Index {
+    /// Links a slot that [`write_slots`](Self::write_slots) has written, so that searches find it.
+    ///
+    /// # Errors
+    /// [`Corrupt`](lodestore_wal::Error::Corrupt) if a page that has to change is damaged. The graph is sound then,
+    /// but the slot may be missing from it.
+    pub fn link(&self, slot: u32) -> Result<()> {
+        let level = self.id_of(slot).level;
+        self.scratch.with(|scratch| self.link_with(slot, level, scratch))?;
+        if let Some(pending) = self.pending.get()
+            && pending.slots().contains(&slot)
+        {
+            pending.set_linked(slot);
+        }
+        Ok(())
+    }
+
+    fn link_with(&self, slot: u32, level: u8, scratch: &mut Scratch) -> Result<()> {
+        let mut entry = self.entry();
+        // A node above all others becomes the entry point; two of them must not do so at once, nor must a second
+        // node come between a first one and its being there.
+        let raising = entry.is_none_or(|e| e.level < level).then(|| self.raising.lock());
+        if raising.is_some() {
+            entry = self.entry();
+        }
+        let Some(from) = entry else {
+            self.write_own_lists(slot, level, &[])?;
+            self.set_entry(Entry { slot, level });
+            return Ok(());
+        };
+        let own = self.find_neighbours(slot, level, from, scratch);
+        self.write_own_lists(slot, level, &own)?;
+        for (at, neighbours) in own.iter().enumerate() {
+            let mut kept = 0;
+            for neighbour in neighbours {
+                kept += usize::from(self.add_link(neighbour.slot, at as u8, slot, neighbour.distance, false)?);
+            }
+            // Nobody kept a link to the node: it would never be found again. Its nearest neighbour must.
+            if kept == 0
+                && let Some(nearest) = neighbours.first()
+            {
+                self.add_link(nearest.slot, at as u8, slot, nearest.distance, true)?;
+            }
+        }
+        if level > from.level {
+            self.set_entry(Entry { slot, level });
+        }
+        drop(raising);
+        Ok(())
+    }
+
+    /// The neighbours of a new node on each level, from 0 up.
+    fn find_neighbours(&self, slot: u32, level: u8, from: Entry, scratch: &mut Scratch) -> Vec<Vec<Candidate>> {
+        let query = self.point(slot);
+        let mut nearest = Candidate { distance: self.distance(query, from.slot), slot: from.slot };
+        for above in (level + 1..=from.level).rev() {
+            nearest = descend(&GraphLevel { index: self, level: above }, self, query, nearest, scratch);
+        }
+        let top = level.min(from.level);
+        let mut own = vec![Vec::new(); usize::from(top) + 1];
+        let ef = self.geometry().ef_construction.max(self.geometry().m);
+        let mut candidates = Vec::with_capacity(ef);
+        for at in (0..=top).rev() {
+            let graph_level = GraphLevel { index: self, level: at };
+            let live = |s: u32| s != slot && (!self.any_dead() || !self.is_dead(s));
+            search_level(&graph_level, self, query, &[nearest], ef, live, scratch);
+            if let Some(found) = scratch.pool.nearest() {
+                nearest = found;
+            }
+            candidates.clear();
+            candidates.extend(scratch.pool.live());
+            if candidates.is_empty() {
+                // Everything near is dead; a dead neighbour is better than none, since walks pass through it.
+                candidates.extend(scratch.pool.nearest().filter(|c| c.slot != slot));
+            }
+            select(self, slot, &candidates, self.geometry().m, &mut own[usize::from(at)]);
+        }
+        own
+    }
+
+    /// Writes a new node's lists on all its levels, every word of them: the place may hold leftovers of a crash.
+    fn write_own_lists(&self, slot: u32, level: u8, own: &[Vec<Candidate>]) -> Result<()> {
+        for at in 0..=level {
+            let Some((segment, place)) = self.list_place(slot, at) else { continue };
+            segment.touch(place)?;
+            let neighbours = own.get(usize::from(at)).map_or(&[][..], Vec::as_slice);
+            let words = segment.words(place);
+            for (word, value) in words.iter().zip(neighbours.iter().map(|c| c.slot).chain(std::iter::repeat(END))) {
+                word.store(value, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds `new` to the list of `node`, choosing again among its neighbours if the list is full. Says whether the
+    /// list links to `new` now; with `force` it does in any case.
+    fn add_link(&self, node: u32, level: u8, new: u32, distance: f32, force: bool) -> Result<bool> {
+        let Some((segment, place)) = self.list_place(node, level) else { return Ok(false) };
+        let cap = self.cap(level);
+        let _lock = self.lock_lists(node);
+        let words = &segment.words(place)[..cap];
+        let mut count = 0;
+        for word in words {
+            match word.load(Ordering::Acquire) {
+                END => break,
+                present if present == new => return Ok(true),
+                _ => count += 1,
+            }
+        }
+        if count < cap {
+            segment.touch(place)?;
+            words[count].store(new, Ordering::Release);
+            return Ok(true);
+        }
+        if force {
+            segment.touch(place)?;
+            words[cap - 1].store(new, Ordering::Release);
+            return Ok(true);
+        }
+        let limit = self.limit();
+        let point = self.point(node);
+        let mut candidates = Vec::with_capacity(cap + 1);
+        candidates.push(Candidate { distance, slot: new });
+        let present: Vec<u32> = words.iter().map(|w| w.load(Ordering::Acquire)).filter(|&s| s < limit).collect();
+        present.iter().for_each(|&s| self.prefetch(s));
+        let mut fours = present.chunks_exact(4);
+        for four in &mut fours {
+            let four = [four[0], four[1], four[2], four[3]];
+            let distances = self.distance_4(point, four);
+            candidates.extend(distances.into_iter().zip(four).map(|(distance, slot)| Candidate { distance, slot }));
+        }
+        for &slot in fours.remainder() {
+            candidates.push(Candidate { distance: self.distance(point, slot), slot });
+        }
+        candidates.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(b.slot.cmp(&a.slot)));
+        let mut chosen = Vec::with_capacity(cap);
+        select(self, node, &candidates, cap, &mut chosen);
+        if !chosen.iter().any(|c| c.slot == new) {
+            // The list stays as it is: fuller than what was chosen, and one page less to write.
+            return Ok(false);
+        }
+        segment.touch(place)?;
+        for (word, value) in words.iter().zip(chosen.iter().map(|c| c.slot).chain(std::iter::repeat(END))) {
+            word.store(value, Ordering::Release);
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,265 @@
+//! Distance kernels: how far apart two vectors are, as fast as this CPU can say it.
+//!
+//! The same four functions exist once per [`Tier`]. A [`Kernel`] is chosen once, when a store opens, and holds
+//! pointers to the functions of one tier; the only ways to get one check the CPU first, so owning a `Kernel` proves
+//! that its instructions exist here and its methods are safe.
+//!
+//! What every tier promises, and `tests.rs` checks for each of them:
+//!
+//! 1. Any length, any alignment. Rows that start on a 64-byte line are fastest.
+//! 2. A pair has one distance within a tier: the `_4` forms give the bits of the single form, and swapping the two
+//!    vectors changes nothing. How a search batches its candidates therefore never changes its answer. Tiers add in
+//!    different orders and differ from each other in the last bits, so compare distances of one tier only.
+//! 3. `l2(a, a)` is exactly 0 for finite `a`.
+//!
+//! Sums stay in f32, in several independent accumulators: one chain of additions would wait for the latency of every
+//! single one, and widening to f64 costs several times the time for digits a search does not need.
+//!
+//! To add an element type, write a `Functions` of it in every tier's file and a field of [`Kernel`] that holds it.
+
+#![expect(
+    unsafe_code,
+    reason = "calls functions compiled for CPU features that were checked, and asks for cache lines"
+)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+#[cfg(test)]
+mod tests;
+
+use std::env::{self, VarError};
+use std::fmt;
+use std::sync::OnceLock;
+
+/// The environment variable that forces a tier by its name.
+const VARIABLE: &str = "LODESTORE_KERNEL";
+
+/// A set of instructions that the kernels are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// Plain Rust, on any CPU.
+    Scalar,
+    /// x86-64 with AVX2 and FMA: 8 floats a register.
+    Avx2,
+    /// x86-64 with AVX-512 F: 16 floats a register, and masks for the tail.
+    Avx512,
+    /// 64-bit Arm: 4 floats a register.
+    Neon,
+}
+
+impl Tier {
+    /// Every tier, on whatever CPU; of those that a CPU has, the later is the faster.
+    pub const ALL: [Tier; 4] = [Tier::Scalar, Tier::Avx2, Tier::Avx512, Tier::Neon];
+
+    /// The name in `LODESTORE_KERNEL` and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Scalar => "scalar",
+            Tier::Avx2 => "avx2",
+            Tier::Avx512 => "avx512",
+            Tier::Neon => "neon",
+        }
+    }
+
+    /// Whether this CPU, and the system that runs on it, has the tier.
+    pub fn is_available(self) -> bool {
+        self.f32().is_some()
+    }
+
+    /// The functions of the tier, if this CPU may call them: the one place that decides it.
+    fn f32(self) -> Option<&'static Functions<f32>> {
+        match self {
+            Tier::Scalar => Some(&scalar::F32),
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx2 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => Some(&avx2::F32),
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 if is_x86_feature_detected!("avx512f") => Some(&avx512::F32),
+            #[cfg(target_arch = "aarch64")]
+            Tier::Neon if std::arch::is_aarch64_feature_detected!("neon") => Some(&neon::F32),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The distance of one pair.
+///
+/// # Safety
+/// - The CPU has the features of the tier whose function this is.
+/// - Both vectors have the same length.
+type One<T> = unsafe fn(&[T], &[T]) -> f32;
+
+/// The distances of one vector to four.
+///
+/// # Safety
+/// As for [`One`], for each of the four pairs.
+type Four<T> = unsafe fn(&[T], &[&[T]; 4]) -> [f32; 4];
+
+/// What one tier can do with elements of type `T`.
+struct Functions<T: 'static> {
+    l2: One<T>,
+    dot: One<T>,
+    l2_4: Four<T>,
+    dot_4: Four<T>,
+}
+
+/// The distance functions of one tier that this CPU has.
+#[derive(Clone, Copy)]
+pub struct Kernel {
+    tier: Tier,
+    f32: &'static Functions<f32>,
+}
+
+impl Kernel {
+    /// The kernel this process uses: the one that `LODESTORE_KERNEL` names, or the best one if that is not set or names
+    /// none that works here. Decided at the first call, then remembered.
+    pub fn detect() -> Kernel {
+        static CHOSEN: OnceLock<Kernel> = OnceLock::new();
+        *CHOSEN.get_or_init(|| Kernel::from_env().unwrap_or_else(|_| Kernel::best()))
+    }
+
+    /// The kernel that `LODESTORE_KERNEL` names, the best one if it is not set, or a sentence on why the named one
+    /// cannot be had.
+    pub fn from_env() -> Result<Kernel, String> {
+        match env::var(VARIABLE) {
+            Ok(name) => Kernel::named(&name),
+            Err(VarError::NotPresent) => Ok(Kernel::best()),
+            Err(VarError::NotUnicode(name)) => Kernel::named(&name.to_string_lossy()),
+        }
+    }
+
+    fn named(name: &str) -> Result<Kernel, String> {
+        let tier = Tier::ALL.into_iter().find(|tier| tier.name() == name).ok_or_else(|| {
+            let known = Tier::ALL.map(Tier::name).join(", ");
+            format!("{VARIABLE}={name:?} is not a kernel; the kernels are {known}")
+        })?;
+        Kernel::of(tier).ok_or_else(|| format!("{VARIABLE}={tier}, but this CPU does not have it"))
+    }
+
+    fn best() -> Kernel {
+        Tier::ALL.into_iter().rev().find_map(Kernel::of).expect("the scalar kernel runs everywhere")
+    }
+
+    /// The kernel of one tier; `None` if this CPU lacks it.
+    pub fn of(tier: Tier) -> Option<Kernel> {
+        Some(Kernel { tier, f32: tier.f32()? })
+    }
+
+    /// The tier whose functions these are.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// The squared Euclidean distance.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    #[inline]
+    pub fn l2(&self, a: &[f32], b: &[f32]) -> f32 {
+        check(a, &[b]);
+        // SAFETY: `of` saw that the CPU has the tier, and the lengths are equal.
+        unsafe { (self.f32.l2)(a, b) }
+    }
+
+    /// The inner product.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    #[inline]
+    pub fn dot(&self, a: &[f32], b: &[f32]) -> f32 {
+        check(a, &[b]);
+        // SAFETY: `of` saw that the CPU has the tier, and the lengths are equal.
+        unsafe { (self.f32.dot)(a, b) }
+    }
+
+    /// [`l2`](Kernel::l2) of `q` to each of four vectors, reading `q` fewer times.
+    ///
+    /// # Panics
+    /// If a length differs from that of `q`.
+    #[inline]
+    pub fn l2_4(&self, q: &[f32], x: [&[f32]; 4]) -> [f32; 4] {
+        check(q, &x);
+        // SAFETY: `of` saw that the CPU has the tier, and the lengths are equal.
+        unsafe { (self.f32.l2_4)(q, &x) }
+    }
+
+    /// [`dot`](Kernel::dot) of `q` with each of four vectors, reading `q` fewer times.
+    ///
+    /// # Panics
+    /// If a length differs from that of `q`.
+    #[inline]
+    pub fn dot_4(&self, q: &[f32], x: [&[f32]; 4]) -> [f32; 4] {
+        check(q, &x);
+        // SAFETY: `of` saw that the CPU has the tier, and the lengths are equal.
+        unsafe { (self.f32.dot_4)(q, &x) }
+    }
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kernel({})", self.tier)
+    }
+}
+
+/// Panics unless every vector of `x` is as long as `q`: what the functions behind the pointers rely on.
+#[inline(always)]
+fn check<T, const N: usize>(q: &[T], x: &[&[T]; N]) {
+    for x in x {
+        if x.len() != q.len() {
+            lengths_differ(q.len(), x.len());
+        }
+    }
+}
+
+/// Out of line, so that the check costs its callers no more than a compare.
+#[cold]
+#[inline(never)]
+fn lengths_differ(a: usize, b: usize) -> ! {
+    panic!("vectors of {a} and {b} dimensions have no distance");
+}
+
+/// The bytes that a prefetch fetches. Some CPUs fetch more; none that we know of fetches less.
+const LINE: usize = 64;
+
+/// Asks for every cache line of the `bytes` at `at`, to be found in the nearest cache a little later.
+///
+/// A hint: no address faults, mapped or not. On a CPU for which we know no such instruction it does nothing.
+#[inline(always)]
+pub fn prefetch(at: *const u8, bytes: usize) {
+    let skipped = at.addr() % LINE;
+    let first = at.wrapping_sub(skipped);
+    for line in 0..(skipped + bytes).div_ceil(LINE) {
+        prefetch_line(first.wrapping_add(line * LINE));
+    }
+}
+
+/// Asks for the cache line that holds `at`, as [`prefetch`] does for many.
+#[inline(always)]
+pub fn prefetch_line(at: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 CPU has the instruction; it reads nothing and ignores addresses that are not mapped.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    {
+        // SAFETY: every 64-bit Arm CPU has the instruction; it changes no register, flag or memory, and ignores
+        // addresses that are not mapped. (The intrinsic for it is not stable yet.)
+        unsafe {
+            std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nomem, nostack, preserves_flags));
+        }
+    }
+    #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    let _ = at;
+}

@@ -1,0 +1,73 @@
+//! Slots that recovery put in place but has not linked yet: found by exact scan until then.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// A range of slots, and which of them are linked by now.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    slots: Range<u32>,
+    linked: Box<[AtomicU64]>,
+    left: AtomicU32,
+}
+
+impl Pending {
+    pub(crate) fn new(slots: Range<u32>) -> Self {
+        let count = slots.len();
+        let linked = (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Self { left: AtomicU32::new(count as u32), slots, linked }
+    }
+
+    pub(crate) fn slots(&self) -> Range<u32> {
+        self.slots.clone()
+    }
+
+    /// Slots not linked yet.
+    pub(crate) fn left(&self) -> u32 {
+        self.left.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_linked(&self, slot: u32) {
+        let at = (slot - self.slots.start) as usize;
+        let bit = 1 << (at % 64);
+        if self.linked[at / 64].fetch_or(bit, Ordering::AcqRel) & bit == 0 {
+            self.left.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// The slots not linked yet.
+    pub(crate) fn unlinked(&self) -> impl Iterator<Item = u32> + '_ {
+        self.linked
+            .iter()
+            .enumerate()
+            .flat_map(move |(word, bits)| {
+                let mut missing = !bits.load(Ordering::Acquire);
+                std::iter::from_fn(move || {
+                    if missing == 0 {
+                        return None;
+                    }
+                    let bit = missing.trailing_zeros();
+                    missing &= missing - 1;
+                    Some(self.slots.start + (word * 64) as u32 + bit)
+                })
+            })
+            .take_while(|slot| *slot < self.slots.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_linked_slot_is_no_longer_pending() {
+        let pending = Pending::new(100..300);
+        assert_eq!(pending.unlinked().collect::<Vec<_>>(), (100..300).collect::<Vec<_>>());
+        for slot in (100..300).filter(|s| s % 3 != 0) {
+            pending.set_linked(slot);
+            pending.set_linked(slot);
+        }
+        assert_eq!(pending.unlinked().collect::<Vec<_>>(), (100..300).filter(|s| s % 3 == 0).collect::<Vec<_>>());
+        assert_eq!(pending.left() as usize, pending.unlinked().count());
+    }
+}

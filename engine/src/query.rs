@@ -1,0 +1,136 @@
+//! Queries: from the entry point down to level 0, and from slots to keys.
+
+use crate::index::{GraphLevel, Index};
+use crate::metric::Point;
+use crate::scratch::{Candidate, Counters, Pool, Scratch};
+use crate::search::{Points, descend, search_level};
+use std::collections::HashMap;
+
+/// A record found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Neighbour {
+    /// Its key.
+    pub key: u64,
+    /// Its slot.
+    pub slot: u32,
+    /// Its distance from the query.
+    pub distance: f32,
+}
+
+/// Up to this many results are compared with each other directly; more go through a hash map.
+const FEW: usize = 64;
+
+impl Index {
+    /// The `k` nearest records to `query`, nearest first; `ef` (at least `k`) candidates are kept on the way.
+    ///
+    /// Takes no lock that a writer holds for long. Complexity: about `ef · m` distances.
+    ///
+    /// # Panics
+    /// If `query` has not the collection's dimension.
+    pub fn search(&self, query: &[f32], k: usize, ef: usize) -> (Vec<Neighbour>, Counters) {
+        assert_eq!(query.len(), self.geometry().dim);
+        let query = Point { vector: query, scale: self.space().scale(query) };
+        let ef = ef.max(k).max(1);
+        self.scratch.with(|scratch| {
+            // Before the walk: a slot linked in between is then found twice rather than not at all.
+            let unlinked = self.scan_unlinked(query, ef, scratch);
+            scratch.pool.reset(ef);
+            if let Some(entry) = self.entry()
+                && entry.slot < self.limit()
+            {
+                let mut nearest = Candidate { distance: self.distance(query, entry.slot), slot: entry.slot };
+                scratch.counters.distances += 1;
+                for level in (1..=entry.level).rev() {
+                    nearest = descend(&GraphLevel { index: self, level }, self, query, nearest, scratch);
+                }
+                let level = GraphLevel { index: self, level: 0 };
+                if self.any_dead() {
+                    search_level(&level, self, query, &[nearest], ef, |s| !self.is_dead(s), scratch);
+                } else {
+                    search_level(&level, self, query, &[nearest], ef, |_| true, scratch);
+                }
+            }
+            for candidate in unlinked {
+                if candidate.distance <= scratch.pool.bound()
+                    && !scratch.pool.contains(candidate.distance, candidate.slot)
+                {
+                    scratch.pool.insert(candidate.distance, candidate.slot, true);
+                }
+            }
+            (self.resolve(&scratch.pool, k), scratch.counters)
+        })
+    }
+
+    /// The `k` nearest records by comparing with every one.
+    ///
+    /// # Panics
+    /// If `query` has not the collection's dimension.
+    pub fn search_exact(&self, query: &[f32], k: usize) -> Vec<Neighbour> {
+        assert_eq!(query.len(), self.geometry().dim);
+        let query = Point { vector: query, scale: self.space().scale(query) };
+        self.scratch.with(|scratch| {
+            scratch.pool.reset(k.max(1));
+            let live = (0..self.limit()).filter(|&s| !self.is_dead(s));
+            self.scan(query, live, &mut scratch.pool);
+            self.resolve(&scratch.pool, k)
+        })
+    }
+
+    /// The nearest `ef` of the live slots that recovery has not linked yet.
+    fn scan_unlinked(&self, query: Point<'_>, ef: usize, scratch: &mut Scratch) -> Vec<Candidate> {
+        let Some(pending) = self.pending.get().filter(|p| p.left() > 0) else { return Vec::new() };
+        scratch.pool.reset(ef);
+        self.scan(query, pending.unlinked().filter(|&s| !self.is_dead(s)), &mut scratch.pool);
+        scratch.counters.distances += u64::from(pending.left());
+        scratch.pool.live().collect()
+    }
+
+    fn scan(&self, query: Point<'_>, slots: impl Iterator<Item = u32>, pool: &mut Pool) {
+        for slot in slots {
+            let distance = self.distance(query, slot);
+            if distance <= pool.bound() {
+                pool.insert(distance, slot, true);
+            }
+        }
+    }
+
+    /// Slots to records, one for each key: while an update runs, the old and the new slot of a key may both be found,
+    /// and the newer one counts.
+    fn resolve(&self, pool: &Pool, k: usize) -> Vec<Neighbour> {
+        pool.live().take(k).for_each(|c| self.prefetch_id(c.slot));
+        let mut found: Vec<Neighbour> = Vec::with_capacity(k.min(1 << 16));
+        let mut places: HashMap<u64, usize> = HashMap::new();
+        let mut superseded = false;
+        for Candidate { distance, slot } in pool.live() {
+            if found.len() == k {
+                break;
+            }
+            let key = self.id_of(slot).key;
+            let earlier = if found.len() <= FEW && places.is_empty() {
+                found.iter().position(|n| n.key == key)
+            } else {
+                if places.is_empty() {
+                    places.extend(found.iter().enumerate().map(|(at, n)| (n.key, at)));
+                }
+                places.get(&key).copied()
+            };
+            match earlier {
+                None => {
+                    if !places.is_empty() {
+                        places.insert(key, found.len());
+                    }
+                    found.push(Neighbour { key, slot, distance });
+                }
+                Some(at) if found[at].slot < slot => {
+                    found[at] = Neighbour { key, slot, distance };
+                    superseded = true;
+                }
+                Some(_) => {}
+            }
+        }
+        if superseded {
+            found.sort_by(|a, b| a.distance.total_cmp(&b.distance));
+        }
+        found
+    }
+}

@@ -1,0 +1,81 @@
+//! Which of the candidates become neighbours (Malkov and Yashunin 2018, Algorithm 4, without its two extensions).
+//!
+//! A candidate is taken unless a taken one is nearer to it than the base is: links point in different directions.
+//! Copies of the base are a case of their own. By the rule alone they would either fill the list, and a group of
+//! copies would become a sink that no walk leaves, or shut everything else out. So a base keeps a few of its copies,
+//! which neither count as directions nor prune others; the choice (the next older, the next newer, then at random by
+//! slot) ties all copies of a vector into one connected group.
+
+use crate::scratch::Candidate;
+use crate::search::Points;
+
+/// Copies of the base's own vector kept in a list of `cap`.
+fn copies_kept(cap: usize) -> usize {
+    (cap / 8).max(2)
+}
+
+/// Chooses at most `cap` neighbours of `base` among `candidates`, which are sorted by distance and do not hold `base`.
+/// `chosen` receives them, nearest first.
+pub(crate) fn select<P: Points>(
+    points: &P,
+    base: u32,
+    candidates: &[Candidate],
+    cap: usize,
+    chosen: &mut Vec<Candidate>,
+) {
+    chosen.clear();
+    if candidates.len() < cap {
+        chosen.extend_from_slice(candidates);
+        return;
+    }
+    let base_point = points.point(base);
+    let mut copies: Vec<Candidate> = Vec::new();
+    let mut directions: Vec<Candidate> = Vec::with_capacity(cap);
+    for &candidate in candidates {
+        if directions.len() == cap {
+            break;
+        }
+        let point = points.point(candidate.slot);
+        // The first components settle it for all but true copies.
+        if point.vector == base_point.vector {
+            copies.push(candidate);
+            continue;
+        }
+        if !is_pruned(points, candidate, &directions) {
+            directions.push(candidate);
+        }
+    }
+    if !copies.is_empty() {
+        keep_some(base, &mut copies, copies_kept(cap));
+        directions.truncate(cap - copies.len().min(cap));
+        chosen.append(&mut copies);
+    }
+    chosen.append(&mut directions);
+}
+
+/// Whether a taken node is nearer to the candidate than the base is.
+fn is_pruned<P: Points>(points: &P, candidate: Candidate, taken: &[Candidate]) -> bool {
+    let point = points.point(candidate.slot);
+    let mut fours = taken.chunks_exact(4);
+    for four in &mut fours {
+        let slots = [four[0].slot, four[1].slot, four[2].slot, four[3].slot];
+        if points.distance_4(point, slots).iter().any(|&d| d < candidate.distance) {
+            return true;
+        }
+    }
+    fours.remainder().iter().any(|t| points.distance(point, t.slot) < candidate.distance)
+}
+
+/// Keeps the next older, the next newer, and a seeded choice of the other copies.
+fn keep_some(base: u32, copies: &mut Vec<Candidate>, keep: usize) {
+    if copies.len() <= keep {
+        return;
+    }
+    let older = copies.iter().map(|c| c.slot).filter(|&s| s < base).max();
+    let newer = copies.iter().map(|c| c.slot).filter(|&s| s > base).min();
+    copies.sort_unstable_by_key(|c| {
+        let near = Some(c.slot) == older || Some(c.slot) == newer;
+        (!near, (c.slot ^ base.rotate_left(16)).wrapping_mul(0x9E37_79B1), c.slot)
+    });
+    copies.truncate(keep);
+}

@@ -1,0 +1,75 @@
+//! Typed views of mapped memory: with `wal/src/map.rs` and the kernels, the only `unsafe` of the engine.
+//!
+//! Two kinds of bytes exist under a map, and this file has one view for each:
+//!
+//! * **write-once slots** (vectors, ids), in shared read-only maps. A slot's bytes are written by `write_at` before
+//!   the slot's number is given to anyone, and never again; a view of a slot may be taken only by someone who was
+//!   given its number through an acquire load or a lock, after which the bytes hold still.
+//! * **words that change in place** (links, upper lists, tombstones), in private maps, touched through atomics only.
+#![expect(unsafe_code, reason = "turns checked addresses inside live maps into references")]
+
+use crate::windows::Windows;
+use lodestore_wal::{Map, PAGE};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A checkpoint's copy of one page.
+pub(crate) type PageImage = Box<[u8; PAGE]>;
+
+/// The words of a slot that changes in place.
+#[inline]
+pub(crate) fn words(windows: &Windows, slot: u32) -> &[AtomicU32] {
+    let address = windows.address(slot).cast::<AtomicU32>();
+    debug_assert!(address.is_aligned());
+    // SAFETY: `address` checked that the slot lies inside the file and its map, which lives as long as `windows`;
+    // strides are multiples of 4 from a page-aligned base. All access to such segments is through these atomics.
+    unsafe { std::slice::from_raw_parts(address, windows.stride() / 4) }
+}
+
+/// The first `count` components of a write-once slot.
+#[inline]
+pub(crate) fn floats(windows: &Windows, slot: u32, count: usize) -> &[f32] {
+    assert!(count * 4 <= windows.stride());
+    let address = windows.address(slot).cast::<f32>();
+    debug_assert!(address.is_aligned());
+    // SAFETY: inside the file and its live map, aligned (strides are multiples of 64), initialised (files are zeros
+    // until written), and still: the slot was written before its number was given out. Every bit pattern is an f32.
+    unsafe { std::slice::from_raw_parts(address, count) }
+}
+
+/// The bytes of a write-once slot.
+#[inline]
+pub(crate) fn bytes(windows: &Windows, slot: u32) -> &[u8] {
+    let address = windows.address(slot);
+    // SAFETY: as for `floats`, without alignment.
+    unsafe { std::slice::from_raw_parts(address, windows.stride()) }
+}
+
+/// One word of a read-only page that a checkpoint may be rewriting with the same bytes meanwhile.
+pub(crate) fn shared_word(windows: &Windows, slot: u32, word: usize) -> u32 {
+    assert!(word * 4 + 4 <= windows.stride());
+    let address = windows.address(slot).cast::<AtomicU32>().wrapping_add(word);
+    // SAFETY: inside the file and its live map, aligned; a relaxed 4-byte atomic load is allowed on read-only memory.
+    unsafe { &*address }.load(Ordering::Relaxed)
+}
+
+/// Copies page `page` of a map, word by word.
+pub(crate) fn page_image(map: &Map, page: usize) -> PageImage {
+    assert!((page + 1) * PAGE <= map.len());
+    let mut image = Box::new([0; PAGE]);
+    let base = map.as_ptr().wrapping_add(page * PAGE).cast::<AtomicU32>();
+    for (word, out) in image.chunks_exact_mut(4).enumerate() {
+        // SAFETY: inside the live map, aligned; words of these maps are only touched through atomics.
+        let value = unsafe { &*base.wrapping_add(word) }.load(Ordering::Relaxed);
+        // Memory holds little-endian words on every platform this compiles for (see `lib.rs`).
+        out.copy_from_slice(&value.to_le_bytes());
+    }
+    image
+}
+
+/// Lets the file's bytes show again in place of page `page`'s private copy.
+///
+/// The caller holds the page's lock, and knows that the file holds the page's bytes durably.
+pub(crate) fn drop_page(map: &Map, page: usize) {
+    // SAFETY: the file's bytes equal the page's, so a reader sees no change; the lock keeps stores away.
+    unsafe { map.drop_pages(page * PAGE..(page + 1) * PAGE) }
+}

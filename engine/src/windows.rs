@@ -1,0 +1,233 @@
+//! Slot numbers to addresses: one file, mapped in windows that double.
+//!
+//! Window 0 holds slots 0 to 2¹⁶ − 1, window *w* the 2¹⁵⁺ʷ slots from 2¹⁵⁺ʷ on. A window is mapped when its first
+//! slot is needed and stays where it is, so addresses never move; the file grows under it in small steps, so a
+//! small collection stays small. Finding a slot costs a count of leading zeros and one load.
+
+use lodestore_wal::{DiskFile, Error, Map, Mapping, PAGE, Result};
+use parking_lot::Mutex;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Slots of window 0, as a power of two.
+const FIRST: u32 = 16;
+/// Windows enough for 2³¹ slots.
+pub(crate) const WINDOWS: usize = 16;
+/// The file grows by doubling up to this many bytes, then by this many.
+const GROWTH_BYTES: u64 = 64 << 20;
+/// Slots of a fresh file.
+const SMALLEST: u64 = 16;
+
+/// The window of a slot, and the window's first slot.
+#[inline]
+fn window_of(slot: u32) -> (usize, u32) {
+    let high = slot >> FIRST;
+    if high == 0 {
+        (0, 0)
+    } else {
+        let window = u32::BITS - high.leading_zeros();
+        (window as usize, 1 << (FIRST - 1 + window))
+    }
+}
+
+/// The slots of a window.
+fn window_slots(window: usize) -> Range<u64> {
+    if window == 0 { 0..1 << FIRST } else { 1 << (FIRST as usize - 1 + window)..1 << (FIRST as usize + window) }
+}
+
+/// One segment file with fixed-stride slots, mapped.
+#[derive(Debug)]
+pub(crate) struct Windows {
+    file: Arc<dyn DiskFile>,
+    stride: usize,
+    mapping: Mapping,
+    maps: [OnceLock<Map>; WINDOWS],
+    /// Slots that may be touched: mapped, and inside the file.
+    slots: AtomicU64,
+    growing: Mutex<()>,
+}
+
+impl Windows {
+    /// Maps a file of `stride`-byte slots of which the first `slots` must be there.
+    pub(crate) fn open(file: Arc<dyn DiskFile>, stride: usize, mapping: Mapping, slots: u64) -> Result<Self> {
+        debug_assert!(stride > 0 && (stride << FIRST).is_multiple_of(PAGE));
+        let length = file.len()?;
+        let needed = slots.saturating_mul(stride as u64);
+        if length < needed {
+            let what = format!("{needed} bytes expected ({slots} slots of {stride}), the file ends here");
+            return Err(Error::corrupt(file.path(), length, what));
+        }
+        let windows = Self {
+            file,
+            stride,
+            mapping,
+            maps: std::array::from_fn(|_| OnceLock::new()),
+            slots: AtomicU64::new(0),
+            growing: Mutex::new(()),
+        };
+        windows.ensure(slots)?;
+        Ok(windows)
+    }
+
+    pub(crate) fn file(&self) -> &Arc<dyn DiskFile> {
+        &self.file
+    }
+
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Slots that may be touched now.
+    #[inline]
+    pub(crate) fn slots(&self) -> u64 {
+        self.slots.load(Ordering::Acquire)
+    }
+
+    /// Makes the first `slots` slots touchable, growing file and maps as needed.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] and failed maps; nothing has changed for readers then.
+    pub(crate) fn ensure(&self, slots: u64) -> Result<()> {
+        if slots <= self.slots() {
+            return Ok(());
+        }
+        let _growing = self.growing.lock();
+        let now = self.slots();
+        if slots <= now {
+            return Ok(());
+        }
+        let step = (GROWTH_BYTES / self.stride as u64).max(1);
+        let doubled = (now * 2).clamp(SMALLEST, now.max(SMALLEST) + step);
+        let target = slots.max(doubled);
+        // Whole pages: checksums and checkpoint images are of whole pages.
+        let bytes = (target * self.stride as u64).next_multiple_of(PAGE as u64);
+        let length = self.file.len()?;
+        if length < bytes {
+            // When there is no room for growing ahead, what is needed now may still fit.
+            let least = (slots * self.stride as u64).next_multiple_of(PAGE as u64);
+            match self.file.allocate(bytes) {
+                Err(error) if error.is_no_space() && length < least => self.file.allocate(least)?,
+                Err(error) if error.is_no_space() => {}
+                other => other?,
+            }
+        }
+        let reached = (self.file.len()? / self.stride as u64).min(target);
+        for window in 0..WINDOWS {
+            let range = window_slots(window);
+            if range.start >= reached {
+                break;
+            }
+            if self.maps[window].get().is_none() {
+                let offset = range.start * self.stride as u64;
+                let length = (range.end - range.start) as usize * self.stride;
+                let map = self.file.map(offset, length, self.mapping)?;
+                let _ = self.maps[window].set(map);
+            }
+        }
+        self.slots.store(reached, Ordering::Release);
+        Ok(())
+    }
+
+    /// The address of a slot.
+    ///
+    /// # Panics
+    /// If the slot is not [ensured](Self::ensure).
+    #[inline]
+    pub(crate) fn address(&self, slot: u32) -> *const u8 {
+        assert!(u64::from(slot) < self.slots.load(Ordering::Relaxed), "slot {slot} was never made");
+        self.hint(slot)
+    }
+
+    /// As [`address`](Self::address), for prefetching: any slot gives an address, which may not be touched.
+    #[inline]
+    pub(crate) fn hint(&self, slot: u32) -> *const u8 {
+        let (window, first) = window_of(slot);
+        match self.maps.get(window).and_then(OnceLock::get) {
+            Some(map) => map.as_ptr().wrapping_add((slot - first) as usize * self.stride),
+            None => std::ptr::null(),
+        }
+    }
+
+    /// The window a page of the file lies in, the page's number in there, and the map.
+    pub(crate) fn page(&self, page: u64) -> (usize, usize, &Map) {
+        let slot = page * PAGE as u64 / self.stride as u64;
+        let (window, first) = window_of(slot as u32);
+        let first_page = u64::from(first) * self.stride as u64 / PAGE as u64;
+        let map = self.maps[window].get().expect("only pages of mapped windows are asked for");
+        (window, (page - first_page) as usize, map)
+    }
+
+    /// The first page of a window, and how many it has.
+    pub(crate) fn window_pages(&self, window: usize) -> (u64, usize) {
+        let range = window_slots(window);
+        let first = range.start * self.stride as u64 / PAGE as u64;
+        (first, (range.end - range.start) as usize * self.stride / PAGE)
+    }
+
+    /// The pages that a slot's bytes lie in.
+    #[inline]
+    pub(crate) fn pages_of(&self, slot: u32) -> Range<u64> {
+        let start = u64::from(slot) * self.stride as u64;
+        start / PAGE as u64..(start + self.stride as u64).div_ceil(PAGE as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lodestore_wal::{Disk, MemDisk};
+
+    #[test]
+    fn windows_tile_the_slots() {
+        for slot in [0u32, 1, 65_535, 65_536, 131_071, 131_072, 262_143, 1 << 20, (1 << 30) - 1] {
+            let (window, first) = window_of(slot);
+            assert!(window < WINDOWS);
+            assert!(window_slots(window).contains(&u64::from(slot)), "{slot}");
+            assert_eq!(window_slots(window).start, u64::from(first));
+        }
+        for window in 1..WINDOWS {
+            assert_eq!(window_slots(window - 1).end, window_slots(window).start);
+        }
+    }
+
+    #[test]
+    fn slots_keep_their_address_while_the_file_grows() {
+        let disk = MemDisk::new();
+        let file = disk.create("x").unwrap();
+        let windows = Windows::open(file.clone(), 64, Mapping::Shared, 0).unwrap();
+        windows.ensure(1).unwrap();
+        let first = windows.address(0);
+        assert!(file.len().unwrap() <= 4096, "a small file stays small");
+        windows.ensure(200_000).unwrap();
+        assert_eq!(windows.address(0), first);
+        assert_eq!(windows.address(65_535) as usize - first as usize, 65_535 * 64);
+        assert!(!windows.address(199_999).is_null());
+    }
+
+    #[test]
+    fn a_short_file_is_corrupt() {
+        let disk = MemDisk::new();
+        let file = disk.create("x").unwrap();
+        file.set_len(6400 - 1).unwrap();
+        let error = Windows::open(file, 64, Mapping::Shared, 100).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { offset: 6399, .. }), "{error}");
+    }
+
+    #[test]
+    fn pages_are_found_in_their_window() {
+        let disk = MemDisk::new();
+        let windows = Windows::open(disk.create("x").unwrap(), 192, Mapping::Private, 0).unwrap();
+        windows.ensure(200_000).unwrap();
+        for slot in [0u32, 21, 65_535, 65_536, 199_999] {
+            for page in windows.pages_of(slot) {
+                let (window, inside, map) = windows.page(page);
+                let (first, count) = windows.window_pages(window);
+                assert!(inside < count && first + inside as u64 == page);
+                let address = map.as_ptr() as usize + inside * PAGE;
+                let slot_address = windows.address(slot) as usize;
+                assert!(address < slot_address + 192 && slot_address < address + PAGE);
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Batches: all or nothing.
+
+use crate::collection::Collection;
+use crate::error::{Error, Result};
+use crate::key::{AsKey, Key};
+use crate::shared::{Handle, Open};
+use crate::write::{Action, Change, check_payload, check_vector};
+use std::sync::Arc;
+
+/// Changes that happen all or not at all, also across a crash, with one sync for all of them. See [`Store::batch`](crate::Store::batch).
+///
+/// A batch holds its rows in memory until it is committed, and at most 64 MiB of them. Dropping it discards it.
+#[derive(Clone, Debug)]
+#[must_use = "a batch does nothing until it is committed"]
+pub struct WriteBatch {
+    handle: Arc<Handle>,
+    rows: Vec<Row>,
+    floats: Vec<f32>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    target: Arc<Open>,
+    key: u64,
+    /// Ends of the vector and the payload in the buffers; `None` = remove.
+    put: Option<(usize, usize)>,
+}
+
+impl WriteBatch {
+    pub(crate) fn new(handle: Arc<Handle>) -> Self {
+        Self { handle, rows: Vec::new(), floats: Vec::new(), bytes: Vec::new() }
+    }
+
+    /// Adds a put. Later changes of a key in the same batch win.
+    ///
+    /// # Errors
+    /// As [`Collection::put`], at once; the batch is as before then. [`Error::OtherStore`].
+    pub fn put<K: Key>(
+        &mut self,
+        collection: &Collection<K>,
+        key: impl AsKey<K>,
+        vector: &[f32],
+        payload: &[u8],
+    ) -> Result<()> {
+        self.check_store(collection)?;
+        let row = self.rows.len();
+        check_vector(&collection.open, vector, row)?;
+        check_payload(payload, row)?;
+        self.floats.extend_from_slice(vector);
+        self.bytes.extend_from_slice(payload);
+        let put = Some((self.floats.len(), self.bytes.len()));
+        self.rows.push(Row { target: collection.open.clone(), key: key.with_key(K::to_u64), put });
+        Ok(())
+    }
+
+    /// Adds a removal; of a key that has no record it does nothing.
+    ///
+    /// # Errors
+    /// [`Error::OtherStore`].
+    pub fn remove<K: Key>(&mut self, collection: &Collection<K>, key: impl AsKey<K>) -> Result<()> {
+        self.check_store(collection)?;
+        self.rows.push(Row { target: collection.open.clone(), key: key.with_key(K::to_u64), put: None });
+        Ok(())
+    }
+
+    fn check_store<K: Key>(&self, collection: &Collection<K>) -> Result<()> {
+        if collection.belongs_to(&self.handle.0) {
+            return Ok(());
+        }
+        Err(Error::OtherStore { collection: collection.name().to_owned() })
+    }
+
+    /// Changes in the batch.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Carries out the batch.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] and [`Error::NoSpace`] change nothing. After an [`Error::Io`] of the log the store takes
+    /// no more writes, and holds after reopening all of the batch or none.
+    pub fn commit(self) -> Result<()> {
+        let (mut floats, mut bytes) = (0, 0);
+        let changes: Vec<Change<'_>> = self
+            .rows
+            .iter()
+            .map(|row| {
+                let action = match row.put {
+                    Some((float_end, byte_end)) => {
+                        let action = Action::Put {
+                            vector: &self.floats[floats..float_end],
+                            payload: &self.bytes[bytes..byte_end],
+                        };
+                        (floats, bytes) = (float_end, byte_end);
+                        action
+                    }
+                    None => Action::Remove,
+                };
+                Change { target: &row.target, key: row.key, action }
+            })
+            .collect();
+        self.handle.0.write(&changes).map(|_| ())
+    }
+}

@@ -1,0 +1,176 @@
+//! Opening and making collections.
+
+use crate::collection::Collection;
+use crate::error::{Error, Result};
+use crate::key::Key;
+use crate::op;
+use crate::shared::Handle;
+use lodestore_engine::{Geometry, Index, Metric};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// The longest name of a collection, in bytes.
+pub const MAX_NAME: usize = 255;
+
+const DEFAULT_M: usize = 16;
+const DEFAULT_EF_CONSTRUCTION: usize = 200;
+const DEFAULT_SEED: u64 = 100;
+
+/// What a collection is to be: its settings, then [`open_or_create`](Self::open_or_create), [`create`](Self::create)
+/// or [`open`](Self::open).
+///
+/// Settings are fixed when a collection is made. When one is opened, those that were given must be the stored ones,
+/// and those that were not are taken as stored.
+///
+/// ```
+/// use lodestore::Metric;
+/// let store = lodestore::Store::in_memory()?;
+/// let docs = store.collection::<u64>("docs").dim(4).metric(Metric::Cosine).m(8).ef_construction(100).create()?;
+/// assert_eq!(store.collection::<u64>("docs").open()?.dim(), 4);
+/// assert!(store.collection::<u64>("docs").dim(5).open().is_err());
+/// # Ok::<(), lodestore::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct CollectionBuilder<K: Key> {
+    handle: Arc<Handle>,
+    name: String,
+    dim: Option<usize>,
+    metric: Option<Metric>,
+    m: Option<usize>,
+    ef_construction: Option<usize>,
+    seed: Option<u64>,
+    keys: PhantomData<fn() -> K>,
+}
+
+impl<K: Key> CollectionBuilder<K> {
+    pub(crate) fn new(handle: Arc<Handle>, name: &str) -> Self {
+        Self {
+            handle,
+            name: name.to_owned(),
+            dim: None,
+            metric: None,
+            m: None,
+            ef_construction: None,
+            seed: None,
+            keys: PhantomData,
+        }
+    }
+
+    /// Components of a vector, 1 to 65,536. Needed to make a collection.
+    pub fn dim(mut self, dim: usize) -> Self {
+        self.dim = Some(dim);
+        self
+    }
+
+    /// The metric. Default: [`Metric::L2`].
+    pub fn metric(mut self, metric: Metric) -> Self {
+        self.metric = Some(metric);
+        self
+    }
+
+    /// HNSW's M, 2 to 512: links of a node on each level above 0, half as many as on level 0. Default: 16.
+    pub fn m(mut self, m: usize) -> Self {
+        self.m = Some(m);
+        self
+    }
+
+    /// HNSW's ef_construction, 1 to 65,536: candidates kept while a node is inserted. Default: 200.
+    pub fn ef_construction(mut self, ef_construction: usize) -> Self {
+        self.ef_construction = Some(ef_construction);
+        self
+    }
+
+    /// Seed of the nodes' levels. Default: 100.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Opens the collection, or makes it if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::SettingDiffers`], [`Error::Setting`].
+    pub fn open_or_create(self) -> Result<Collection<K>> {
+        let shared = self.handle.0.clone();
+        shared.check_open()?;
+        let _creating = shared.creating.lock();
+        if shared.catalog.name(&self.name).is_some() { self.open() } else { self.make() }
+    }
+
+    /// Makes the collection.
+    ///
+    /// # Errors
+    /// [`Error::CollectionExists`], [`Error::Setting`].
+    pub fn create(self) -> Result<Collection<K>> {
+        let shared = self.handle.0.clone();
+        shared.check_open()?;
+        let _creating = shared.creating.lock();
+        if shared.catalog.name(&self.name).is_some() {
+            return Err(Error::CollectionExists { name: self.name });
+        }
+        self.make()
+    }
+
+    /// Opens the collection.
+    ///
+    /// # Errors
+    /// [`Error::NoCollection`], [`Error::SettingDiffers`].
+    pub fn open(self) -> Result<Collection<K>> {
+        let open = self.handle.0.open_collection(&self.name)?;
+        let stored = *open.index.geometry();
+        self.same("dim", self.dim, stored.dim)?;
+        self.same("metric", self.metric, stored.metric)?;
+        self.same("m", self.m, stored.m)?;
+        self.same("ef_construction", self.ef_construction, stored.ef_construction)?;
+        self.same("seed", self.seed, stored.seed)?;
+        Ok(Collection::new(self.handle, open))
+    }
+
+    fn same<T: PartialEq + ToString>(&self, setting: &'static str, asked: Option<T>, stored: T) -> Result<()> {
+        match asked {
+            Some(asked) if asked != stored => Err(Error::SettingDiffers {
+                collection: self.name.clone(),
+                setting,
+                stored: stored.to_string(),
+                asked: asked.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Files first, durable; then the record that names them.
+    fn make(self) -> Result<Collection<K>> {
+        if self.name.is_empty() || self.name.len() > MAX_NAME || self.name.chars().any(char::is_control) {
+            let what = "a collection's name has 1 to 255 bytes and no control characters";
+            return Err(Error::Setting(format!("{what}; got {:?}", self.name)));
+        }
+        let missing = || Error::Setting(format!("collection '{}' does not exist; to make it, give its dim", self.name));
+        let geometry = Geometry {
+            dim: self.dim.ok_or_else(missing)?,
+            metric: self.metric.unwrap_or(Metric::L2),
+            m: self.m.unwrap_or(DEFAULT_M),
+            ef_construction: self.ef_construction.unwrap_or(DEFAULT_EF_CONSTRUCTION),
+            seed: self.seed.unwrap_or(DEFAULT_SEED),
+        };
+        geometry.check().map_err(Error::Setting)?;
+        let shared = &self.handle.0;
+        let log = shared.log()?;
+        let id = shared.catalog.names().values().map(|entry| entry.id + 1).max().unwrap_or(0);
+        Index::create(&*shared.disk, shared.uuid, id, &geometry)?;
+        let lsn = {
+            // A checkpoint must find the collection open if its record is among those it covers.
+            let _gate = shared.gate.read();
+            shared.check_open()?;
+            let lsn = log.sequence(1, op::create_len(&self.name), |log| {
+                let lsn = op::append_create(log, id, &self.name);
+                shared.catalog.stage_name(lsn, &self.name, id);
+                lsn
+            })?;
+            self.handle.0.open_collection(&self.name).inspect_err(|error| shared.poison.set(error))?;
+            lsn
+        };
+        shared.acknowledge(lsn)?;
+        let open: Arc<_> = self.handle.0.open_collection(&self.name)?;
+        Ok(Collection::new(self.handle, open))
+    }
+}

@@ -1,0 +1,139 @@
+//! Checkpoints: the segments and the catalogue catch up with the log (docs/durability.md, steps S0 to S8).
+
+use crate::error::Result;
+use crate::shared::{Shared, Task};
+use lodestore_engine::{Frozen, Index};
+use lodestore_wal::log::Commit;
+use lodestore_wal::names;
+use rayon::prelude::*;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Shared {
+    /// Takes a checkpoint, if anything has changed since the last one. Writers wait only for its first step.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        let mut number = self.checkpointing.lock();
+        self.checkpoint_locked(&mut number)
+    }
+
+    fn checkpoint_locked(&self, number: &mut u64) -> Result<()> {
+        if !self.disk.is_persistent() {
+            return self.catalog.apply().map(|_| ()).inspect_err(|error| self.poison.set(error));
+        }
+        let Some(log) = self.log_if_any() else { return Ok(()) };
+        self.poison.check()?;
+        // A slot that is in a segment and not in the graph would be lost once the log is gone.
+        self.link_pending()?;
+
+        // S0
+        let (frozen, lsn) = {
+            let _gate = self.gate.write();
+            let lsn = log.rotate()?;
+            let indexes: Vec<Arc<Index>> = self.open.read().values().map(|open| open.index.clone()).collect();
+            (Frozen::freeze(&indexes), lsn)
+        };
+        let known = self.superblock.lock().1.ckpt_lsn;
+        if frozen.is_empty() && lsn == known && self.catalog.durable() >= lsn {
+            return Ok(());
+        }
+        let no = *number;
+        *number += 1;
+
+        // S1: a failed sync may have lost what was written, and a second one would not say so.
+        self.poison.guard(frozen.sync_slots())?;
+
+        // S2
+        let length = match frozen.write(&*self.disk, self.uuid, no, lsn, &self.heads) {
+            Ok(length) => length,
+            Err(error) => {
+                frozen.unfreeze();
+                let _ = self.disk.remove(&names::ckpt(no));
+                return Err(error.into());
+            }
+        };
+
+        // S3
+        let durable = self.catalog.apply().and_then(|applied| {
+            log.commit(applied, Commit::Synced)?;
+            self.catalog.commit_durably()
+        });
+        durable.inspect_err(|error| self.poison.set(error))?;
+
+        // S4: the commit point.
+        {
+            let mut superblock = self.superblock.lock();
+            let (file, state) = &mut *superblock;
+            state.ckpt_lsn = lsn;
+            state.pending = no;
+            state.pending_len = length;
+            self.poison.guard(file.write(state))?;
+        }
+
+        // S5
+        self.poison.guard(frozen.apply(&*self.disk, self.uuid, no, &self.heads))?;
+
+        // S6
+        {
+            let mut superblock = self.superblock.lock();
+            let (file, state) = &mut *superblock;
+            state.done = no;
+            state.pending = 0;
+            state.pending_len = 0;
+            self.poison.guard(file.write(state))?;
+        }
+
+        // S7
+        frozen.release();
+        self.checkpoints.fetch_add(1, Ordering::Relaxed);
+
+        // S8: leftovers are removed at the next open if this fails.
+        self.disk.remove(&names::ckpt(no))?;
+        log.remove_through(lsn.min(self.catalog.durable()))?;
+        Ok(())
+    }
+
+    /// Links what recovery has put in place.
+    pub(crate) fn link_pending(&self) -> Result<()> {
+        let _linking = self.linking.lock();
+        let open: Vec<_> = self.open.read().values().cloned().collect();
+        for open in open {
+            let slots = open.index.unlinked();
+            if slots.is_empty() {
+                continue;
+            }
+            let link = |&slot: &u32| open.index.link(slot);
+            let linked = if self.threads()? > 1 {
+                self.pool()?.install(|| slots.par_iter().with_max_len(4).try_for_each(link))
+            } else {
+                slots.iter().try_for_each(link)
+            };
+            self.poison.guard(linked)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the last checkpoint, closes the catalogue, marks the store cleanly closed and lets go of its lock.
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.bell.ring(Task::Stop);
+        let mut number = self.checkpointing.lock();
+        // Writes that passed the check of `closed` are waited for.
+        drop(self.gate.write());
+        let result = if self.poison.reason().is_some() { Ok(()) } else { self.checkpoint_locked(&mut number) };
+        self.catalog.close();
+        let mut superblock = self.superblock.lock();
+        let (file, state) = &mut *superblock;
+        let result = result.and_then(|()| {
+            let at_rest = self.log_if_any().is_some_and(|log| log.last_lsn() == state.ckpt_lsn);
+            if self.disk.is_persistent() && at_rest && self.poison.reason().is_none() {
+                state.clean = true;
+                file.write(state)?;
+            }
+            Ok(())
+        });
+        self.unlock();
+        result
+    }
+}

@@ -1,0 +1,290 @@
+//! A collection: records of one dimension and metric.
+
+use crate::error::{Error, Result};
+use crate::key::{AsKey, Key};
+use crate::search::{Search, SearchMany};
+use crate::shared::{Handle, Open, Shared};
+use crate::write::{Action, Change};
+use lodestore_engine::Metric;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Rows of [`Collection::put_many`] that are written together.
+const ROWS_AT_ONCE: usize = 1024;
+/// Bytes of vectors and payloads that are written together.
+const BYTES_AT_ONCE: usize = 16 << 20;
+
+/// A collection of records with keys of type `K`. Cheap to clone, usable from any thread; keeps its store open.
+pub struct Collection<K: Key> {
+    handle: Arc<Handle>,
+    pub(crate) open: Arc<Open>,
+    keys: PhantomData<fn() -> K>,
+}
+
+impl<K: Key> Clone for Collection<K> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone(), open: self.open.clone(), keys: PhantomData }
+    }
+}
+
+impl<K: Key> fmt::Debug for Collection<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collection")
+            .field("name", &self.name())
+            .field("dim", &self.dim())
+            .field("metric", &self.metric())
+            .field("len", &self.len())
+            .finish()
+    }
+}
+
+/// A record's value.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Record {
+    /// The vector, bit for bit as it was put.
+    pub vector: Vec<f32>,
+    /// The payload.
+    pub payload: Vec<u8>,
+}
+
+impl<K: Key> Collection<K> {
+    pub(crate) fn new(handle: Arc<Handle>, open: Arc<Open>) -> Self {
+        Self { handle, open, keys: PhantomData }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.handle.0
+    }
+
+    pub(crate) fn belongs_to(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(self.shared(), shared)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.open.name
+    }
+
+    /// Components of its vectors.
+    pub fn dim(&self) -> usize {
+        self.open.index.geometry().dim
+    }
+
+    /// Its metric.
+    pub fn metric(&self) -> Metric {
+        self.open.index.geometry().metric
+    }
+
+    /// Its settings and size.
+    pub fn info(&self) -> CollectionInfo {
+        CollectionInfo::of(&self.open)
+    }
+
+    /// Records in it.
+    pub fn len(&self) -> u64 {
+        self.open.records.load(Ordering::Acquire)
+    }
+
+    /// Whether it holds no record.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts a record, replacing the one of that key if there is one. When this returns, it is as durable as the
+    /// store's [`Durability`](crate::Durability) says, and every search that starts finds it. A reader that runs
+    /// meanwhile sees the old record or the new one.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[0.5, 0.5], b"first")?;
+    /// docs.put(1, &[0.6, 0.4], b"second")?;
+    /// assert_eq!(docs.get(1)?.unwrap().payload, b"second");
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`], [`Error::PayloadTooLarge`] and
+    /// [`Error::NoSpace`] change nothing. After an [`Error::Io`] of the log the store takes no more writes.
+    pub fn put(&self, key: impl AsKey<K>, vector: &[f32], payload: &[u8]) -> Result<()> {
+        let key = key.with_key(K::to_u64);
+        let change = Change { target: &self.open, key, action: Action::Put { vector, payload } };
+        self.shared().write(&[change]).map(|_| ())
+    }
+
+    /// Puts many records: `vectors` holds them row by row (`keys.len() × dim` components), `payloads` one payload a
+    /// row, or `None` for empty ones. Rows are checked before any is written, linked by several threads, and logged
+    /// about a thousand at a time; a crash or a failure in the middle leaves the rows before it. For all or nothing
+    /// use a [`WriteBatch`](crate::WriteBatch).
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put_many(&[1, 2, 3], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], None)?;
+    /// assert_eq!(docs.get(3)?.unwrap().vector, [4.0, 5.0]);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), with the row; [`Error::RowCount`] if the lengths do not go together.
+    pub fn put_many(&self, keys: &[K::Owned], vectors: &[f32], payloads: Option<&[&[u8]]>) -> Result<()>
+    where
+        K::Owned: AsKey<K>,
+    {
+        let dim = self.dim();
+        if keys.len().checked_mul(dim) != Some(vectors.len()) {
+            let what = if vectors.len().is_multiple_of(dim) { "vectors" } else { "whole vectors" };
+            return Err(Error::RowCount { keys: keys.len(), what, got: vectors.len() / dim });
+        }
+        if let Some(payloads) = payloads
+            && payloads.len() != keys.len()
+        {
+            return Err(Error::RowCount { keys: keys.len(), what: "payloads", got: payloads.len() });
+        }
+        for (row, vector) in vectors.chunks_exact(dim).enumerate() {
+            crate::write::check_vector(&self.open, vector, row)?;
+            crate::write::check_payload(payloads.map_or(&[], |p| p[row]), row)?;
+        }
+        let mut changes = Vec::with_capacity(ROWS_AT_ONCE.min(keys.len()));
+        let mut bytes = 0;
+        for (row, (key, vector)) in keys.iter().zip(vectors.chunks_exact(dim)).enumerate() {
+            let payload = payloads.map_or(&[][..], |p| p[row]);
+            let key = key.with_key(K::to_u64);
+            changes.push(Change { target: &self.open, key, action: Action::Put { vector, payload } });
+            bytes += dim * 4 + payload.len();
+            if changes.len() == ROWS_AT_ONCE || bytes >= BYTES_AT_ONCE {
+                self.shared().write(&changes)?;
+                changes.clear();
+                bytes = 0;
+            }
+        }
+        self.shared().write(&changes).map(|_| ())
+    }
+
+    /// The record of a key.
+    ///
+    /// # Errors
+    /// If the catalogue cannot be read.
+    pub fn get(&self, key: impl AsKey<K>) -> Result<Option<Record>> {
+        self.shared().check_open()?;
+        let key = key.with_key(K::to_u64);
+        let row = self.shared().catalog.get((self.open.index.id(), key))?;
+        let Some(row) = row else { return Ok(None) };
+        self.check_slot(row.slot)?;
+        let vector = self.open.index.vector(row.slot).to_vec();
+        Ok(Some(Record { vector, payload: row.payload.to_vec() }))
+    }
+
+    /// The payload of a key, without its vector.
+    ///
+    /// # Errors
+    /// If the catalogue cannot be read.
+    pub fn payload(&self, key: impl AsKey<K>) -> Result<Option<Vec<u8>>> {
+        self.shared().check_open()?;
+        let key = key.with_key(K::to_u64);
+        let row = self.shared().catalog.get((self.open.index.id(), key))?;
+        Ok(row.map(|row| row.payload.to_vec()))
+    }
+
+    /// A slot that the catalogue names must exist.
+    fn check_slot(&self, slot: u32) -> Result<()> {
+        let next = self.open.index.next_slot();
+        if slot < next {
+            return Ok(());
+        }
+        let what = format!("it names slot {slot} of '{}', which has {next}", self.name());
+        Err(Error::Corrupt { file: lodestore_wal::names::CATALOG.into(), offset: 0, what })
+    }
+
+    /// Whether a key has a record.
+    ///
+    /// # Errors
+    /// If the catalogue cannot be read.
+    pub fn contains(&self, key: impl AsKey<K>) -> Result<bool> {
+        self.shared().check_open()?;
+        let key = key.with_key(K::to_u64);
+        Ok(self.shared().catalog.slot((self.open.index.id(), key))?.is_some())
+    }
+
+    /// Removes a key's record; says whether there was one. No search that starts after this returns it.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn remove(&self, key: impl AsKey<K>) -> Result<bool> {
+        let key = key.with_key(K::to_u64);
+        let change = Change { target: &self.open, key, action: Action::Remove };
+        Ok(self.shared().write(&[change])?[0])
+    }
+
+    /// A search for the records nearest to `query`, a vector of the collection's dimension.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put_many(&[1, 2], &[0.0, 0.0, 5.0, 5.0], None)?;
+    /// let hits = docs.search(&[1.0, 1.0]).k(2).ef(50).run()?;
+    /// assert_eq!((hits[0].key, hits[0].distance), (1, 2.0));
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    pub fn search<'a>(&'a self, query: &'a [f32]) -> Search<'a, K> {
+        Search::new(self.shared(), &self.open, query)
+    }
+
+    /// Searches for many queries, given row by row.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put_many(&[1, 2], &[0.0, 0.0, 5.0, 5.0], None)?;
+    /// let hits = docs.search_many(&[0.1, 0.0, 4.9, 5.0]).k(1).threads(2).run()?;
+    /// assert_eq!((hits.keys(0), hits.keys(1)), (&[1][..], &[2][..]));
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    pub fn search_many<'a>(&'a self, queries: &'a [f32]) -> SearchMany<'a, K> {
+        SearchMany::new(self.shared(), &self.open, queries)
+    }
+}
+
+/// A collection's settings and size.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct CollectionInfo {
+    /// Its name.
+    pub name: String,
+    /// Components of a vector.
+    pub dim: usize,
+    /// The metric.
+    pub metric: Metric,
+    /// HNSW's M.
+    pub m: usize,
+    /// HNSW's ef_construction.
+    pub ef_construction: usize,
+    /// Seed of the levels.
+    pub seed: u64,
+    /// Records.
+    pub len: u64,
+    /// Slots given out, those of replaced and removed records included.
+    pub slots: u64,
+    /// Records that are found by comparing until they are linked, after a crash.
+    pub unlinked: u64,
+}
+
+impl CollectionInfo {
+    pub(crate) fn of(open: &Open) -> Self {
+        let geometry = open.index.geometry();
+        Self {
+            name: open.name.clone(),
+            dim: geometry.dim,
+            metric: geometry.metric,
+            m: geometry.m,
+            ef_construction: geometry.ef_construction,
+            seed: geometry.seed,
+            len: open.records.load(Ordering::Acquire),
+            slots: u64::from(open.index.next_slot()),
+            unlinked: open.index.unlinked().len() as u64,
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Everything that a call of this crate can complain of.
+
+use std::path::PathBuf;
+
+/// Result of a call of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong: each message says what was given, what was expected, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A vector or query of another length than the collection's.
+    #[error("row {row}: the vector has {got} components, collection '{collection}' has dimension {expected}")]
+    Dimension {
+        /// The collection.
+        collection: String,
+        /// The collection's dimension.
+        expected: usize,
+        /// Components given.
+        got: usize,
+        /// Which of several vectors; 0 for a single one.
+        row: usize,
+    },
+    /// A component that is NaN or infinite.
+    #[error("row {row}, component {component}: {value} is not a finite number")]
+    NotFinite {
+        /// Which of several vectors; 0 for a single one.
+        row: usize,
+        /// Which component.
+        component: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// A zero vector under [`Metric::Cosine`](crate::Metric::Cosine): it has no direction.
+    #[error("row {row}: a zero vector has no direction, which cosine needs")]
+    ZeroVector {
+        /// Which of several vectors; 0 for a single one.
+        row: usize,
+    },
+    /// Keys, vectors and payloads of one call that do not go together.
+    #[error("{keys} keys need {keys} {what}, got {got}")]
+    RowCount {
+        /// Keys given.
+        keys: usize,
+        /// What there is another number of.
+        what: &'static str,
+        /// How many there are.
+        got: usize,
+    },
+    /// A payload longer than [`MAX_PAYLOAD`](crate::MAX_PAYLOAD).
+    #[error("row {row}: the payload has {got} bytes, the limit is {limit}")]
+    PayloadTooLarge {
+        /// Which of several rows; 0 for a single one.
+        row: usize,
+        /// Bytes given.
+        got: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// A batch, or a collection, larger than can be.
+    #[error("{got} is more than the limit of {limit}; split it")]
+    TooLarge {
+        /// Asked for.
+        got: u64,
+        /// Allowed.
+        limit: u64,
+    },
+    /// A collection that is not there.
+    #[error("there is no collection '{name}' in {store}; there are: {present}")]
+    NoCollection {
+        /// The name asked for.
+        name: String,
+        /// The store.
+        store: String,
+        /// Names that are there.
+        present: String,
+    },
+    /// A collection that is there already.
+    #[error("collection '{name}' exists already; open it instead")]
+    CollectionExists {
+        /// Its name.
+        name: String,
+    },
+    /// A setting that differs from the one the collection was made with.
+    #[error("collection '{collection}' was made with {setting} {stored}, not {asked}")]
+    SettingDiffers {
+        /// The collection.
+        collection: String,
+        /// Which setting.
+        setting: &'static str,
+        /// Its value in the store.
+        stored: String,
+        /// The value asked for.
+        asked: String,
+    },
+    /// A setting outside of its range, or one that is missing.
+    #[error("{0}")]
+    Setting(String),
+    /// A batch that mixes collections of several stores.
+    #[error("collection '{collection}' belongs to another store than the batch")]
+    OtherStore {
+        /// The collection.
+        collection: String,
+    },
+    /// A directory without a store, when none was to be made.
+    #[error("{path} holds no lodestore store")]
+    NotAStore {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The store was closed through another handle.
+    #[error("the store was closed; open it again")]
+    Closed,
+    /// Another handle, in this process or another, has the store open.
+    #[error("{path} is open elsewhere ({holder}); close it there first")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// What the holder wrote about itself: process id, host, since when.
+        holder: String,
+    },
+    /// A file is not what was written there.
+    #[error("{file} is damaged at byte {offset}: {what}")]
+    Corrupt {
+        /// The file, relative to the store.
+        file: String,
+        /// Where.
+        offset: u64,
+        /// Expected and found.
+        what: String,
+    },
+    /// A file of a format newer than this build.
+    #[error("{file} has format version {found}; this build reads up to {supported}: use a newer lodestore")]
+    FormatTooNew {
+        /// The file.
+        file: String,
+        /// Its major version.
+        found: u16,
+        /// The newest understood.
+        supported: u16,
+    },
+    /// No room on the disk. Nothing has changed; free some and try again.
+    #[error("no space left on the disk for {needed} more bytes of {path}; free some and try again")]
+    NoSpace {
+        /// The file that was to grow.
+        path: String,
+        /// By how much.
+        needed: u64,
+    },
+    /// An earlier write or sync failed. Reads go on; reopening the store makes it writable again.
+    #[error("writing stopped after an earlier failure ({first}); reads still work, reopen the store to write again")]
+    Poisoned {
+        /// The failure.
+        first: String,
+    },
+    /// The file system refused.
+    #[error("{op} {path}: {source}")]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// With which file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The catalogue's database complained.
+    #[error("catalog.redb: {0}")]
+    Catalog(String),
+}
+
+impl Error {
+    /// Whether a file was found damaged.
+    pub fn is_corruption(&self) -> bool {
+        matches!(self, Error::Corrupt { .. })
+    }
+}
+
+impl From<lodestore_wal::Error> for Error {
+    fn from(error: lodestore_wal::Error) -> Self {
+        use lodestore_wal::Error as Low;
+        match error {
+            Low::Corrupt { file, offset, what } => Error::Corrupt { file, offset, what },
+            Low::Locked { path, holder } => Error::Locked { path, holder },
+            Low::NoSpace { path, needed } => Error::NoSpace { path, needed },
+            Low::Poisoned { first } => Error::Poisoned { first },
+            Low::TooLarge { got, limit } => Error::TooLarge { got, limit },
+            Low::FormatTooNew { file, found, supported } => Error::FormatTooNew { file, found, supported },
+            Low::Io { op, path, source } => Error::Io { op, path, source },
+            other => Error::Io { op: "use", path: String::new(), source: std::io::Error::other(other.to_string()) },
+        }
+    }
+}

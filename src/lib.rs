@@ -1,0 +1,66 @@
+//! lodestore: an embedded, persistent vector store.
+//!
+//! A [`Store`] is a directory. It holds named collections of records, each a key with a vector and a payload, and
+//! finds the records nearest to a query by HNSW search directly on memory-mapped files. Every write is in a log
+//! before it is acknowledged: after a crash the store holds what was acknowledged, whole.
+//!
+//! ```
+//! use lodestore::{Metric, Store};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("data.lodestore");
+//! let store = Store::open(&path)?;
+//! let docs = store.collection::<u64>("docs").dim(3).metric(Metric::Cosine).open_or_create()?;
+//! docs.put(1, &[0.1, 0.9, 0.3], b"the first document")?; // on the disk when it returns
+//! docs.put(2, &[0.8, 0.1, 0.5], b"the second")?;
+//!
+//! for hit in &docs.search(&[0.2, 0.8, 0.3]).k(1).with_payloads().run()? {
+//!     println!("{} at {:.4}: {:?}", hit.key, hit.distance, hit.payload);
+//! }
+//! docs.remove(2)?;
+//! store.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Handles are cheap to clone and usable from any thread; searches run while writes run. There is no capacity to
+//! guess and no index to build. What each level of durability promises: [`Durability`].
+#![forbid(unsafe_code)]
+
+// Lower first: a module names only those above it.
+mod backend;
+mod background;
+mod batch;
+mod builder;
+mod catalog;
+mod checkpoint;
+mod collection;
+mod error;
+mod key;
+mod op;
+mod open;
+mod options;
+mod recover;
+mod search;
+mod shared;
+mod stats;
+mod store;
+mod verify;
+mod write;
+
+pub use batch::WriteBatch;
+pub use builder::{CollectionBuilder, MAX_NAME};
+pub use collection::{Collection, CollectionInfo, Record};
+pub use error::{Error, Result};
+pub use key::{AsKey, Key};
+pub use lodestore_engine::Metric;
+pub use options::{Durability, StoreOptions};
+pub use search::{BatchHits, Hit, Hits, Search, SearchMany, SearchStats};
+pub use stats::StoreStats;
+pub use store::Store;
+pub use verify::{CollectionReport, VerifyReport};
+pub use write::MAX_PAYLOAD;
+
+/// The storage seam: for running a store on something else than the file system.
+pub mod disk {
+    pub use lodestore_wal::{Disk, DiskFile, DiskLock, MemDisk, OsDisk};
+}

@@ -1,0 +1,53 @@
+//! Opening collections.
+
+use crate::catalog::NameEntry;
+use crate::error::{Error, Result};
+use crate::shared::{Open, Shared};
+use lodestore_engine::{Heads, Index, Super};
+use lodestore_wal::{Disk, names};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+impl Shared {
+    /// The collection of that name, opened if it was not yet.
+    pub(crate) fn open_collection(&self, name: &str) -> Result<Arc<Open>> {
+        self.check_open()?;
+        let entry = self.catalog.name(name).ok_or_else(|| Error::NoCollection {
+            name: name.to_owned(),
+            store: self.path.display().to_string(),
+            present: self.catalog.names().into_keys().collect::<Vec<_>>().join(", "),
+        })?;
+        if let Some(open) = self.open.read().get(&entry.id) {
+            return Ok(open.clone());
+        }
+        let mut all = self.open.write();
+        if let Some(open) = all.get(&entry.id) {
+            return Ok(open.clone());
+        }
+        let state = self.superblock.lock().1;
+        let open = open_collection(&*self.disk, &state, &self.heads, name, entry)?;
+        all.insert(entry.id, open.clone());
+        Ok(open)
+    }
+}
+
+/// Opens a collection's files as the last checkpoint left them.
+pub(crate) fn open_collection(
+    disk: &dyn Disk,
+    state: &Super,
+    heads: &Heads,
+    name: &str,
+    entry: NameEntry,
+) -> Result<Arc<Open>> {
+    let head = heads.read(entry.id)?;
+    // A collection that the last checkpoint knew has a head; without one its records would seem never to have been.
+    let known = entry.created <= state.ckpt_lsn;
+    if known && head.is_none_or(|head| head.created != entry.created) {
+        let what = format!("collection '{name}' was made by record {}, its head says {head:?}", entry.created);
+        return Err(Error::Corrupt { file: names::HEADS.into(), offset: u64::from(entry.id) * 128, what });
+    }
+    let head = if known { head } else { None };
+    let index = Arc::new(Index::open(disk, state.uuid, entry.id, entry.created, head)?);
+    let records = AtomicU64::new(index.live());
+    Ok(Arc::new(Open { name: name.to_owned(), index, records }))
+}

@@ -1,0 +1,98 @@
+//! How a store is opened.
+
+use std::time::Duration;
+
+/// What a write that returned `Ok` survives. At every level what is left after a crash is a prefix of the writes, in
+/// their order, with every batch whole; the levels differ in how long that prefix is.
+///
+/// | level | end of the process | power loss | cost |
+/// |---|---|---|---|
+/// | `Sync` | nothing lost | nothing lost | a sync, shared by all who write at that time |
+/// | `Every(d)` | nothing lost | at most the writes of the last `d` | a sync every `d` |
+/// | `Buffered` | nothing lost | writes since the last [`Store::sync`](crate::Store::sync) or checkpoint | none |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Every write is on the disk before its call returns.
+    #[default]
+    Sync,
+    /// Writes are handed to the system at once and synced this often.
+    Every(Duration),
+    /// Writes are handed to the system at once.
+    Buffered,
+}
+
+/// How a store is opened; see [`Store::options`](crate::Store::options).
+///
+/// ```
+/// use lodestore::{Durability, Store};
+/// let dir = tempfile::tempdir()?;
+/// let store = Store::options().durability(Durability::Buffered).threads(1).open(dir.path().join("store"))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    pub(crate) durability: Durability,
+    pub(crate) create: bool,
+    pub(crate) threads: usize,
+    pub(crate) background: bool,
+    pub(crate) checkpoint_log_bytes: u64,
+    pub(crate) checkpoint_dirty_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Sync,
+            create: true,
+            threads: 0,
+            background: true,
+            checkpoint_log_bytes: 64 << 20,
+            checkpoint_dirty_bytes: 1 << 30,
+        }
+    }
+}
+
+impl StoreOptions {
+    /// What writes survive. Default: [`Durability::Sync`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Whether to make the store if the directory holds none. Default: true.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Threads that link the rows of one large write, and the records found in the log after a crash. Default: 0,
+    /// which is as many as there are cores. With 1, writing the same rows in the same order always makes the same
+    /// graph.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Whether a thread of the store takes care of checkpoints and periodic syncs. Default: true. Without it they
+    /// happen within the write that makes them due.
+    pub fn background(mut self, background: bool) -> Self {
+        self.background = background;
+        self
+    }
+
+    /// Log bytes after which a checkpoint is due. Default: 64 MiB. More makes bulk loads write less and reopening
+    /// after a crash replay more. A checkpoint also waits until the log has as many bytes as there are in changed
+    /// pages, since every checkpoint writes those twice.
+    pub fn checkpoint_log_bytes(mut self, bytes: u64) -> Self {
+        self.checkpoint_log_bytes = bytes;
+        self
+    }
+
+    /// Bytes of changed pages, which are kept in memory, after which a checkpoint is due in any case.
+    /// Default: 1 GiB.
+    pub fn checkpoint_dirty_bytes(mut self, bytes: u64) -> Self {
+        self.checkpoint_dirty_bytes = bytes;
+        self
+    }
+}

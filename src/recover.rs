@@ -1,0 +1,298 @@
+//! Opening a store: new, cleanly closed, or after a crash (docs/durability.md, steps R0 to R8).
+
+use crate::backend::Backend;
+use crate::background;
+use crate::catalog::{Catalog, Row};
+use crate::error::{Error, Result};
+use crate::op::Op;
+use crate::open::open_collection;
+use crate::options::StoreOptions;
+use crate::shared::{Handle, LazyLog, Open, Parts, Shared, Task};
+use lodestore_engine::{Heads, Id, Super, Superblock, recover_segments, vector_crc};
+use lodestore_wal::log::Record;
+use lodestore_wal::{Disk, Log, LogScan, Poison, names};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Opens or makes the store on `disk`.
+pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> Result<Handle> {
+    // R0. Looking first keeps a directory that holds no store free of a LOCK file.
+    let exists = exists(&*disk)?;
+    if !exists && !options.create {
+        return Err(Error::NotAStore { path: path.to_owned() });
+    }
+    let lock = disk.lock(names::LOCK, &holder())?;
+    let (superblock, mut state) = match Superblock::open(&*disk) {
+        Err(error) if error.is_not_found() => {
+            create(&disk, path)?;
+            Superblock::open(&*disk)?
+        }
+        found => found?,
+    };
+    let poison = Poison::new();
+
+    // R1 to R4, R8
+    let last_checkpoint = recover_segments(&*disk, &superblock, &mut state)?;
+    let heads = Heads::new(disk.open(names::HEADS)?);
+    let file = disk.open(names::CATALOG)?;
+    if !state.clean {
+        file.sync()?;
+        file.evict()?;
+    }
+    let catalog = Catalog::open(Backend::new(file, poison.clone()), state.uuid)?;
+
+    // R5, R6
+    let mut replay = Replay { disk: &disk, state: &state, heads: &heads, catalog: &catalog, open: HashMap::new() };
+    let log = if disk.is_persistent() { replay.run(&poison)? } else { LazyLog::ready(Log::volatile()) };
+    let open = replay.open;
+    let pending = open.values().any(|open| !open.index.unlinked().is_empty());
+    let background = options.background;
+    let shared = Arc::new(Shared::new(Parts {
+        path: path.to_owned(),
+        disk,
+        options,
+        poison,
+        catalog,
+        heads,
+        superblock,
+        state,
+        log,
+        lock,
+        next_checkpoint: last_checkpoint + 1,
+        open,
+    }));
+
+    // R7: what was replayed is linked and checkpointed, in the background if there is one.
+    if background {
+        background::start(&shared)?;
+        if pending {
+            shared.bell.ring(Task::Link);
+        }
+    } else if pending {
+        shared.checkpoint()?;
+    }
+    Ok(Handle(shared))
+}
+
+fn exists(disk: &dyn Disk) -> Result<bool> {
+    match disk.open(names::SUPER) {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes an empty store. SUPER comes last, so that an interrupted creation leaves no store.
+fn create(disk: &Arc<dyn Disk>, path: &Path) -> Result<()> {
+    let collections = match disk.list(names::COLLECTIONS_DIR) {
+        Ok(names) => names.len(),
+        Err(error) if error.is_not_found() => 0,
+        Err(error) => return Err(error.into()),
+    };
+    if collections > 0 {
+        let what = format!("the file is missing, but {} holds {collections} collections", path.display());
+        return Err(Error::Corrupt { file: names::SUPER.into(), offset: 0, what });
+    }
+    for leftover in [names::CATALOG, names::HEADS, &names::tmp(names::SUPER)] {
+        match disk.remove(leftover) {
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            _ => {}
+        }
+    }
+    let uuid = new_uuid(disk.is_persistent());
+    disk.create_dir(names::CKPT_DIR)?;
+    disk.create_dir(names::COLLECTIONS_DIR)?;
+    disk.create_dir(names::WAL_DIR)?;
+    disk.create(names::HEADS)?.sync()?;
+    Catalog::create(Backend::new(disk.create(names::CATALOG)?, Poison::new()), uuid)?;
+    if disk.is_persistent() {
+        drop(Log::create(disk.clone(), uuid, Poison::new())?);
+    }
+    disk.sync_dir("")?;
+    let first = Super { uuid, seq: 1, ckpt_lsn: 0, pending: 0, done: 0, pending_len: 0, clean: true };
+    Superblock::create(&**disk, &first)?;
+    Ok(())
+}
+
+/// A random identity: two stores' files must not be taken for each other's.
+fn new_uuid(random: bool) -> [u8; 16] {
+    let mut uuid = [0; 16];
+    for half in uuid.chunks_exact_mut(8) {
+        // The standard library seeds each of these from the system's randomness.
+        let mut hasher = std::hash::RandomState::new().build_hasher();
+        if random {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+            hasher.write_u64(now);
+        }
+        half.copy_from_slice(&hasher.finish().to_le_bytes());
+    }
+    uuid
+}
+
+/// What the lock file says of us.
+fn holder() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let host = host.trim();
+    let host = if host.is_empty() { "this host" } else { host };
+    format!("process {} on {host}, since {since} seconds after 1970", std::process::id())
+}
+
+struct Replay<'a> {
+    disk: &'a Arc<dyn Disk>,
+    state: &'a Super,
+    heads: &'a Heads,
+    catalog: &'a Catalog,
+    open: HashMap<u32, Arc<Open>>,
+}
+
+/// Consecutive slots whose vectors wait to be written together.
+#[derive(Default)]
+struct Run {
+    collection: u32,
+    first: u32,
+    vectors: Vec<f32>,
+    ids: Vec<Id>,
+}
+
+/// Floats of a run that are written at once.
+const RUN_FLOATS: usize = 1 << 18;
+
+impl Replay<'_> {
+    /// Brings segments and catalogue up to the end of the log; each goes on from where it says it is.
+    fn run(&mut self, poison: &Poison) -> Result<LazyLog> {
+        let (segments, catalogue) = (self.state.ckpt_lsn, self.catalog.applied());
+        let from = segments.min(catalogue) + 1;
+        let mut scan = LogScan::open(self.disk.clone(), self.state.uuid, from)?;
+        let mut first_slots: HashMap<u32, u32> = HashMap::new();
+        let mut run = Run::default();
+        scan.replay(|record| self.record(&record, &mut first_slots, &mut run))?;
+        self.flush(&mut run)?;
+        let last = scan.next_lsn() - 1;
+        let reached = segments.max(catalogue);
+        if last < reached {
+            let what = format!("the log ends with record {last}, the store has got to {reached}");
+            return Err(Error::Corrupt { file: names::WAL_DIR.into(), offset: 0, what });
+        }
+        self.catalog.apply()?;
+        for (id, first) in first_slots {
+            let open = &self.open[&id];
+            let next = open.index.next_slot();
+            if first < next {
+                open.index.set_pending(first..next);
+            }
+        }
+        if self.state.clean && last == segments {
+            return Ok(LazyLog::later(scan));
+        }
+        Ok(LazyLog::ready(scan.into_log(poison.clone())?))
+    }
+
+    fn record(&mut self, record: &Record<'_>, first_slots: &mut HashMap<u32, u32>, run: &mut Run) -> Result<()> {
+        let lsn = record.lsn;
+        let (segments, catalogue) = (lsn > self.state.ckpt_lsn, lsn > self.catalog.applied());
+        let corrupt = |what: String| Error::Corrupt { file: record.file.into(), offset: record.offset, what };
+        match Op::decode(record)? {
+            Some(Op::Create { collection, name }) => {
+                if catalogue {
+                    self.catalog.stage_name(lsn, name, collection);
+                }
+            }
+            Some(Op::Put { collection, key, place, old, vector, payload }) => {
+                if segments {
+                    let open = self.collection(collection).map_err(|e| missing(e, &corrupt, collection))?;
+                    let index = &open.index;
+                    let expected = (index.next_slot(), index.next_upper(), index.geometry().level(place.slot));
+                    if (place.slot, place.upper, place.level) != expected
+                        || vector.len() != index.geometry().dim
+                        || old.is_some_and(|old| old >= place.slot)
+                    {
+                        let what = format!(
+                            "slot, list and level {:?} with {} components where {expected:?} was due",
+                            (place.slot, place.upper, place.level),
+                            vector.len()
+                        );
+                        return Err(corrupt(what));
+                    }
+                    first_slots.entry(collection).or_insert(place.slot);
+                    index.reserve(u64::from(place.slot) + 1, u64::from(place.upper) + u64::from(place.level))?;
+                    if run.collection != collection || run.vectors.len() >= RUN_FLOATS {
+                        self.flush(run)?;
+                    }
+                    if run.ids.is_empty() {
+                        (run.collection, run.first) = (collection, place.slot);
+                    }
+                    let vector_crc = vector_crc(&vector);
+                    run.ids.push(Id { key, lsn, vector_crc, upper: place.upper, level: place.level });
+                    run.vectors.extend_from_slice(&vector);
+                    index.advance(place);
+                    match old {
+                        Some(old) => drop(index.bury(old)?),
+                        None => drop(open.records.fetch_add(1, Ordering::AcqRel)),
+                    }
+                }
+                if catalogue {
+                    let row = Row { slot: place.slot, payload: payload.into() };
+                    self.catalog.stage(lsn, (collection, key), Some(row));
+                }
+            }
+            Some(Op::Remove { collection, key, slot }) => {
+                if segments {
+                    let open = self.collection(collection).map_err(|e| missing(e, &corrupt, collection))?;
+                    if slot >= open.index.next_slot() {
+                        return Err(corrupt(format!("removes slot {slot} of {}", open.index.next_slot())));
+                    }
+                    open.index.bury(slot)?;
+                    open.records.fetch_sub(1, Ordering::AcqRel);
+                }
+                if catalogue {
+                    self.catalog.stage(lsn, (collection, key), None);
+                }
+            }
+            None => {}
+        }
+        if catalogue {
+            self.catalog.stage_nothing(lsn);
+            // Between batches only: a catalogue that holds half of one could not be told from a whole one.
+            if record.ends_group && self.catalog.is_full() {
+                self.catalog.apply()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, run: &mut Run) -> Result<()> {
+        if run.ids.is_empty() {
+            return Ok(());
+        }
+        let open = &self.open[&run.collection];
+        open.index.write_slots(run.first, &open.index.encode_vectors(&run.vectors), &run.ids)?;
+        run.vectors.clear();
+        run.ids.clear();
+        Ok(())
+    }
+
+    /// The collection of that number, opened as the last checkpoint left it.
+    fn collection(&mut self, id: u32) -> Result<Arc<Open>> {
+        if let Some(open) = self.open.get(&id) {
+            return Ok(open.clone());
+        }
+        let (name, entry) = self.catalog.names().into_iter().find(|(_, entry)| entry.id == id).ok_or_else(|| {
+            Error::NoCollection { name: id.to_string(), store: String::new(), present: String::new() }
+        })?;
+        let open = open_collection(&**self.disk, self.state, self.heads, &name, entry)?;
+        self.open.insert(id, open.clone());
+        Ok(open)
+    }
+}
+
+fn missing(error: Error, corrupt: &impl Fn(String) -> Error, collection: u32) -> Error {
+    match error {
+        Error::NoCollection { .. } => corrupt(format!("names collection {collection}, which was never made")),
+        other => other,
+    }
+}

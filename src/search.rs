@@ -1,0 +1,305 @@
+//! Asking for nearest neighbours.
+
+use crate::error::{Error, Result};
+use crate::key::Key;
+use crate::shared::{Open, Shared};
+use crate::write::check_vector;
+use lodestore_engine::{Counters, Neighbour};
+use std::marker::PhantomData;
+use std::ops::Index;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const DEFAULT_K: usize = 10;
+const DEFAULT_EF: usize = 64;
+
+/// A search to be set up and [run](Self::run).
+#[derive(Clone, Debug)]
+#[must_use = "a search does nothing until it is run"]
+pub struct Search<'a, K: Key> {
+    shared: &'a Shared,
+    open: &'a Open,
+    query: &'a [f32],
+    k: usize,
+    ef: usize,
+    payloads: bool,
+    keys: PhantomData<fn() -> K>,
+}
+
+/// A record found.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Hit<T> {
+    /// Its key.
+    pub key: T,
+    /// Its exact distance from the query, in the collection's metric.
+    pub distance: f32,
+    /// Its payload, if [asked for](Search::with_payloads).
+    pub payload: Option<Vec<u8>>,
+}
+
+/// The records found, nearest first.
+#[derive(Clone, Debug)]
+pub struct Hits<K: Key> {
+    hits: Vec<Hit<K::Owned>>,
+    stats: SearchStats,
+}
+
+/// The work of a search.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SearchStats {
+    /// Nodes whose neighbours were read.
+    pub hops: u64,
+    /// Distances computed.
+    pub distances: u64,
+}
+
+impl From<Counters> for SearchStats {
+    fn from(counters: Counters) -> Self {
+        Self { hops: counters.hops, distances: counters.distances }
+    }
+}
+
+impl<'a, K: Key> Search<'a, K> {
+    pub(crate) fn new(shared: &'a Shared, open: &'a Open, query: &'a [f32]) -> Self {
+        Self { shared, open, query, k: DEFAULT_K, ef: DEFAULT_EF, payloads: false, keys: PhantomData }
+    }
+
+    /// How many records to find. Default: 10. Fewer come back if there are fewer.
+    pub fn k(mut self, k: usize) -> Self {
+        self.k = k;
+        self
+    }
+
+    /// Candidates kept on the way; more find more of the true neighbours and take longer. Default: 64. Less than `k`
+    /// counts as `k`.
+    pub fn ef(mut self, ef: usize) -> Self {
+        self.ef = ef;
+        self
+    }
+
+    /// Also fetches each record's payload.
+    pub fn with_payloads(mut self) -> Self {
+        self.payloads = true;
+        self
+    }
+
+    /// Searches.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`] for the query; fewer than `k` records are
+    /// no error.
+    pub fn run(self) -> Result<Hits<K>> {
+        self.shared.check_open()?;
+        check_vector(self.open, self.query, 0)?;
+        let (k, ef) = bounded(self.open, self.k, self.ef);
+        let (found, counters) = self.open.index.search(self.query, k, ef);
+        let mut hits = Vec::with_capacity(found.len());
+        for Neighbour { key, distance, .. } in found {
+            let payload = if self.payloads {
+                let row = self.shared.catalog.get((self.open.index.id(), key))?;
+                row.map(|row| row.payload.to_vec())
+            } else {
+                None
+            };
+            hits.push(Hit { key: K::from_u64(key), distance, payload });
+        }
+        Ok(Hits { hits, stats: counters.into() })
+    }
+}
+
+/// No more candidates than there are slots: what is reserved for them must not follow a wild number.
+fn bounded(open: &Open, k: usize, ef: usize) -> (usize, usize) {
+    let slots = open.index.next_slot() as usize;
+    (k.min(slots), ef.min(slots))
+}
+
+impl<K: Key> Hits<K> {
+    /// Records found.
+    pub fn len(&self) -> usize {
+        self.hits.len()
+    }
+
+    /// Whether none was found.
+    pub fn is_empty(&self) -> bool {
+        self.hits.is_empty()
+    }
+
+    /// The records, nearest first.
+    pub fn iter(&self) -> std::slice::Iter<'_, Hit<K::Owned>> {
+        self.hits.iter()
+    }
+
+    /// The work it took.
+    pub fn stats(&self) -> SearchStats {
+        self.stats
+    }
+}
+
+impl<K: Key> Index<usize> for Hits<K> {
+    type Output = Hit<K::Owned>;
+
+    fn index(&self, at: usize) -> &Self::Output {
+        &self.hits[at]
+    }
+}
+
+impl<K: Key> IntoIterator for Hits<K> {
+    type Item = Hit<K::Owned>;
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.hits.into_iter()
+    }
+}
+
+impl<'a, K: Key> IntoIterator for &'a Hits<K> {
+    type Item = &'a Hit<K::Owned>;
+    type IntoIter = std::slice::Iter<'a, Hit<K::Owned>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.hits.iter()
+    }
+}
+
+/// A search for many queries, to be set up and [run](Self::run).
+#[derive(Clone, Debug)]
+#[must_use = "a search does nothing until it is run"]
+pub struct SearchMany<'a, K: Key> {
+    shared: &'a Shared,
+    open: &'a Open,
+    queries: &'a [f32],
+    k: usize,
+    ef: usize,
+    threads: usize,
+    keys: PhantomData<fn() -> K>,
+}
+
+/// What many queries found: for each row, up to `k` keys and distances, nearest first.
+#[derive(Clone, Debug)]
+pub struct BatchHits<K: Key> {
+    k: usize,
+    keys: Vec<K::Owned>,
+    distances: Vec<f32>,
+    /// Where each row starts in `keys`, and the end.
+    starts: Vec<usize>,
+    stats: SearchStats,
+}
+
+impl<'a, K: Key> SearchMany<'a, K> {
+    pub(crate) fn new(shared: &'a Shared, open: &'a Open, queries: &'a [f32]) -> Self {
+        Self { shared, open, queries, k: DEFAULT_K, ef: DEFAULT_EF, threads: 1, keys: PhantomData }
+    }
+
+    /// See [`Search::k`].
+    pub fn k(mut self, k: usize) -> Self {
+        self.k = k;
+        self
+    }
+
+    /// See [`Search::ef`].
+    pub fn ef(mut self, ef: usize) -> Self {
+        self.ef = ef;
+        self
+    }
+
+    /// Threads that share the queries. Default: 1.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Searches.
+    ///
+    /// # Errors
+    /// [`Error::RowCount`] if the queries are not whole rows; otherwise as [`Search::run`], with the row.
+    pub fn run(self) -> Result<BatchHits<K>> {
+        self.shared.check_open()?;
+        let index = &self.open.index;
+        let dim = index.geometry().dim;
+        if !self.queries.len().is_multiple_of(dim) {
+            let rows = self.queries.len().div_ceil(dim);
+            return Err(Error::RowCount { keys: rows, what: "whole queries", got: self.queries.len() / dim });
+        }
+        let rows: Vec<&[f32]> = self.queries.chunks_exact(dim).collect();
+        for (row, query) in rows.iter().enumerate() {
+            check_vector(self.open, query, row)?;
+        }
+        let (k, ef) = bounded(self.open, self.k, self.ef);
+        let next = AtomicUsize::new(0);
+        /// Queries that a thread takes at a time.
+        const BLOCK: usize = 16;
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                let start = next.fetch_add(BLOCK, Ordering::Relaxed);
+                if start >= rows.len() {
+                    return done;
+                }
+                let end = (start + BLOCK).min(rows.len());
+                done.push((start, rows[start..end].iter().map(|q| index.search(q, k, ef)).collect::<Vec<_>>()));
+            }
+        };
+        let threads = self.threads.min(rows.len().div_ceil(BLOCK)).max(1);
+        let mut blocks = if threads == 1 {
+            work()
+        } else {
+            std::thread::scope(|scope| {
+                let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+                let mut all = work();
+                for other in others {
+                    all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                }
+                all
+            })
+        };
+        blocks.sort_unstable_by_key(|(start, _)| *start);
+        Ok(BatchHits::collect(self.k, blocks.into_iter().flat_map(|(_, found)| found)))
+    }
+}
+
+impl<K: Key> BatchHits<K> {
+    fn collect(k: usize, found: impl Iterator<Item = (Vec<Neighbour>, Counters)>) -> Self {
+        let mut hits =
+            Self { k, keys: Vec::new(), distances: Vec::new(), starts: vec![0], stats: SearchStats::default() };
+        for (row, counters) in found {
+            hits.keys.extend(row.iter().map(|n| K::from_u64(n.key)));
+            hits.distances.extend(row.iter().map(|n| n.distance));
+            hits.starts.push(hits.keys.len());
+            hits.stats.hops += counters.hops;
+            hits.stats.distances += counters.distances;
+        }
+        hits
+    }
+
+    /// Queries answered.
+    pub fn rows(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The `k` asked for.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// The keys found for a query.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn keys(&self, row: usize) -> &[K::Owned] {
+        &self.keys[self.starts[row]..self.starts[row + 1]]
+    }
+
+    /// Their distances.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn distances(&self, row: usize) -> &[f32] {
+        &self.distances[self.starts[row]..self.starts[row + 1]]
+    }
+
+    /// The work of all queries together.
+    pub fn stats(&self) -> SearchStats {
+        self.stats
+    }
+}

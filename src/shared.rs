@@ -1,0 +1,315 @@
+//! What all handles of one open store share.
+
+use crate::catalog::Catalog;
+use crate::error::{Error, Result};
+use crate::options::{Durability, StoreOptions};
+use lodestore_engine::{Heads, Index, Super, Superblock};
+use lodestore_wal::log::Commit;
+use lodestore_wal::{Disk, DiskLock, Log, LogScan, Poison};
+use parking_lot::{Condvar, Mutex, RwLock};
+use rayon::ThreadPool;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// An open collection.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) name: String,
+    pub(crate) index: Arc<Index>,
+    /// Records, counted in the order of the log.
+    pub(crate) records: AtomicU64,
+}
+
+/// An open store. Lock order: `checkpointing`, `linking`, `gate`, the log's own, the catalogue's own.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) path: PathBuf,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: StoreOptions,
+    pub(crate) uuid: [u8; 16],
+    pub(crate) poison: Poison,
+    pub(crate) catalog: Catalog,
+    pub(crate) heads: Heads,
+    log: LazyLog,
+    pub(crate) superblock: Mutex<(Superblock, Super)>,
+    pub(crate) open: RwLock<HashMap<u32, Arc<Open>>>,
+    /// Read: a write is under way. Written: a checkpoint notes what has changed.
+    pub(crate) gate: RwLock<()>,
+    /// One checkpoint at a time; the number of the next one.
+    pub(crate) checkpointing: Mutex<u64>,
+    /// One creation of a collection at a time.
+    pub(crate) creating: Mutex<()>,
+    /// Held while slots found in the log are being linked.
+    pub(crate) linking: Mutex<()>,
+    pub(crate) bell: Bell,
+    pub(crate) closed: AtomicBool,
+    pub(crate) checkpoints: AtomicU64,
+    last_sync: Mutex<Instant>,
+    pool: OnceLock<ThreadPool>,
+    lock: Mutex<Option<Box<dyn DiskLock>>>,
+}
+
+/// Keeps a store open; when the last one goes, the store is closed.
+#[derive(Debug)]
+pub(crate) struct Handle(pub(crate) Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Nobody is left to be told of a failure. What was acknowledged is in the log.
+        let _ = self.0.close();
+    }
+}
+
+/// What recovery hands over.
+pub(crate) struct Parts {
+    pub(crate) path: PathBuf,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: StoreOptions,
+    pub(crate) poison: Poison,
+    pub(crate) catalog: Catalog,
+    pub(crate) heads: Heads,
+    pub(crate) superblock: Superblock,
+    pub(crate) state: Super,
+    pub(crate) log: LazyLog,
+    pub(crate) lock: Box<dyn DiskLock>,
+    pub(crate) next_checkpoint: u64,
+    pub(crate) open: HashMap<u32, Arc<Open>>,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            path: parts.path,
+            disk: parts.disk,
+            options: parts.options,
+            uuid: parts.state.uuid,
+            poison: parts.poison,
+            catalog: parts.catalog,
+            heads: parts.heads,
+            log: parts.log,
+            superblock: Mutex::new((parts.superblock, parts.state)),
+            open: RwLock::new(parts.open),
+            gate: RwLock::new(()),
+            checkpointing: Mutex::new(parts.next_checkpoint),
+            creating: Mutex::new(()),
+            linking: Mutex::new(()),
+            bell: Bell::default(),
+            closed: AtomicBool::new(false),
+            checkpoints: AtomicU64::new(0),
+            last_sync: Mutex::new(Instant::now()),
+            pool: OnceLock::new(),
+            lock: Mutex::new(Some(parts.lock)),
+        }
+    }
+
+    /// # Errors
+    /// [`Error::Closed`].
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// The log, if anything was written since the store was opened, or is to be.
+    pub(crate) fn log_if_any(&self) -> Option<&Log> {
+        self.log.log.get()
+    }
+
+    /// The log, ready to append to. The first write after opening a cleanly closed store makes the log file, and
+    /// tells SUPER before that the store is not cleanly closed any more.
+    pub(crate) fn log(&self) -> Result<&Log> {
+        if let Some(log) = self.log.log.get() {
+            return Ok(log);
+        }
+        self.poison.check()?;
+        let mut scan = self.log.scan.lock();
+        if let Some(found) = scan.take() {
+            let mut superblock = self.superblock.lock();
+            let (file, state) = &mut *superblock;
+            if state.clean {
+                state.clean = false;
+                self.poison.guard(file.write(state))?;
+            }
+            let log = self.poison.guard(found.into_log(self.poison.clone()))?;
+            let _ = self.log.log.set(log);
+        }
+        self.log.log.get().ok_or(Error::Closed)
+    }
+
+    /// The last LSN given out.
+    pub(crate) fn last_lsn(&self) -> u64 {
+        self.log_if_any().map_or_else(|| self.superblock.lock().1.ckpt_lsn, Log::last_lsn)
+    }
+
+    /// Makes `lsn` as safe as the store's durability asks for before a write is acknowledged.
+    pub(crate) fn acknowledge(&self, lsn: u64) -> Result<()> {
+        let log = self.log()?;
+        match self.options.durability {
+            Durability::Sync => log.commit(lsn, Commit::Synced)?,
+            Durability::Buffered => log.commit(lsn, Commit::Written)?,
+            Durability::Every(period) => {
+                log.commit(lsn, Commit::Written)?;
+                if self.options.background {
+                    self.bell.ring(Task::Sync);
+                } else {
+                    let due = {
+                        let mut last = self.last_sync.lock();
+                        let due = last.elapsed() >= period;
+                        if due {
+                            *last = Instant::now();
+                        }
+                        due
+                    };
+                    if due {
+                        log.commit(lsn, Commit::Synced)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Syncs all that was written.
+    pub(crate) fn sync(&self) -> Result<()> {
+        match self.log_if_any() {
+            Some(log) => Ok(log.commit(log.last_lsn(), Commit::Synced)?),
+            None => Ok(()),
+        }
+    }
+
+    /// The threads that link.
+    pub(crate) fn pool(&self) -> Result<&ThreadPool> {
+        if let Some(pool) = self.pool.get() {
+            return Ok(pool);
+        }
+        let threads = match self.options.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            given => given,
+        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("lodestore-link-{i}"))
+            .build()
+            .map_err(|error| Error::Io {
+                op: "start",
+                path: "threads".into(),
+                source: std::io::Error::other(error.to_string()),
+            })?;
+        let _ = self.pool.set(pool);
+        Ok(self.pool.get().expect("set above"))
+    }
+
+    pub(crate) fn threads(&self) -> Result<usize> {
+        if self.options.threads == 1 { Ok(1) } else { Ok(self.pool()?.current_num_threads()) }
+    }
+
+    /// Changed pages of the open collections, in bytes.
+    pub(crate) fn dirty_bytes(&self) -> u64 {
+        let pages: u64 = self.open.read().values().map(|o| o.index.dirty_pages()).sum();
+        pages * lodestore_wal::PAGE as u64
+    }
+
+    /// Whether a checkpoint is due.
+    pub(crate) fn checkpoint_due(&self) -> bool {
+        if !self.disk.is_persistent() {
+            return false;
+        }
+        let Some(log) = self.log_if_any() else { return false };
+        let bytes = log.bytes_since_rotate();
+        if bytes < self.options.checkpoint_log_bytes.min(1 << 20) {
+            return false;
+        }
+        let dirty = self.dirty_bytes();
+        bytes >= self.options.checkpoint_log_bytes.max(dirty) || dirty >= self.options.checkpoint_dirty_bytes
+    }
+
+    /// Lets others open the store.
+    pub(crate) fn unlock(&self) {
+        drop(self.lock.lock().take());
+    }
+}
+
+/// A log that is made when it is first needed: opening a store only to read writes nothing.
+#[derive(Debug)]
+pub(crate) struct LazyLog {
+    log: OnceLock<Log>,
+    scan: Mutex<Option<LogScan>>,
+}
+
+impl LazyLog {
+    pub(crate) fn later(scan: LogScan) -> Self {
+        Self { log: OnceLock::new(), scan: Mutex::new(Some(scan)) }
+    }
+
+    pub(crate) fn ready(log: Log) -> Self {
+        Self { log: OnceLock::from(log), scan: Mutex::new(None) }
+    }
+}
+
+/// What the store's thread is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Sync,
+    Checkpoint,
+    Link,
+    Stop,
+}
+
+/// Wakes the store's thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bell(Arc<(Mutex<Wanted>, Condvar)>);
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) sync: bool,
+    pub(crate) checkpoint: bool,
+    pub(crate) link: bool,
+    pub(crate) stop: bool,
+}
+
+impl Bell {
+    pub(crate) fn ring(&self, task: Task) {
+        let (wanted, condvar) = &*self.0;
+        let mut wanted = wanted.lock();
+        let flag = match task {
+            Task::Sync => &mut wanted.sync,
+            Task::Checkpoint => &mut wanted.checkpoint,
+            Task::Link => &mut wanted.link,
+            Task::Stop => &mut wanted.stop,
+        };
+        if !*flag {
+            *flag = true;
+            condvar.notify_all();
+        }
+    }
+
+    /// Waits for a task, for at most `limit`.
+    pub(crate) fn wait(&self, limit: Option<Duration>) -> Wanted {
+        let (wanted, condvar) = &*self.0;
+        let mut wanted = wanted.lock();
+        if !(wanted.sync || wanted.checkpoint || wanted.link || wanted.stop) {
+            match limit {
+                Some(limit) => {
+                    condvar.wait_for(&mut wanted, limit);
+                }
+                None => condvar.wait(&mut wanted),
+            }
+        }
+        let stop = wanted.stop;
+        std::mem::replace(&mut *wanted, Wanted { stop, ..Wanted::default() })
+    }
+
+    /// Waits until the store is closed, for at most `limit`; says whether it is.
+    pub(crate) fn wait_for_stop(&self, limit: Duration) -> bool {
+        let (wanted, condvar) = &*self.0;
+        let until = Instant::now() + limit;
+        let mut wanted = wanted.lock();
+        while !wanted.stop {
+            if condvar.wait_until(&mut wanted, until).timed_out() {
+                break;
+            }
+        }
+        wanted.stop
+    }
+}

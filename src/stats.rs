@@ -1,0 +1,85 @@
+//! Counts and sizes of a store.
+
+use crate::collection::CollectionInfo;
+use crate::error::Result;
+use crate::shared::Shared;
+use lodestore_wal::names;
+use std::sync::atomic::Ordering;
+
+/// What [`Store::stats`](crate::Store::stats) tells. Sizes are in bytes.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// The collections, by name.
+    pub collections: Vec<CollectionInfo>,
+    /// Records of all collections.
+    pub records: u64,
+    /// The files of the store: name, relative to its directory, and length.
+    pub files: Vec<(String, u64)>,
+    /// Length of all files together.
+    pub bytes: u64,
+    /// The number of the last log record.
+    pub last_lsn: u64,
+    /// Log records up to this one survive a power loss.
+    pub durable_lsn: u64,
+    /// Log records up to this one are in the last checkpoint.
+    pub checkpoint_lsn: u64,
+    /// Bytes of log files.
+    pub log_bytes: u64,
+    /// Syncs of the log since the store was opened.
+    pub log_syncs: u64,
+    /// Checkpoints since the store was opened.
+    pub checkpoints: u64,
+    /// Bytes of changed pages that are in memory until the next checkpoint.
+    pub dirty_bytes: u64,
+    /// Why the store takes no more writes, if it does not.
+    pub poisoned: Option<String>,
+    /// The kernel that computes distances: `avx512`, `avx2`, `neon` or `scalar`.
+    pub kernel: &'static str,
+}
+
+impl StoreStats {
+    pub(crate) fn of(shared: &Shared) -> Result<Self> {
+        shared.check_open()?;
+        let names = shared.catalog.names();
+        let infos = names.keys().map(|name| Ok(CollectionInfo::of(&*shared.open_collection(name)?)));
+        let collections = infos.collect::<Result<Vec<_>>>()?;
+        let mut files = Vec::new();
+        let mut directories = vec![String::new()];
+        while let Some(directory) = directories.pop() {
+            for name in shared.disk.list(&directory)? {
+                let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
+                match path.as_str() {
+                    names::LOCK => {}
+                    names::WAL_DIR | names::CKPT_DIR | names::COLLECTIONS_DIR => directories.push(path),
+                    _ if names::parent(&path) == names::COLLECTIONS_DIR => directories.push(path),
+                    // A file may go between the two calls; one that is none of ours does not count.
+                    _ => {
+                        if let Ok(file) = shared.disk.open(&path) {
+                            files.push((path, file.len()?));
+                        }
+                    }
+                }
+            }
+        }
+        files.sort();
+        let checkpoint_lsn = shared.superblock.lock().1.ckpt_lsn;
+        let log = shared.log_if_any();
+        let log_stats = log.map(|log| log.stats()).unwrap_or_default();
+        Ok(Self {
+            records: collections.iter().map(|c| c.len).sum(),
+            collections,
+            bytes: files.iter().map(|f| f.1).sum(),
+            log_bytes: files.iter().filter(|f| names::parent(&f.0) == names::WAL_DIR).map(|f| f.1).sum(),
+            files,
+            last_lsn: shared.last_lsn(),
+            durable_lsn: log.map_or(checkpoint_lsn, |log| log.durable_lsn()),
+            checkpoint_lsn,
+            log_syncs: log_stats.syncs,
+            checkpoints: shared.checkpoints.load(Ordering::Relaxed),
+            dirty_bytes: shared.dirty_bytes(),
+            poisoned: shared.poison.reason().map(str::to_owned),
+            kernel: lodestore_engine::kernel::Kernel::detect().tier().name(),
+        })
+    }
+}

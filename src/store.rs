@@ -1,0 +1,178 @@
+//! The store: a directory of collections.
+
+use crate::batch::WriteBatch;
+use crate::builder::CollectionBuilder;
+use crate::collection::CollectionInfo;
+use crate::error::{Error, Result};
+use crate::key::Key;
+use crate::options::StoreOptions;
+use crate::recover;
+use crate::shared::{Handle, Shared};
+use crate::stats::StoreStats;
+use crate::verify::VerifyReport;
+use lodestore_wal::{Disk, MemDisk, OsDisk};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A store: a directory that holds named collections of records, each a key with a vector and a payload.
+///
+/// A handle is cheap to clone and may be used from any thread. The store stays open until
+/// [`close`](Self::close) or until the last handle, of the store or of a collection, is dropped.
+///
+/// ```
+/// use lodestore::{Metric, Store};
+/// let dir = tempfile::tempdir()?;
+/// let store = Store::open(dir.path().join("store"))?;
+/// let docs = store.collection::<u64>("docs").dim(2).metric(Metric::L2).open_or_create()?;
+/// docs.put(7, &[1.0, 0.0], b"seven")?;
+/// let hits = docs.search(&[0.9, 0.1]).k(1).run()?;
+/// assert_eq!(hits[0].key, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+impl Store {
+    /// Opens the store in directory `path`, or makes one there, with the [default options](StoreOptions).
+    ///
+    /// # Errors
+    /// See [`StoreOptions::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Store> {
+        StoreOptions::default().open(path)
+    }
+
+    /// How to open a store otherwise than by default.
+    pub fn options() -> StoreOptions {
+        StoreOptions::default()
+    }
+
+    /// A store that lives in memory and goes with its last handle.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let words = store.collection::<u64>("words").dim(3).open_or_create()?;
+    /// words.put(1, &[0.0, 1.0, 0.0], b"")?;
+    /// assert_eq!(words.len(), 1);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the system gives no memory.
+    pub fn in_memory() -> Result<Store> {
+        StoreOptions::default().open_on(Arc::new(MemDisk::new()), "memory")
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.0
+    }
+
+    /// A collection to be opened or made: see [`CollectionBuilder`]. `K` is the type of its keys.
+    pub fn collection<K: Key>(&self, name: &str) -> CollectionBuilder<K> {
+        CollectionBuilder::new(self.handle.clone(), name)
+    }
+
+    /// The collections, by name.
+    ///
+    /// # Errors
+    /// If a collection's files cannot be opened.
+    pub fn collections(&self) -> Result<Vec<CollectionInfo>> {
+        self.shared().check_open()?;
+        let names = self.shared().catalog.names();
+        names.keys().map(|name| Ok(CollectionInfo::of(&*self.shared().open_collection(name)?))).collect()
+    }
+
+    /// A batch: changes to any collections of this store that happen all or not at all.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// let mut batch = store.batch();
+    /// batch.put(&docs, 1, &[1.0, 2.0], b"one")?;
+    /// batch.put(&docs, 2, &[3.0, 4.0], b"two")?;
+    /// batch.remove(&docs, 3)?;
+    /// batch.commit()?;
+    /// assert_eq!(docs.len(), 2);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    pub fn batch(&self) -> WriteBatch {
+        WriteBatch::new(self.handle.clone())
+    }
+
+    /// Makes every write so far durable, whatever the store's [`Durability`](crate::Durability).
+    ///
+    /// # Errors
+    /// If the disk fails; the store takes no more writes then.
+    pub fn sync(&self) -> Result<()> {
+        self.shared().check_open()?;
+        self.shared().sync()
+    }
+
+    /// Brings the segments up to date with the log and shortens it, so that the next opening has nothing to replay.
+    /// Writes and searches go on meanwhile. Happens by itself as the log grows, and at [`close`](Self::close).
+    ///
+    /// # Errors
+    /// A full disk leaves everything as it was; other failures end writing.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.shared().check_open()?;
+        self.shared().checkpoint()
+    }
+
+    /// Counts and sizes.
+    ///
+    /// # Errors
+    /// If a collection's files cannot be opened.
+    pub fn stats(&self) -> Result<StoreStats> {
+        StoreStats::of(self.shared())
+    }
+
+    /// Checks every checksum, every link and every key, and reports what is not as it must be. Reads all of the
+    /// store; writes wait meanwhile, searches do not.
+    ///
+    /// # Errors
+    /// If it could not be carried out; damage is in the report.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        VerifyReport::of(self.shared())
+    }
+
+    /// Takes a checkpoint and closes the store; other handles get [`Error::Closed`] from then on. Dropping the last
+    /// handle does the same, but tells of no failure.
+    ///
+    /// # Errors
+    /// If the checkpoint fails. Nothing acknowledged is lost: it is in the log.
+    pub fn close(self) -> Result<()> {
+        self.shared().close()
+    }
+}
+
+impl StoreOptions {
+    /// Opens the store in directory `path`, making both if there is none (see [`create`](Self::create)).
+    ///
+    /// After a crash it brings back every write that had been acknowledged. It answers at once; linking the records
+    /// that were found in the log goes on in the background, and until it is done they are found by comparing.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if it is open elsewhere, [`Error::NotAStore`], [`Error::Corrupt`] with file and offset,
+    /// [`Error::FormatTooNew`], and what the file system says. Nothing is changed then.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
+        let path = path.as_ref();
+        let disk = if self.create {
+            OsDisk::create_root(path)?
+        } else {
+            OsDisk::new(path).map_err(|error| {
+                if error.is_not_found() { Error::NotAStore { path: path.to_owned() } } else { error.into() }
+            })?
+        };
+        self.open_on(Arc::new(disk), path)
+    }
+
+    /// Opens the store on any [`Disk`]; `path` is for messages. For tests on a simulated disk.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(self, disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<Store> {
+        let handle = recover::open(disk, path.as_ref(), self)?;
+        Ok(Store { handle: Arc::new(handle) })
+    }
+}

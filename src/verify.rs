@@ -1,0 +1,103 @@
+//! Whether a store is what it must be.
+
+use crate::error::Result;
+use crate::shared::Shared;
+use lodestore_engine::Findings;
+use std::collections::HashMap;
+
+/// What [`Store::verify`](crate::Store::verify) found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// What was looked at in each collection.
+    pub collections: Vec<CollectionReport>,
+    /// Everything that is wrong, one sentence each; the first hundred of each collection.
+    pub problems: Vec<String>,
+    /// How many things are wrong.
+    pub problem_count: u64,
+}
+
+/// What was looked at in one collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CollectionReport {
+    /// Its name.
+    pub name: String,
+    /// Records.
+    pub records: u64,
+    /// Slots whose checksums were compared.
+    pub slots: u64,
+    /// Pages whose checksums were compared.
+    pub pages: u64,
+    /// Links that were looked at.
+    pub links: u64,
+    /// Records that no path of links leads to from the entry point. A fresh graph may have a few; they are not found
+    /// by searches.
+    pub unreachable: u64,
+    /// Records that no link points at.
+    pub no_in_links: u64,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn ok(&self) -> bool {
+        self.problem_count == 0
+    }
+
+    pub(crate) fn of(shared: &Shared) -> Result<Self> {
+        shared.check_open()?;
+        let mut report = Self { collections: Vec::new(), problems: Vec::new(), problem_count: 0 };
+        let names = shared.catalog.names();
+        for name in names.keys() {
+            if let Err(error) = shared.open_collection(name) {
+                report.add(name, vec![error.to_string()], 1);
+            }
+        }
+        // Pages are compared with what the last checkpoint wrote, so none may run; and nobody may change the graph.
+        let _checkpointing = shared.checkpointing.lock();
+        shared.link_pending()?;
+        let _gate = shared.gate.write();
+        shared.catalog.apply().inspect_err(|error| shared.poison.set(error))?;
+        let mut slots: HashMap<u32, Vec<(u64, u32)>> = HashMap::new();
+        shared.catalog.for_each(|(id, key), slot| slots.entry(id).or_default().push((key, slot)))?;
+        let open: Vec<_> = shared.open.read().values().cloned().collect();
+        for open in open {
+            let mut findings = open.index.verify();
+            let rows = slots.remove(&open.index.id()).unwrap_or_default();
+            check_keys(&open.index, &rows, &mut findings);
+            report.add(&open.name, std::mem::take(&mut findings.problems), findings.problem_count);
+            report.collections.push(CollectionReport {
+                name: open.name.clone(),
+                records: rows.len() as u64,
+                slots: findings.slots,
+                pages: findings.pages,
+                links: findings.links,
+                unreachable: findings.unreachable,
+                no_in_links: findings.no_in_links,
+            });
+        }
+        report.collections.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(report)
+    }
+
+    fn add(&mut self, collection: &str, problems: Vec<String>, count: u64) {
+        self.problem_count += count;
+        self.problems.extend(problems.into_iter().map(|what| format!("collection '{collection}': {what}")));
+    }
+}
+
+/// The catalogue and the slots say the same: each key's slot is live and names the key, and no other slot is live.
+fn check_keys(index: &lodestore_engine::Index, rows: &[(u64, u32)], findings: &mut Findings) {
+    for &(key, slot) in rows {
+        if slot >= index.next_slot() {
+            findings.problem(format!("key {key} is in slot {slot} of {}", index.next_slot()));
+        } else if index.is_dead(slot) {
+            findings.problem(format!("key {key} is in slot {slot}, which is a removed one"));
+        } else if index.id_of(slot).key != key {
+            findings.problem(format!("key {key} is in slot {slot}, which says {}", index.id_of(slot).key));
+        }
+    }
+    if rows.len() as u64 != findings.live {
+        findings.problem(format!("{} keys, {} live slots", rows.len(), findings.live));
+    }
+}

@@ -1,0 +1,313 @@
+//! The way of every write: check, sequence, link, acknowledge.
+//!
+//! 1. Everything that can be wrong with the input is looked for before anything is changed.
+//! 2. Under the log's lock, in this order: find the slots that the rows replace, make room, write vectors and ids
+//!    into slots nobody knows of, then (nothing can fail any more) give out slots and LSNs, append to the log, stage
+//!    the catalogue's rows.
+//! 3. Link the new slots, in parallel when there are many; bury the old ones.
+//! 4. Wait for the log as the durability asks. Searches may see a write before that.
+
+use crate::catalog::Row;
+use crate::error::{Error, Result};
+use crate::op;
+use crate::options::Durability;
+use crate::shared::{Open, Shared, Task};
+use lodestore_engine::{Id, Metric, Place, vector_crc};
+use lodestore_wal::log::{Appender, Commit};
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The longest payload, in bytes.
+pub const MAX_PAYLOAD: usize = 16 << 20;
+/// New slots in one write that are worth several threads.
+const PARALLEL_ROWS: usize = 8;
+/// New slots in one write that are worth syncing the log while they are linked.
+const OVERLAP_ROWS: usize = 64;
+
+/// One change to one key.
+#[derive(Clone, Debug)]
+pub(crate) struct Change<'a> {
+    pub(crate) target: &'a Arc<Open>,
+    pub(crate) key: u64,
+    pub(crate) action: Action<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action<'a> {
+    Put { vector: &'a [f32], payload: &'a [u8] },
+    Remove,
+}
+
+/// What a write has given out under the log's lock.
+struct Sequenced {
+    /// Collection (as its place in `targets`) and slot.
+    linked: Vec<(usize, u32)>,
+    buried: Vec<(usize, u32)>,
+    /// For each change, whether its key had a record before.
+    existed: Vec<bool>,
+    last_lsn: u64,
+}
+
+/// # Errors
+/// [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`]: what a vector must not be.
+pub(crate) fn check_vector(target: &Open, vector: &[f32], row: usize) -> Result<()> {
+    let expected = target.index.geometry().dim;
+    if vector.len() != expected {
+        return Err(Error::Dimension { collection: target.name.clone(), expected, got: vector.len(), row });
+    }
+    // A sum is finite only if every component is; it may also overflow, so it only says where to look.
+    if !vector.iter().sum::<f32>().is_finite()
+        && let Some(component) = vector.iter().position(|x| !x.is_finite())
+    {
+        return Err(Error::NotFinite { row, component, value: vector[component] });
+    }
+    if target.index.geometry().metric == Metric::Cosine && vector.iter().all(|&x| x == 0.0) {
+        return Err(Error::ZeroVector { row });
+    }
+    Ok(())
+}
+
+/// # Errors
+/// [`Error::PayloadTooLarge`].
+pub(crate) fn check_payload(payload: &[u8], row: usize) -> Result<()> {
+    if payload.len() > MAX_PAYLOAD {
+        return Err(Error::PayloadTooLarge { row, got: payload.len(), limit: MAX_PAYLOAD });
+    }
+    Ok(())
+}
+
+impl Shared {
+    /// Carries out the changes in their order, all or none, and says of each whether its key had a record before.
+    pub(crate) fn write(&self, changes: &[Change<'_>]) -> Result<Vec<bool>> {
+        self.check_open()?;
+        for (row, change) in changes.iter().enumerate() {
+            if let Action::Put { vector, payload } = change.action {
+                check_vector(change.target, vector, row)?;
+                check_payload(payload, row)?;
+            }
+        }
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch = Batch::new(changes);
+        let log = self.log()?;
+        let sequenced = {
+            let _gate = self.gate.read();
+            self.check_open()?;
+            let sequenced = log.sequence(changes.len(), batch.log_bytes(), |log| batch.sequence(self, log))??;
+            // From here on the log says that it happened; if it cannot, the store must not go on.
+            let overlap = sequenced.linked.len() >= OVERLAP_ROWS
+                && self.options.durability == Durability::Sync
+                && self.options.background;
+            let applied = if overlap {
+                std::thread::scope(|scope| {
+                    let sync = scope.spawn(|| log.commit(sequenced.last_lsn, Commit::Synced));
+                    let applied = self.apply_to_graph(&batch, &sequenced);
+                    sync.join().expect("the log does not panic").map_err(Error::from).and(applied)
+                })
+            } else {
+                self.apply_to_graph(&batch, &sequenced)
+            };
+            applied.inspect_err(|error| self.poison.set(error))?;
+            sequenced
+        };
+        if self.catalog.is_full() {
+            self.catalog.apply().inspect_err(|error| self.poison.set(error))?;
+        }
+        self.acknowledge(sequenced.last_lsn)?;
+        self.keep_up()?;
+        Ok(sequenced.existed)
+    }
+
+    fn apply_to_graph(&self, batch: &Batch<'_>, sequenced: &Sequenced) -> Result<()> {
+        let link = |&(target, slot): &(usize, u32)| batch.targets[target].open.index.link(slot);
+        if sequenced.linked.len() >= PARALLEL_ROWS && self.threads()? > 1 {
+            self.pool()?.install(|| sequenced.linked.par_iter().with_max_len(4).try_for_each(link))?;
+        } else {
+            sequenced.linked.iter().try_for_each(link)?;
+        }
+        for &(target, slot) in &sequenced.buried {
+            batch.targets[target].open.index.bury(slot)?;
+        }
+        Ok(())
+    }
+
+    /// Starts, or without a thread of our own carries out, the checkpoint that has become due.
+    fn keep_up(&self) -> Result<()> {
+        if !self.checkpoint_due() {
+            return Ok(());
+        }
+        if !self.options.background {
+            return self.checkpoint();
+        }
+        self.bell.ring(Task::Checkpoint);
+        // If the log grows faster than checkpoints are taken, writers wait, or it would grow without end.
+        let limit = self.options.checkpoint_log_bytes.max(self.dirty_bytes()).saturating_mul(4);
+        if self.log()?.bytes_since_rotate() > limit {
+            drop(self.checkpointing.lock());
+        }
+        Ok(())
+    }
+}
+
+struct Target<'a> {
+    open: &'a Arc<Open>,
+    /// Changes of this collection that put a vector, in order.
+    puts: Vec<usize>,
+    /// Their vectors, as they go into the slots.
+    vectors: Vec<u8>,
+    checksums: Vec<u32>,
+}
+
+struct Batch<'a> {
+    changes: &'a [Change<'a>],
+    targets: Vec<Target<'a>>,
+    /// For each change, its place in `targets`.
+    target_of: Vec<usize>,
+}
+
+impl<'a> Batch<'a> {
+    fn new(changes: &'a [Change<'a>]) -> Self {
+        let mut targets: Vec<Target<'a>> = Vec::new();
+        let mut target_of = Vec::with_capacity(changes.len());
+        for (at, change) in changes.iter().enumerate() {
+            let target = targets.iter().position(|t| Arc::ptr_eq(t.open, change.target)).unwrap_or_else(|| {
+                targets.push(Target {
+                    open: change.target,
+                    puts: Vec::new(),
+                    vectors: Vec::new(),
+                    checksums: Vec::new(),
+                });
+                targets.len() - 1
+            });
+            target_of.push(target);
+            if let Action::Put { vector, .. } = change.action {
+                let target = &mut targets[target];
+                target.puts.push(at);
+                target.vectors.extend_from_slice(&target.open.index.encode_vectors(vector));
+                target.checksums.push(vector_crc(vector));
+            }
+        }
+        Self { changes, targets, target_of }
+    }
+
+    fn log_bytes(&self) -> usize {
+        self.changes
+            .iter()
+            .map(|change| match change.action {
+                Action::Put { vector, payload } => op::put_len(vector.len(), payload.len()),
+                Action::Remove => op::REMOVE_LEN,
+            })
+            .sum()
+    }
+
+    /// Runs under the log's lock. An error means that nothing has changed.
+    fn sequence(&self, shared: &Shared, log: &mut Appender<'_>) -> Result<Sequenced> {
+        let existing = self.existing_slots(shared)?;
+        let places = self.write_slots(log.next_lsn(), &existing)?;
+        let mut done = Sequenced {
+            linked: Vec::with_capacity(self.changes.len()),
+            buried: Vec::new(),
+            existed: Vec::with_capacity(self.changes.len()),
+            last_lsn: log.next_lsn() - 1,
+        };
+        for (at, change) in self.changes.iter().enumerate() {
+            let target = self.target_of[at];
+            let open = change.target;
+            let collection = open.index.id();
+            // The slot as of now: an earlier change of this batch may have given the key another one.
+            let old = match existing[at] {
+                Existing::Slot(slot) => Some(slot),
+                Existing::PutBy(earlier) => Some(places[earlier].expect("a put has a place").slot),
+                Existing::None => None,
+            };
+            done.existed.push(old.is_some());
+            done.buried.extend(old.map(|slot| (target, slot)));
+            match change.action {
+                Action::Put { vector, payload } => {
+                    let place = places[at].expect("a put has a place");
+                    open.index.advance(place);
+                    done.last_lsn = op::append_put(log, collection, change.key, place, old, vector, payload);
+                    let row = Row { slot: place.slot, payload: payload.into() };
+                    shared.catalog.stage(done.last_lsn, (collection, change.key), Some(row));
+                    done.linked.push((target, place.slot));
+                    if old.is_none() {
+                        open.records.fetch_add(1, Ordering::AcqRel);
+                    }
+                }
+                Action::Remove => {
+                    let Some(slot) = old else { continue };
+                    done.last_lsn = op::append_remove(log, collection, change.key, slot);
+                    shared.catalog.stage(done.last_lsn, (collection, change.key), None);
+                    open.records.fetch_sub(1, Ordering::AcqRel);
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// For each change, where its key's record is before it.
+    fn existing_slots(&self, shared: &Shared) -> Result<Vec<Existing>> {
+        let mut latest: HashMap<(u32, u64), usize> = HashMap::new();
+        let mut existing = Vec::with_capacity(self.changes.len());
+        for (at, change) in self.changes.iter().enumerate() {
+            let key = (change.target.index.id(), change.key);
+            let earlier = if self.changes.len() > 1 { latest.insert(key, at) } else { None };
+            existing.push(match earlier {
+                Some(earlier) => match self.changes[earlier].action {
+                    Action::Put { .. } => Existing::PutBy(earlier),
+                    Action::Remove => Existing::None,
+                },
+                None => shared.catalog.slot(key)?.map_or(Existing::None, Existing::Slot),
+            });
+        }
+        Ok(existing)
+    }
+
+    /// Chooses places for all puts and writes their vectors and ids there.
+    fn write_slots(&self, first_lsn: u64, existing: &[Existing]) -> Result<Vec<Option<Place>>> {
+        let mut lsns = Vec::with_capacity(self.changes.len());
+        let mut next = first_lsn;
+        for (change, existing) in self.changes.iter().zip(existing) {
+            lsns.push(next);
+            // Removing what is not there leaves no record.
+            next += u64::from(matches!(change.action, Action::Put { .. }) || !matches!(existing, Existing::None));
+        }
+        let mut places = vec![None; self.changes.len()];
+        for target in self.targets.iter().filter(|t| !t.puts.is_empty()) {
+            let index = &target.open.index;
+            let chosen = index.places(target.puts.len() as u32);
+            let last = chosen.last().expect("at least one put");
+            index.reserve(u64::from(last.slot) + 1, u64::from(last.upper) + u64::from(last.level))?;
+            let ids: Vec<Id> = target
+                .puts
+                .iter()
+                .zip(&chosen)
+                .zip(&target.checksums)
+                .map(|((&at, place), &vector_crc)| Id {
+                    key: self.changes[at].key,
+                    lsn: lsns[at],
+                    vector_crc,
+                    upper: place.upper,
+                    level: place.level,
+                })
+                .collect();
+            index.write_slots(chosen[0].slot, &target.vectors, &ids)?;
+            for (&at, place) in target.puts.iter().zip(chosen) {
+                places[at] = Some(place);
+            }
+        }
+        Ok(places)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Existing {
+    None,
+    /// From an earlier write.
+    Slot(u32),
+    /// From an earlier change of the same batch.
+    PutBy(usize),
+}

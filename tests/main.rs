@@ -1,0 +1,3 @@
+//! Integration tests of the public crate, in one binary.
+
+mod api;

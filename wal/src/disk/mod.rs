@@ -1,0 +1,113 @@
+//! The storage seam: every byte that can reach the disk passes through these calls.
+//!
+//! Paths are relative to the store's directory, with `/` between parts (see [`crate::names`]), so nothing
+//! outside of it is ever touched. [`OsDisk`] is the real file system, [`MemDisk`] lives in memory, and
+//! `SimDisk` (feature `sim`) is a disk that can crash at any call.
+
+use crate::error::Result;
+use crate::map::{Map, Mapping};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+mod mem;
+mod os;
+#[cfg(feature = "sim")]
+mod sim;
+
+pub use mem::MemDisk;
+pub use os::OsDisk;
+#[cfg(feature = "sim")]
+pub use sim::{CrashMode, SimDisk};
+
+/// A directory tree that a store lives in.
+///
+/// Durability: a file's content is durable once [`DiskFile::sync`] returned; its *name* is durable once
+/// [`Disk::sync_dir`] of its directory returned after the call that made, renamed or removed it.
+pub trait Disk: Send + Sync + Debug + 'static {
+    /// Makes a new, empty file, private to the user, open for reading and writing.
+    ///
+    /// # Errors
+    /// If the name exists already.
+    fn create(&self, path: &str) -> Result<Arc<dyn DiskFile>>;
+
+    /// Opens an existing regular file for reading and writing. Links, directories and devices are refused.
+    fn open(&self, path: &str) -> Result<Arc<dyn DiskFile>>;
+
+    /// Renames a file, replacing the target if it exists.
+    fn rename(&self, from: &str, to: &str) -> Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &str) -> Result<()>;
+
+    /// The names in a directory (`""` is the store's own), sorted, without `.` and `..`.
+    fn list(&self, dir: &str) -> Result<Vec<String>>;
+
+    /// Makes a directory, private to the user. An existing one is fine.
+    fn create_dir(&self, path: &str) -> Result<()>;
+
+    /// Makes the directory's entries durable.
+    fn sync_dir(&self, dir: &str) -> Result<()>;
+
+    /// Locks `path` (made if missing, never removed) until the guard is dropped, and writes `holder` into it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`](crate::Error::Locked) with the present holder's text.
+    fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn DiskLock>>;
+
+    /// Whether what is written outlives the process. A store on a disk that does not needs no log.
+    fn is_persistent(&self) -> bool {
+        true
+    }
+}
+
+/// Keeps a [`Disk::lock`] until dropped.
+pub trait DiskLock: Send + Sync + Debug {}
+
+/// An open file. All calls may be made from several threads at once.
+pub trait DiskFile: Send + Sync + Debug + 'static {
+    /// Its path, for messages.
+    fn path(&self) -> &str;
+
+    /// Length in bytes.
+    fn len(&self) -> Result<u64>;
+
+    /// Whether the file holds no byte.
+    fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Fills `buf` from `offset`. Retries short reads and interrupts.
+    ///
+    /// # Errors
+    /// [`std::io::ErrorKind::UnexpectedEof`] if the file ends before.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Writes all of `bytes` at `offset`, growing the file where needed. Retries short writes and interrupts.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Grows the file to at least `len` bytes of zeros and reserves the space, so that later writes below `len` do
+    /// not run out of it. Never shrinks.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`](crate::Error::NoSpace); the file keeps its length then.
+    fn allocate(&self, len: u64) -> Result<()>;
+
+    /// Sets the length, growing with zeros or cutting. Never on a mapped file with a smaller length.
+    fn set_len(&self, len: u64) -> Result<()>;
+
+    /// Makes content and length durable.
+    ///
+    /// # Errors
+    /// After one failure nothing is known about what reached the disk, and a second call proves nothing.
+    fn sync(&self) -> Result<()>;
+
+    /// Drops cached clean pages, so that the next read tells what the disk holds.
+    fn evict(&self) -> Result<()>;
+
+    /// Maps `len` bytes from `offset` (a multiple of 4096). The range may lie beyond the end of the file; it may be
+    /// touched once the file has grown over it.
+    ///
+    /// A [`Mapping::Shared`] map is read-only and shows what [`write_at`](Self::write_at) wrote; a
+    /// [`Mapping::Private`] map is writable and its changes never reach the file.
+    fn map(&self, offset: u64, len: usize, mapping: Mapping) -> Result<Map>;
+}

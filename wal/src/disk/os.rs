@@ -1,0 +1,531 @@
+//! The real file system.
+
+use super::{Disk, DiskFile, DiskLock};
+use crate::error::{Error, Result};
+use crate::map::{Map, Mapping, PAGE};
+use parking_lot::RwLock;
+use rustix::fs::OFlags;
+use std::fs::{DirBuilder, File, FileType, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Nobody but the user reads or writes a store's files.
+const FILE_MODE: u32 = 0o600;
+const DIR_MODE: u32 = 0o700;
+/// How much of a lock file is read for a message. Anybody may have written it.
+const HOLDER_MAX: usize = 512;
+
+/// A store's directory on the real file system.
+#[derive(Debug)]
+pub struct OsDisk {
+    root: PathBuf,
+}
+
+impl OsDisk {
+    /// The disk below the existing directory `root`.
+    ///
+    /// # Errors
+    /// If `root` does not exist or is no directory.
+    pub fn new(root: impl AsRef<Path>) -> Result<OsDisk> {
+        let given = root.as_ref();
+        let shown = || given.display().to_string();
+        let root = given.canonicalize().map_err(|e| Error::io("open", shown(), e))?;
+        let kind = root.metadata().map_err(|e| Error::io("open", shown(), e))?.file_type();
+        if !kind.is_dir() {
+            let what = format!("{}, not a directory", kind_name(kind));
+            return Err(Error::io("open", shown(), io::Error::new(io::ErrorKind::NotADirectory, what)));
+        }
+        Ok(OsDisk { root })
+    }
+
+    /// As [`new`](Self::new), but makes the directory first if it is missing. Its parent must exist.
+    pub fn create_root(path: impl AsRef<Path>) -> Result<OsDisk> {
+        let path = path.as_ref();
+        let made = match DirBuilder::new().mode(DIR_MODE).create(path) {
+            Ok(()) => true,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(e) => return Err(Error::io("create directory", path.display().to_string(), e)),
+        };
+        let disk = Self::new(path)?;
+        // Also for a directory found there: whoever made it may have died before this sync.
+        if let Some(parent) = disk.root.parent() {
+            match sync_directory(parent) {
+                // An old directory may well lie in one that this user cannot read.
+                Err(e) if !made && e.kind() == io::ErrorKind::PermissionDenied => {}
+                result => result.map_err(|e| Error::io("sync directory", parent.display().to_string(), e))?,
+            }
+        }
+        Ok(disk)
+    }
+
+    /// The store's directory, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The full path of a file. No directory on the way may be a link, or the file could lie outside of the store.
+    fn file(&self, op: &'static str, path: &str) -> Result<PathBuf> {
+        check_path(path).map_err(|e| Error::io(op, path, e))?;
+        Ok(match path.rsplit_once('/') {
+            Some((dir, name)) => self.dir(op, dir)?.join(name),
+            None => self.root.join(path),
+        })
+    }
+
+    /// The full path of a directory.
+    fn dir(&self, op: &'static str, dir: &str) -> Result<PathBuf> {
+        let mut full = self.root.clone();
+        if dir.is_empty() {
+            return Ok(full);
+        }
+        check_path(dir).map_err(|e| Error::io(op, dir, e))?;
+        for part in dir.split('/') {
+            full.push(part);
+            let kind = full.symlink_metadata().map_err(|e| Error::io(op, dir, e))?.file_type();
+            if !kind.is_dir() {
+                let what = format!("`{part}` is {}, not a directory", kind_name(kind));
+                return Err(Error::io(op, dir, io::Error::new(io::ErrorKind::NotADirectory, what)));
+            }
+        }
+        Ok(full)
+    }
+}
+
+impl Disk for OsDisk {
+    fn create(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
+        let full = self.file("create", path)?;
+        let file = options().create_new(true).open(full).map_err(|e| failed("create", path, 0, e))?;
+        Ok(Arc::new(OsFile::new(file, path)))
+    }
+
+    fn open(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
+        let full = self.file("open", path)?;
+        // Asked before opening, because opening a device can already do something.
+        let kind = full.symlink_metadata().map_err(|e| Error::io("open", path, e))?.file_type();
+        regular(path, kind)?;
+        let file = options().open(full).map_err(|e| Error::io("open", path, e))?;
+        // Asked again of the file that was really opened.
+        regular(path, file.metadata().map_err(|e| Error::io("open", path, e))?.file_type())?;
+        Ok(Arc::new(OsFile::new(file, path)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let (old, new) = (self.file("rename", from)?, self.file("rename", to)?);
+        std::fs::rename(old, new).map_err(|e| failed("rename", from, 0, e))
+    }
+
+    fn remove(&self, path: &str) -> Result<()> {
+        std::fs::remove_file(self.file("remove", path)?).map_err(|e| Error::io("remove", path, e))
+    }
+
+    fn list(&self, dir: &str) -> Result<Vec<String>> {
+        let entries = self.dir("list", dir)?.read_dir().map_err(|e| Error::io("list", dir, e))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io("list", dir, e))?;
+            // A store's own names are ASCII; a foreign one is only ever shown.
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn create_dir(&self, path: &str) -> Result<()> {
+        let full = self.file("create directory", path)?;
+        match DirBuilder::new().mode(DIR_MODE).create(full) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.dir("create directory", path).map(drop),
+            result => result.map_err(|e| failed("create directory", path, 0, e)),
+        }
+    }
+
+    fn sync_dir(&self, dir: &str) -> Result<()> {
+        sync_directory(&self.dir("sync directory", dir)?).map_err(|e| failed("sync directory", dir, 0, e))
+    }
+
+    fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn DiskLock>> {
+        let full = self.file("lock", path)?;
+        match full.symlink_metadata() {
+            Ok(found) => regular(path, found.file_type())?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io("lock", path, e)),
+        }
+        let file = options().create(true).truncate(false).open(&full).map_err(|e| failed("lock", path, 0, e))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Locked { path: full, holder: read_holder(&file) }),
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", path, e)),
+        }
+        match file.set_len(0).and_then(|()| file.write_all_at(holder.as_bytes(), 0)) {
+            // The lock holds without the text; a full disk must not keep its owner from opening the store.
+            Err(e) if !is_full(&e) => Err(Error::io("lock", path, e)),
+            _ => Ok(Box::new(OsLock { _file: file })),
+        }
+    }
+}
+
+/// The lock ends with the file.
+#[derive(Debug)]
+struct OsLock {
+    _file: File,
+}
+
+impl DiskLock for OsLock {}
+
+/// An open file of the operating system.
+#[derive(Debug)]
+pub(crate) struct OsFile {
+    file: File,
+    path: String,
+    /// Held for reading by writes and for writing by whoever sets the length, so that a growth that fails half-way
+    /// can be undone without cutting off what another thread has just appended.
+    length: RwLock<()>,
+}
+
+impl OsFile {
+    /// `path` is for messages.
+    pub(crate) fn new(file: File, path: impl Into<String>) -> OsFile {
+        OsFile { file, path: path.into(), length: RwLock::new(()) }
+    }
+
+    /// Grows the file to at least `len` bytes without reserving space.
+    pub(crate) fn extend(&self, len: u64) -> Result<()> {
+        let _alone = self.length.write();
+        let now = self.len()?;
+        if len <= now {
+            return Ok(());
+        }
+        self.file.set_len(len).map_err(|e| failed("grow", &self.path, len - now, e))
+    }
+}
+
+impl DiskFile for OsFile {
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn len(&self) -> Result<u64> {
+        Ok(self.file.metadata().map_err(|e| Error::io("stat", &self.path, e))?.len())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(buf, offset).map_err(|e| Error::io("read", &self.path, e))
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let _length = self.length.read();
+        let mut done = 0;
+        while done < bytes.len() {
+            let rest = &bytes[done..];
+            match self.file.write_at(rest, offset + done as u64) {
+                Ok(0) => return Err(Error::io("write", &self.path, io::ErrorKind::WriteZero.into())),
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(failed("write", &self.path, rest.len() as u64, e)),
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn allocate(&self, len: u64) -> Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+
+        let alone = self.length.write();
+        let now = self.len()?;
+        if len <= now {
+            return Ok(());
+        }
+        // From the start, so that holes below the present end are filled too.
+        match rustix::io::retry_on_intr(|| fallocate(&self.file, FallocateFlags::empty(), 0, len)) {
+            Ok(()) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                drop(alone);
+                self.extend(len)
+            }
+            Err(e) => {
+                // The system may have got part of the way. What it took belongs to the others on a full disk. Should
+                // this fail as well, the file stays longer by zeros, and the first error is still the one to tell.
+                let _ = self.file.set_len(now);
+                Err(failed("allocate", &self.path, len - now, e.into()))
+            }
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn allocate(&self, len: u64) -> Result<()> {
+        self.extend(len)
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        let _alone = self.length.write();
+        let now = self.len()?;
+        self.file.set_len(len).map_err(|e| failed("set length", &self.path, len.saturating_sub(now), e))
+    }
+
+    fn sync(&self) -> Result<()> {
+        // On macOS only a full sync passes the drive's own cache.
+        let result = if cfg!(target_os = "macos") { self.file.sync_all() } else { self.file.sync_data() };
+        result.map_err(|e| failed("sync", &self.path, 0, e))
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn evict(&self) -> Result<()> {
+        rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)
+            .map_err(|e| Error::io("evict", &self.path, e.into()))
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn evict(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn map(&self, offset: u64, len: usize, mapping: Mapping) -> Result<Map> {
+        check_map(&self.path, offset)?;
+        Map::file(&self.file, offset, len, mapping).map_err(|e| Error::io("map", &self.path, e))
+    }
+}
+
+/// Read and write, private, following no link, and not waiting should the name have become a pipe.
+/// The standard library adds close-on-exec.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    options.read(true).write(true).mode(FILE_MODE).custom_flags(flags.bits().cast_signed());
+    options
+}
+
+/// Refuses a path that could lead out of the store.
+pub(super) fn check_path(path: &str) -> io::Result<()> {
+    if path.split('/').all(|part| !matches!(part, "" | "." | "..")) {
+        return Ok(());
+    }
+    let what = format!("`{path}` is not a path within the store");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+}
+
+/// Refuses a map that does not start at a page.
+pub(super) fn check_map(path: &str, offset: u64) -> Result<()> {
+    if offset.is_multiple_of(PAGE as u64) {
+        return Ok(());
+    }
+    let what = format!("offset {offset} is not a multiple of {PAGE}");
+    Err(Error::io("map", path, io::Error::new(io::ErrorKind::InvalidInput, what)))
+}
+
+/// What a lock file says, made fit for one line of a message.
+pub(super) fn holder_text(bytes: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).collect();
+    match text.trim() {
+        "" => "it does not say by whom".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
+fn read_holder(file: &File) -> String {
+    let mut buf = [0; HOLDER_MAX];
+    let mut got = 0;
+    while got < buf.len() {
+        match file.read_at(&mut buf[got..], got as u64) {
+            Ok(0) => break,
+            Ok(n) => got += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            // The text is a courtesy: that the store is locked is known without it.
+            Err(_) => break,
+        }
+    }
+    holder_text(&buf[..got])
+}
+
+fn regular(path: &str, kind: FileType) -> Result<()> {
+    if kind.is_file() {
+        return Ok(());
+    }
+    let error = if kind.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::InvalidInput };
+    let what = format!("{}, not a regular file", kind_name(kind));
+    Err(Error::io("open", path, io::Error::new(error, what)))
+}
+
+fn kind_name(kind: FileType) -> &'static str {
+    match kind {
+        _ if kind.is_file() => "a regular file",
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_symlink() => "a symbolic link",
+        _ if kind.is_fifo() => "a pipe",
+        _ if kind.is_socket() => "a socket",
+        _ if kind.is_block_device() || kind.is_char_device() => "a device",
+        _ => "an unknown kind of file",
+    }
+}
+
+fn sync_directory(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// An I/O error, or [`Error::NoSpace`] if that is what it says.
+fn failed(op: &'static str, path: &str, needed: u64, error: io::Error) -> Error {
+    if is_full(&error) { Error::NoSpace { path: path.to_owned(), needed } } else { Error::io(op, path, error) }
+}
+
+#[cfg(test)]
+#[path = "suite.rs"]
+pub(super) mod suite;
+
+#[cfg(test)]
+mod tests {
+    use super::suite::{disk_suite, expect_err};
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::net::UnixListener;
+
+    fn with_disk(test: impl FnOnce(&dyn Disk)) {
+        with_os_disk(|disk, _| test(disk));
+    }
+
+    fn with_os_disk(test: impl FnOnce(&OsDisk, &Path)) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = OsDisk::new(dir.path()).unwrap();
+        test(&disk, dir.path());
+    }
+
+    disk_suite!(with_disk);
+
+    #[test]
+    fn dropping_private_pages_shows_the_file_again() {
+        with_disk(suite::dropping_private_pages_shows_the_file_again);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_named() {
+        with_os_disk(|disk, dir| {
+            std::fs::write(dir.join("outside"), "x").unwrap();
+            symlink(dir.join("outside"), dir.join("link")).unwrap();
+            symlink(dir.join("nowhere"), dir.join("dangling")).unwrap();
+            let _listener = UnixListener::bind(dir.join("socket")).unwrap();
+            for (name, found) in [("link", "a symbolic link"), ("dangling", "a symbolic link"), ("socket", "a socket")]
+            {
+                assert!(expect_err(disk.open(name)).contains(found));
+                assert!(expect_err(disk.lock(name, "me")).contains(found));
+                assert!(expect_err(disk.create(name)).contains("exists"));
+            }
+            assert!(!dir.join("nowhere").exists());
+        });
+    }
+
+    #[test]
+    fn a_linked_directory_leads_nowhere() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::fs::write(elsewhere.path().join("file"), "x").unwrap();
+        with_os_disk(|disk, dir| {
+            symlink(elsewhere.path(), dir.join("wal")).unwrap();
+            let refused = "`wal` is a symbolic link, not a directory";
+            assert!(expect_err(disk.open("wal/file")).contains(refused));
+            assert!(expect_err(disk.create("wal/new")).contains(refused));
+            assert!(expect_err(disk.remove("wal/file")).contains(refused));
+            assert!(expect_err(disk.list("wal")).contains(refused));
+            assert!(expect_err(disk.create_dir("wal")).contains(refused));
+            assert!(expect_err(disk.sync_dir("wal")).contains(refused));
+        });
+        assert!(elsewhere.path().join("file").exists());
+    }
+
+    #[test]
+    fn nobody_else_may_read_what_is_made() {
+        with_os_disk(|disk, dir| {
+            let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+            let root = OsDisk::create_root(dir.join("store")).unwrap();
+            disk.create_dir("wal").unwrap();
+            disk.create("wal/1").unwrap();
+            let _lock = disk.lock("LOCK", "me").unwrap();
+            assert_eq!(mode(root.root()), 0o700);
+            assert_eq!(mode(&dir.join("wal")), 0o700);
+            assert_eq!(mode(&dir.join("wal/1")), 0o600);
+            assert_eq!(mode(&dir.join("LOCK")), 0o600);
+        });
+    }
+
+    #[test]
+    fn the_root_must_be_a_directory_and_can_be_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, store) = (dir.path().join("file"), dir.path().join("store"));
+        std::fs::write(&file, "x").unwrap();
+        assert!(expect_err(OsDisk::new(&file)).contains("a regular file, not a directory"));
+        assert!(expect_err(OsDisk::create_root(&file)).contains("a regular file, not a directory"));
+        assert!(OsDisk::new(&store).unwrap_err().is_not_found());
+        assert!(OsDisk::create_root(store.join("deeper")).unwrap_err().is_not_found());
+        OsDisk::create_root(&store).unwrap().create("kept").unwrap();
+        assert_eq!(OsDisk::create_root(&store).unwrap().list("").unwrap(), ["kept"]);
+        assert_eq!(OsDisk::new(&store).unwrap().root(), store.canonicalize().unwrap());
+    }
+
+    #[test]
+    fn two_disks_of_one_directory_share_the_lock_and_the_loser_reads_a_clean_text() {
+        with_os_disk(|one, dir| {
+            std::fs::write(dir.join("LOCK"), "an older and much longer text").unwrap();
+            let two = OsDisk::new(dir).unwrap();
+            let lock = one.lock("LOCK", "pid 7\u{1b}[31m\n on host").unwrap();
+            match two.lock("LOCK", "pid 8") {
+                Err(Error::Locked { path, holder }) => {
+                    assert_eq!(path, dir.canonicalize().unwrap().join("LOCK"));
+                    assert_eq!(holder, "pid 7[31m on host");
+                }
+                other => panic!("{other:?}"),
+            }
+            std::fs::write(dir.join("LOCK"), "x".repeat(100_000)).unwrap();
+            match two.lock("LOCK", "pid 8") {
+                Err(Error::Locked { holder, .. }) => assert_eq!(holder.len(), HOLDER_MAX),
+                other => panic!("{other:?}"),
+            }
+            drop(lock);
+            let _lock = two.lock("LOCK", "pid 8").unwrap();
+            assert_eq!(std::fs::read_to_string(dir.join("LOCK")).unwrap(), "pid 8");
+        });
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_told_with_the_bytes_that_found_no_room() {
+        let full = OsFile::new(options().open("/dev/full").unwrap(), "wal/1");
+        match full.write_at(0, &[1; 100]) {
+            Err(Error::NoSpace { path, needed }) => assert_eq!((path.as_str(), needed), ("wal/1", 100)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Memory file systems refuse at once what is more than they can ever hold, so nothing fills up here.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn allocating_more_than_there_is_keeps_the_length() {
+        let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return };
+        let total = rustix::fs::statvfs(dir.path()).unwrap();
+        let wanted = 1 << 45;
+        if total.f_blocks == 0 || total.f_blocks.saturating_mul(total.f_frsize) >= wanted {
+            return;
+        }
+        let file = OsDisk::new(dir.path()).unwrap().create("a").unwrap();
+        file.write_at(0, b"some").unwrap();
+        match file.allocate(wanted) {
+            Err(Error::NoSpace { needed, .. }) => assert_eq!(needed, wanted - 4),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(file.len().unwrap(), 4);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn allocated_space_is_reserved() {
+        use std::os::unix::fs::MetadataExt;
+        with_os_disk(|disk, dir| {
+            let file = disk.create("a").unwrap();
+            file.set_len(50_000).unwrap();
+            file.allocate(100_000).unwrap();
+            assert!(dir.join("a").metadata().unwrap().blocks() * 512 >= 100_000);
+        });
+    }
+}

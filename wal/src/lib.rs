@@ -1,0 +1,25 @@
+//! The storage seam and the write-ahead log of lodestore.
+//!
+//! Modules, lower first; a module names only those above it in this list:
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`error`] | what can go wrong, with the numbers |
+//! | [`names`] | every file name |
+//! | [`map`] | memory maps (`unsafe` lives here) |
+//! | [`disk`] | the seam: real, in-memory and simulated disk |
+//! | [`poison`] | the first failed write is final |
+//! | [`log`] | groups, group commit, rotation, replay |
+
+pub mod disk;
+pub mod error;
+pub mod log;
+pub mod map;
+pub mod names;
+pub mod poison;
+
+pub use disk::{Disk, DiskFile, DiskLock, MemDisk, OsDisk};
+pub use error::{Error, Result};
+pub use log::{Appender, Commit, Log, LogScan, LogStats, Record};
+pub use map::{Map, Mapping, PAGE};
+pub use poison::Poison;

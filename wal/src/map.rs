@@ -1,0 +1,118 @@
+//! Memory maps. One of the few files with `unsafe`: here bytes of a file become addresses.
+//!
+//! Why this is sound: a [`Map`] hands out raw pointers only, never a slice. Who reads through them says why the
+//! bytes hold still (`engine`: write-once slots) or uses atomics (links). Files under a map are never shrunk.
+//! What remains: another program that cuts the file while it is mapped ends this process by `SIGBUS`, as does a
+//! disk that fails a read. The store's lock keeps well-behaved programs out.
+#![expect(unsafe_code, reason = "mapping a file is unsafe by nature; every site says why it holds")]
+
+use memmap2::{MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+
+/// Bytes in a page, as the formats count them.
+pub const PAGE: usize = 4096;
+
+/// How a file's bytes appear in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mapping {
+    /// Read-only, one with the page cache.
+    Shared,
+    /// Copy-on-write: a changed page is this process's own until it is [dropped](Map::drop_pages).
+    Private,
+}
+
+/// A mapped range of a file, or anonymous memory. Unmapped when dropped.
+#[derive(Debug)]
+pub struct Map {
+    inner: Inner,
+    /// Dropping a page brings back the file's bytes only for a private file map.
+    can_drop: bool,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Shared(MmapRaw),
+    Private(MmapMut, *mut u8),
+}
+
+// SAFETY: the pointer inside `Private` is the map's own base address, valid as long as the map; all access through
+// it goes by the rules of whoever called `as_mut_ptr`, from whatever thread.
+unsafe impl Send for Map {}
+// SAFETY: as for `Send`; a shared reference to `Map` gives out addresses only.
+unsafe impl Sync for Map {}
+
+impl Map {
+    /// Maps `len` bytes of `file` from `offset`, a multiple of the page size. The range may lie past the file's end.
+    pub(crate) fn file(file: &File, offset: u64, len: usize, mapping: Mapping) -> io::Result<Map> {
+        let mut options = MmapOptions::new();
+        options.offset(offset).len(len);
+        match mapping {
+            Mapping::Shared => Ok(Map { inner: Inner::Shared(options.map_raw_read_only(file)?), can_drop: false }),
+            Mapping::Private => {
+                // Without this, 64 GiB of private map would be counted against memory that is never used.
+                options.no_reserve_swap();
+                // SAFETY: no reference into the map is ever made; the file under it is not cut (see the module).
+                let mut map = unsafe { options.map_copy(file)? };
+                let base = map.as_mut_ptr();
+                Ok(Map { inner: Inner::Private(map, base), can_drop: true })
+            }
+        }
+    }
+
+    /// `len` bytes of zeroed memory that belongs to no file.
+    pub(crate) fn anonymous(len: usize) -> io::Result<Map> {
+        let mut options = MmapOptions::new();
+        let mut map = options.len(len).no_reserve_swap().map_anon()?;
+        let base = map.as_mut_ptr();
+        Ok(Map { inner: Inner::Private(map, base), can_drop: false })
+    }
+
+    /// The first byte's address.
+    pub fn as_ptr(&self) -> *const u8 {
+        match &self.inner {
+            Inner::Shared(map) => map.as_ptr(),
+            Inner::Private(_, base) => *base,
+        }
+    }
+
+    /// The first byte's address, for writing; `None` for a shared map, which is read-only.
+    pub fn as_mut_ptr(&self) -> Option<*mut u8> {
+        match &self.inner {
+            Inner::Shared(_) => None,
+            Inner::Private(_, base) => Some(*base),
+        }
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        match &self.inner {
+            Inner::Shared(map) => map.len(),
+            Inner::Private(map, _) => map.len(),
+        }
+    }
+
+    /// Whether the map holds no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets the private copies of the pages in `bytes` (page-aligned), so that the file's bytes show again.
+    /// Does nothing for shared and anonymous maps, and where the system keeps the page.
+    ///
+    /// # Safety
+    /// The file holds the same bytes as the pages, or nobody needs what the pages hold; and no thread stores to
+    /// them meanwhile.
+    pub unsafe fn drop_pages(&self, bytes: Range<usize>) {
+        debug_assert!(bytes.start.is_multiple_of(PAGE) && bytes.end.is_multiple_of(PAGE) && bytes.end <= self.len());
+        if !self.can_drop || bytes.is_empty() {
+            return;
+        }
+        if let Inner::Private(map, _) = &self.inner {
+            // A refusal (a locked page, a system without it) only means that the memory stays in use.
+            // SAFETY: the caller vouches for the content; the range lies inside the map.
+            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len()) };
+        }
+    }
+}

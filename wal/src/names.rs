@@ -1,0 +1,140 @@
+//! Every file name of a store, built and parsed in this one place.
+//!
+//! Names are relative to the store's directory and use `/`.
+//!
+//! ```text
+//! LOCK  SUPER  heads  catalog.redb
+//! wal/NNNNNNNN.wal      log files
+//! ckpt/NNNNNNNN.pgs     page images of a checkpoint
+//! c/<id>/{meta,vectors,ids,links,upper,tombs,sums}   one collection
+//! *.tmp                 being written; removed at open
+//! ```
+
+/// Held locked while the store is open for writing; never removed.
+pub const LOCK: &str = "LOCK";
+/// The two slots that name the last checkpoint.
+pub const SUPER: &str = "SUPER";
+/// Per-collection counters, checkpointed like pages.
+pub const HEADS: &str = "heads";
+/// Keys, payloads and the list of collections.
+pub const CATALOG: &str = "catalog.redb";
+/// Directory of the log.
+pub const WAL_DIR: &str = "wal";
+/// Directory of the checkpoint files.
+pub const CKPT_DIR: &str = "ckpt";
+/// Directory of the collections.
+pub const COLLECTIONS_DIR: &str = "c";
+/// The ending of a file that is not finished yet.
+pub const TMP: &str = ".tmp";
+
+/// A file of one collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Geometry, written once at creation.
+    Meta,
+    /// Vectors, write-once slots.
+    Vectors,
+    /// Keys, LSNs, levels and vector checksums, write-once slots.
+    Ids,
+    /// Level-0 link lists.
+    Links,
+    /// Link lists of the levels above 0.
+    Upper,
+    /// Tombstone bits.
+    Tombs,
+    /// Checksums of the pages of links, upper and tombs.
+    Sums,
+}
+
+impl Part {
+    /// The file's name within its collection's directory.
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Meta => "meta",
+            Part::Vectors => "vectors",
+            Part::Ids => "ids",
+            Part::Links => "links",
+            Part::Upper => "upper",
+            Part::Tombs => "tombs",
+            Part::Sums => "sums",
+        }
+    }
+}
+
+/// `wal/00000042.wal`
+pub fn wal(no: u64) -> String {
+    format!("{WAL_DIR}/{}", wal_entry(no))
+}
+
+/// `00000042.wal`, the name within [`WAL_DIR`].
+pub fn wal_entry(no: u64) -> String {
+    format!("{no:08}.wal")
+}
+
+/// The number of a log file from its name within [`WAL_DIR`]; `None` for anything else.
+pub fn parse_wal(entry: &str) -> Option<u64> {
+    number(entry, ".wal").filter(|&no| wal_entry(no) == entry)
+}
+
+/// `ckpt/00000007.pgs`
+pub fn ckpt(no: u64) -> String {
+    format!("{CKPT_DIR}/{}", ckpt_entry(no))
+}
+
+/// `00000007.pgs`, the name within [`CKPT_DIR`].
+pub fn ckpt_entry(no: u64) -> String {
+    format!("{no:08}.pgs")
+}
+
+/// The number of a checkpoint file from its name within [`CKPT_DIR`]; `None` for anything else.
+pub fn parse_ckpt(entry: &str) -> Option<u64> {
+    number(entry, ".pgs").filter(|&no| ckpt_entry(no) == entry)
+}
+
+/// `c/3`
+pub fn collection_dir(id: u32) -> String {
+    format!("{COLLECTIONS_DIR}/{id}")
+}
+
+/// `c/3/links`
+pub fn part(id: u32, part: Part) -> String {
+    format!("{COLLECTIONS_DIR}/{id}/{}", part.name())
+}
+
+/// The name a file has until it is complete.
+pub fn tmp(name: &str) -> String {
+    format!("{name}{TMP}")
+}
+
+/// The directory that holds `name`; `""` is the store's own.
+pub fn parent(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(dir, _)| dir)
+}
+
+fn number(entry: &str, ending: &str) -> Option<u64> {
+    let digits = entry.strip_suffix(ending)?;
+    if digits.len() < 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbered_names_round_trip_and_nothing_else_parses() {
+        for no in [0, 1, 42, 99_999_999, 100_000_000, u64::MAX] {
+            assert_eq!(parse_wal(&wal_entry(no)), Some(no));
+            assert_eq!(parse_ckpt(&ckpt_entry(no)), Some(no));
+        }
+        for bad in
+            ["", ".wal", "1.wal", "0000001x.wal", "000000001.wal", "00000001.pgs", "+0000001.wal", "00000001.wal.tmp"]
+        {
+            assert_eq!(parse_wal(bad), None, "{bad}");
+        }
+        assert_eq!(parent("c/3/links"), "c/3");
+        assert_eq!(parent("SUPER"), "");
+    }
+}
