@@ -4,40 +4,80 @@ use crate::error::{Error, Result};
 use crate::options::Durability;
 use crate::shared::{Bell, Shared, Wanted};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// After this long without a write, the end of the log is sealed: from then on damage to the last write is told from
+/// a write that a crash cut short.
+const IDLE: Duration = Duration::from_millis(100);
 
 /// Starts the thread. It ends when the store is closed or its last handle goes.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
-    let bell = shared.bell.clone();
-    let weak = Arc::downgrade(shared);
-    let durability = shared.options.durability;
+    let mut worker = Worker {
+        bell: shared.bell.clone(),
+        shared: Arc::downgrade(shared),
+        durability: shared.options.durability,
+        due: None,
+        seen: 0,
+    };
     std::thread::Builder::new()
         .name("lodestore".into())
-        .spawn(move || run(&bell, &weak, durability))
+        .spawn(move || worker.run())
         .map(|_| ())
         .map_err(|source| Error::Io { op: "start", path: "thread".into(), source })
 }
 
-fn run(bell: &Bell, weak: &Weak<Shared>, durability: Durability) {
-    loop {
-        let wanted = bell.wait(None);
-        if wanted.stop {
-            return;
-        }
-        if wanted.sync
-            && let Durability::Every(period) = durability
-        {
-            // Writes of the whole period share one sync.
-            let stopped = bell.wait_for_stop(period);
-            if let Some(shared) = weak.upgrade() {
-                // A failure has poisoned the store, which is how writers learn of it.
-                let _ = shared.sync();
-            }
-            if stopped {
+struct Worker {
+    bell: Bell,
+    /// Weak: the thread must not keep a store open that nobody uses.
+    shared: Weak<Shared>,
+    durability: Durability,
+    /// When what was written is to be synced or sealed.
+    due: Option<Instant>,
+    /// The last LSN when `due` was set.
+    seen: u64,
+}
+
+impl Worker {
+    fn run(&mut self) {
+        loop {
+            let wanted = self.bell.wait(self.due.map(|due| due.saturating_duration_since(Instant::now())));
+            if wanted.stop {
                 return;
             }
+            let Some(shared) = self.shared.upgrade() else { return };
+            if wanted.sync && self.due.is_none() {
+                self.postpone(&shared);
+            }
+            if self.due.is_some_and(|due| due <= Instant::now()) {
+                self.due = None;
+                self.sync(&shared);
+            }
+            work(&shared, wanted);
         }
-        let Some(shared) = weak.upgrade() else { return };
-        work(&shared, wanted);
+    }
+
+    fn postpone(&mut self, shared: &Shared) {
+        let period = match self.durability {
+            Durability::Every(period) => period,
+            _ => IDLE,
+        };
+        self.seen = shared.last_lsn();
+        // A period beyond the end of time is never over.
+        self.due = Instant::now().checked_add(period);
+    }
+
+    fn sync(&mut self, shared: &Shared) {
+        // A failure has poisoned the store, which is how writers learn of it.
+        match self.durability {
+            Durability::Every(_) => drop(shared.sync()),
+            // Under load each write vouches for the one before; only the last one needs a seal.
+            _ if shared.last_lsn() != self.seen => self.postpone(shared),
+            _ => {
+                if let Some(log) = shared.log_if_any() {
+                    let _ = log.seal();
+                }
+            }
+        }
     }
 }
 

@@ -10,6 +10,17 @@ use std::sync::Arc;
 /// Changes that happen all or not at all, also across a crash, with one sync for all of them. See [`Store::batch`](crate::Store::batch).
 ///
 /// A batch holds its rows in memory until it is committed, and at most 64 MiB of them. Dropping it discards it.
+///
+/// ```
+/// let store = lodestore::Store::in_memory()?;
+/// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+/// let mut batch = store.batch();
+/// batch.put(&docs, 1, &[1.0, 2.0], b"one")?;
+/// assert!(docs.is_empty(), "nothing happens before the commit");
+/// batch.commit()?;
+/// assert_eq!(docs.len(), 1);
+/// # Ok::<(), lodestore::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a batch does nothing until it is committed"]
 pub struct WriteBatch {

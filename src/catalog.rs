@@ -8,17 +8,22 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | `"applied_lsn"` | u64 LE: log records up to this one are in here |
+//! | `meta` | `"applied_lsn"` | CRC, u64 LE: log records up to this one are in here |
 //! | `meta` | `"uuid"` | 16 bytes, the store's |
-//! | `collections` | name (UTF-8) | collection u32 LE, LSN of its creation u64 LE |
-//! | `records` | collection u32 BE, key u64 BE | slot u32 LE, payload |
+//! | `collections` | name (UTF-8) | CRC, collection u32 LE, LSN of its creation u64 LE |
+//! | `records` | collection u32 BE, key u64 BE | CRC, slot u32 LE, payload |
+//!
+//! A CRC is the CRC-32, u32 LE, of the row's key and of what follows. redb has checksums of its own for each page; but it
+//! compares them only when asked to, and a damaged page that one of its rows changes in gets a fresh, valid one.
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use lodestore_wal::names;
+use lodestore_wal::{DiskFile, Poison, names};
 use parking_lot::{Mutex, RwLock};
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -71,6 +76,7 @@ struct Staged {
 pub(crate) struct Catalog {
     /// `None` once the store is closed.
     db: RwLock<Option<Database>>,
+    poison: Poison,
     staged: Mutex<Staged>,
     /// The newest row of every key in the queue, with its LSN.
     overlay: RwLock<HashMap<RowKey, (u64, Option<Row>)>>,
@@ -83,8 +89,36 @@ pub(crate) struct Catalog {
     staged_bytes: AtomicUsize,
 }
 
-fn failed(error: impl std::fmt::Display) -> Error {
-    Error::Catalog(error.to_string())
+fn damaged(what: impl Into<String>) -> Error {
+    Error::Corrupt { file: names::CATALOG.into(), offset: 0, what: what.into() }
+}
+
+fn failed(error: impl Into<redb::Error>) -> Error {
+    match error.into() {
+        redb::Error::Corrupted(what) => damaged(what),
+        // These are asked for only of a store's own catalogue, which has them.
+        error @ (redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. }) => {
+            damaged(error.to_string())
+        }
+        redb::Error::Io(error) if error.kind() == ErrorKind::InvalidData => damaged(error.to_string()),
+        redb::Error::Io(error) => match error.downcast::<lodestore_wal::Error>() {
+            Ok(error) => error.into(),
+            Err(source) => Error::Io { op: "use", path: names::CATALOG.into(), source },
+        },
+        error => Error::Catalog(error.to_string()),
+    }
+}
+
+/// Runs calls of redb, which trusts what it reads: it compares the checksums of its pages only in
+/// [`check`](Catalog::check), and a length in a damaged page can make it index out of bounds. That must be an error of
+/// this one call, not the end of the caller's thread. Nothing of ours is left half changed by it: closures write to
+/// redb alone, a transaction that is dropped while it unwinds is rolled back, and a failed write poisons the store.
+fn guarded<T>(calls: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(calls)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+        Err(damaged(format!("its content makes no sense to redb: {text}")))
+    })
 }
 
 fn encode_key((collection, key): RowKey) -> [u8; 12] {
@@ -100,13 +134,49 @@ fn decode_key(bytes: &[u8]) -> Option<RowKey> {
     Some((u32::from_be_bytes(*collection), u64::from_be_bytes(key.try_into().ok()?)))
 }
 
-fn decode_row(bytes: &[u8]) -> Result<Row> {
-    let (slot, payload) = bytes.split_first_chunk::<4>().ok_or_else(|| Error::Corrupt {
-        file: names::CATALOG.into(),
-        offset: 0,
-        what: format!("a record of {} bytes", bytes.len()),
-    })?;
-    Ok(Row { slot: u32::from_le_bytes(*slot), payload: payload.into() })
+fn crc(key: &[u8], content: &[u8]) -> [u8; 4] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(content);
+    hasher.finalize().to_le_bytes()
+}
+
+/// Puts a value together, its checksum first.
+fn seal(value: &mut Vec<u8>, key: &[u8], content: &[&[u8]]) {
+    value.clear();
+    value.resize(4, 0);
+    content.iter().for_each(|part| value.extend_from_slice(part));
+    let crc = crc(key, &value[4..]);
+    value[..4].copy_from_slice(&crc);
+}
+
+/// What [`seal`] was given.
+fn open<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8]> {
+    match value.split_first_chunk::<4>() {
+        Some((recorded, content)) if *recorded == crc(key, content) => Ok(content),
+        _ => Err(damaged(format!("the checksum of the {} bytes kept for key {key:02x?} does not match", value.len()))),
+    }
+}
+
+/// A record's slot and payload.
+fn decode_row<'a>(key: &[u8], value: &'a [u8]) -> Result<(u32, &'a [u8])> {
+    let short = || damaged(format!("a record of {} bytes", value.len()));
+    let (slot, payload) = open(key, value)?.split_first_chunk::<4>().ok_or_else(short)?;
+    Ok((u32::from_le_bytes(*slot), payload))
+}
+
+fn decode_name(name: &str, value: &[u8]) -> Result<NameEntry> {
+    let short = || damaged(format!("collection '{name}' of {} bytes", value.len()));
+    let (id, created) = open(name.as_bytes(), value)?.split_first_chunk::<4>().ok_or_else(short)?;
+    let created = created.try_into().map_err(|_| short())?;
+    Ok(NameEntry { id: u32::from_le_bytes(*id), created: u64::from_le_bytes(created) })
+}
+
+fn put_applied(txn: &redb::WriteTransaction, lsn: u64) -> Result<()> {
+    let mut value = Vec::new();
+    seal(&mut value, APPLIED.as_bytes(), &[&lsn.to_le_bytes()]);
+    txn.open_table(META).map_err(failed)?.insert(APPLIED, value.as_slice()).map_err(failed)?;
+    Ok(())
 }
 
 impl Catalog {
@@ -118,38 +188,51 @@ impl Catalog {
         {
             let mut meta = txn.open_table(META).map_err(failed)?;
             meta.insert(UUID, uuid.as_slice()).map_err(failed)?;
-            meta.insert(APPLIED, 0u64.to_le_bytes().as_slice()).map_err(failed)?;
             txn.open_table(COLLECTIONS).map_err(failed)?;
             txn.open_table(RECORDS).map_err(failed)?;
         }
+        put_applied(&txn, 0)?;
         txn.commit().map_err(failed)
+    }
+
+    /// Whether a file can be what is left of an interrupted [`create`](Self::create): redb's, or nothing but zeros.
+    pub(crate) fn may_be_new(file: &dyn DiskFile) -> Result<bool> {
+        let mut start = [0; 4];
+        let there = file.len()?.min(4) as usize;
+        file.read_at(0, &mut start[..there])?;
+        Ok(start == *b"redb" || start == [0; 4])
     }
 
     /// Opens the catalogue of store `uuid`.
     pub(crate) fn open(backend: Backend, uuid: [u8; 16]) -> Result<Self> {
+        guarded(|| Self::open_unguarded(backend, uuid))
+    }
+
+    fn open_unguarded(backend: Backend, uuid: [u8; 16]) -> Result<Self> {
+        // redb would take an empty file for a new database, and make it one.
+        if backend.len().map_err(redb::Error::Io).map_err(failed)? == 0 {
+            return Err(damaged("the file is empty"));
+        }
+        let poison = backend.poison().clone();
         let db = redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)?;
         let txn = db.begin_read().map_err(failed)?;
         let meta = txn.open_table(META).map_err(failed)?;
-        let corrupt = |what: &str| Error::Corrupt { file: names::CATALOG.into(), offset: 0, what: what.into() };
-        let found = meta.get(UUID).map_err(failed)?.ok_or_else(|| corrupt("no store identity"))?;
+        let found = meta.get(UUID).map_err(failed)?.ok_or_else(|| damaged("no store identity"))?;
         if found.value() != uuid {
-            return Err(corrupt("it belongs to another store"));
+            return Err(damaged("it belongs to another store"));
         }
-        let applied = meta.get(APPLIED).map_err(failed)?.ok_or_else(|| corrupt("no applied LSN"))?;
-        let applied =
-            u64::from_le_bytes(applied.value().try_into().map_err(|_| corrupt("an applied LSN of another size"))?);
+        let applied = meta.get(APPLIED).map_err(failed)?.ok_or_else(|| damaged("no applied LSN"))?;
+        let applied = open(APPLIED.as_bytes(), applied.value())?;
+        let applied = u64::from_le_bytes(applied.try_into().map_err(|_| damaged("an applied LSN of another size"))?);
         let mut by_name = BTreeMap::new();
         for entry in txn.open_table(COLLECTIONS).map_err(failed)?.iter().map_err(failed)? {
             let (name, value) = entry.map_err(failed)?;
-            let (id, created) =
-                value.value().split_first_chunk::<4>().ok_or_else(|| corrupt("a collection entry is cut"))?;
-            let created = created.try_into().map_err(|_| corrupt("a collection entry is cut"))?;
-            let entry = NameEntry { id: u32::from_le_bytes(*id), created: u64::from_le_bytes(created) };
-            by_name.insert(name.value().to_owned(), entry);
+            by_name.insert(name.value().to_owned(), decode_name(name.value(), value.value())?);
         }
         drop((meta, txn));
         Ok(Self {
             db: RwLock::new(Some(db)),
+            poison,
             staged: Mutex::default(),
             overlay: RwLock::default(),
             names: RwLock::new(by_name),
@@ -214,19 +297,19 @@ impl Catalog {
 
     /// Finds a key's record.
     pub(crate) fn get(&self, key: RowKey) -> Result<Option<Row>> {
-        self.with_row(key, |staged| staged.clone(), decode_row)
+        self.with_row(key, Row::clone, |slot, payload| Row { slot, payload: payload.into() })
     }
 
     /// Finds a key's slot.
     pub(crate) fn slot(&self, key: RowKey) -> Result<Option<u32>> {
-        self.with_row(key, |row| row.slot, decode_row_slot)
+        self.with_row(key, |row| row.slot, |slot, _| slot)
     }
 
     fn with_row<T>(
         &self,
         key: RowKey,
         staged: impl FnOnce(&Row) -> T,
-        stored: impl FnOnce(&[u8]) -> Result<T>,
+        stored: impl FnOnce(u32, &[u8]) -> T,
     ) -> Result<Option<T>> {
         // A row leaves the overlay only after its transaction, so whoever misses it here finds it in redb.
         if let Some((_, row)) = self.overlay.read().get(&key) {
@@ -234,12 +317,15 @@ impl Catalog {
         }
         let db = self.db.read();
         let db = db.as_ref().ok_or(Error::Closed)?;
-        let txn = db.begin_read().map_err(failed)?;
-        let table = txn.open_table(RECORDS).map_err(failed)?;
-        match table.get(encode_key(key).as_slice()).map_err(failed)? {
-            Some(value) => stored(value.value()).map(Some),
-            None => Ok(None),
-        }
+        guarded(|| {
+            let txn = db.begin_read().map_err(failed)?;
+            let table = txn.open_table(RECORDS).map_err(failed)?;
+            let key = encode_key(key);
+            match table.get(key.as_slice()).map_err(failed)? {
+                Some(value) => decode_row(&key, value.value()).map(|(slot, payload)| Some(stored(slot, payload))),
+                None => Ok(None),
+            }
+        })
     }
 
     /// Moves what is staged into redb, without making it durable. Returns how far redb has got then.
@@ -252,7 +338,7 @@ impl Catalog {
         self.staged_rows.fetch_sub(batch.queue.len(), Ordering::Relaxed);
         let bytes = batch.queue.iter().filter_map(|r| r.row.as_ref()).map(|r| r.payload.len()).sum();
         self.staged_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.write(&batch)?;
+        guarded(|| self.write(&batch))?;
         self.applied.store(batch.last_lsn, Ordering::Release);
         let mut overlay = self.overlay.write();
         for row in &batch.queue {
@@ -276,27 +362,24 @@ impl Catalog {
             let mut records = txn.open_table(RECORDS).map_err(failed)?;
             let mut value = Vec::new();
             for (key, row) in rows {
+                let key = encode_key(key);
                 match row {
                     Some(row) => {
-                        value.clear();
-                        value.extend_from_slice(&row.slot.to_le_bytes());
-                        value.extend_from_slice(&row.payload);
-                        records.insert(encode_key(key).as_slice(), value.as_slice()).map_err(failed)?;
+                        seal(&mut value, &key, &[&row.slot.to_le_bytes(), &row.payload]);
+                        records.insert(key.as_slice(), value.as_slice()).map_err(failed)?;
                     }
                     None => {
-                        records.remove(encode_key(key).as_slice()).map_err(failed)?;
+                        records.remove(key.as_slice()).map_err(failed)?;
                     }
                 }
             }
             let mut collections = txn.open_table(COLLECTIONS).map_err(failed)?;
             for (name, entry) in &batch.names {
-                let mut value = entry.id.to_le_bytes().to_vec();
-                value.extend_from_slice(&entry.created.to_le_bytes());
+                seal(&mut value, name.as_bytes(), &[&entry.id.to_le_bytes(), &entry.created.to_le_bytes()]);
                 collections.insert(name.as_str(), value.as_slice()).map_err(failed)?;
             }
-            let mut meta = txn.open_table(META).map_err(failed)?;
-            meta.insert(APPLIED, batch.last_lsn.to_le_bytes().as_slice()).map_err(failed)?;
         }
+        put_applied(&txn, batch.last_lsn)?;
         txn.commit().map_err(failed)
     }
 
@@ -310,44 +393,74 @@ impl Catalog {
         }
         let db = self.db.read();
         let db = db.as_ref().ok_or(Error::Closed)?;
-        let mut txn = db.begin_write().map_err(failed)?;
-        make_durable(&mut txn)?;
-        {
-            let mut meta = txn.open_table(META).map_err(failed)?;
-            meta.insert(APPLIED, applied.to_le_bytes().as_slice()).map_err(failed)?;
-        }
-        txn.commit().map_err(failed)?;
+        guarded(|| {
+            let mut txn = db.begin_write().map_err(failed)?;
+            make_durable(&mut txn)?;
+            put_applied(&txn, applied)?;
+            txn.commit().map_err(failed)
+        })?;
+        // A failure does not show in redb's answer.
+        self.poison.check()?;
         self.durable.store(applied, Ordering::Release);
         Ok(())
     }
 
+    /// Compares the checksums of all of redb's pages, as the disk holds them. May make durable what was
+    /// [applied](Self::apply), so the log must be synced up to there.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]. What redb holds afterwards may be less than what was applied: the store must not go on to
+    /// throw log files away.
+    pub(crate) fn check(&self) -> Result<()> {
+        let _applying = self.applying.lock();
+        let mut db = self.db.write();
+        let db = db.as_mut().ok_or(Error::Closed)?;
+        match guarded(|| db.check_integrity().map_err(failed))? {
+            true => Ok(()),
+            false => Err(damaged("redb's checksums do not match")),
+        }
+    }
+
     /// Calls `f` for every record in redb, in order of collection and key. Staged rows are not seen.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if a row is damaged, or if looking for its key does not find it.
     pub(crate) fn for_each(&self, mut f: impl FnMut(RowKey, u32)) -> Result<()> {
         let db = self.db.read();
-        let txn = db.as_ref().ok_or(Error::Closed)?.begin_read().map_err(failed)?;
-        let table = txn.open_table(RECORDS).map_err(failed)?;
-        for entry in table.iter().map_err(failed)? {
-            let (key, value) = entry.map_err(failed)?;
-            let key = decode_key(key.value()).ok_or_else(|| Error::Corrupt {
-                file: names::CATALOG.into(),
-                offset: 0,
-                what: format!("a key of {} bytes", key.value().len()),
-            })?;
-            f(key, decode_row_slot(value.value())?);
-        }
-        Ok(())
+        let db = db.as_ref().ok_or(Error::Closed)?;
+        guarded(|| {
+            let txn = db.begin_read().map_err(failed)?;
+            let table = txn.open_table(RECORDS).map_err(failed)?;
+            for entry in table.iter().map_err(failed)? {
+                let (key, value) = entry.map_err(failed)?;
+                let (key, (slot, _)) = (key.value(), decode_row(key.value(), value.value())?);
+                let lost = || damaged(format!("the record of key {key:02x?} is there, but not where it is looked for"));
+                let found = table.get(key).map_err(failed)?.ok_or_else(lost)?;
+                if found.value() != value.value() {
+                    return Err(lost());
+                }
+                let odd = || damaged(format!("a key of {} bytes", key.len()));
+                f(decode_key(key).ok_or_else(odd)?, slot);
+            }
+            Ok(())
+        })
     }
 
     /// Closes redb, which saves what lets it open quickly.
     pub(crate) fn close(&self) {
-        drop(self.db.write().take());
+        let db = self.db.write().take();
+        // What it saves is for speed only; should it fail, the next opening takes longer.
+        let _ = guarded(|| {
+            drop(db);
+            Ok(())
+        });
     }
 }
 
-fn decode_row_slot(bytes: &[u8]) -> Result<u32> {
-    match bytes.split_first_chunk::<4>() {
-        Some((slot, _)) => Ok(u32::from_le_bytes(*slot)),
-        None => decode_row(bytes).map(|row| row.slot),
+impl Drop for Catalog {
+    fn drop(&mut self) {
+        // Also of a store whose opening failed half-way, perhaps because of what redb found.
+        self.close();
     }
 }
 

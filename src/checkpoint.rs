@@ -29,7 +29,9 @@ impl Shared {
         let (frozen, lsn) = {
             let _gate = self.gate.write();
             let lsn = log.rotate()?;
-            let indexes: Vec<Arc<Index>> = self.open.read().values().map(|open| open.index.clone()).collect();
+            let mut indexes: Vec<Arc<Index>> = self.open.read().values().map(|open| open.index.clone()).collect();
+            // Always the same order, so that the same writes leave the same files.
+            indexes.sort_unstable_by_key(|index| index.id());
             (Frozen::freeze(&indexes), lsn)
         };
         let known = self.superblock.lock().1.ckpt_lsn;
@@ -58,6 +60,8 @@ impl Shared {
             self.catalog.commit_durably()
         });
         durable.inspect_err(|error| self.poison.set(error))?;
+        // The catalogue's own failures show here only.
+        self.poison.check()?;
 
         // S4: the commit point.
         {

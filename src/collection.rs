@@ -17,6 +17,15 @@ const ROWS_AT_ONCE: usize = 1024;
 const BYTES_AT_ONCE: usize = 16 << 20;
 
 /// A collection of records with keys of type `K`. Cheap to clone, usable from any thread; keeps its store open.
+///
+/// ```
+/// let store = lodestore::Store::in_memory()?;
+/// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+/// let writer = docs.clone();
+/// std::thread::spawn(move || writer.put(1, &[1.0, 2.0], b"")).join().expect("no panic")?;
+/// assert!(docs.contains(1)?);
+/// # Ok::<(), lodestore::Error>(())
+/// ```
 pub struct Collection<K: Key> {
     handle: Arc<Handle>,
     pub(crate) open: Arc<Open>,
@@ -41,6 +50,15 @@ impl<K: Key> fmt::Debug for Collection<K> {
 }
 
 /// A record's value.
+///
+/// ```
+/// let store = lodestore::Store::in_memory()?;
+/// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+/// docs.put(1, &[0.1, 0.2], b"x")?;
+/// let record = docs.get(1)?.expect("just put");
+/// assert_eq!(record.vector, [0.1, 0.2]);
+/// # Ok::<(), lodestore::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Record {
@@ -79,11 +97,26 @@ impl<K: Key> Collection<K> {
     }
 
     /// Its settings and size.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// assert_eq!((docs.info().m, docs.info().ef_construction), (16, 200));
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
     pub fn info(&self) -> CollectionInfo {
         CollectionInfo::of(&self.open)
     }
 
     /// Records in it.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"")?;
+    /// assert_eq!(docs.len(), 1);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
     pub fn len(&self) -> u64 {
         self.open.records.load(Ordering::Acquire)
     }
@@ -166,6 +199,16 @@ impl<K: Key> Collection<K> {
 
     /// The record of a key.
     ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"one")?;
+    /// let record = docs.get(1)?.expect("just put");
+    /// assert_eq!((&record.vector[..], &record.payload[..]), (&[1.0, 2.0][..], &b"one"[..]));
+    /// assert!(docs.get(2)?.is_none());
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// If the catalogue cannot be read.
     pub fn get(&self, key: impl AsKey<K>) -> Result<Option<Record>> {
@@ -179,6 +222,14 @@ impl<K: Key> Collection<K> {
     }
 
     /// The payload of a key, without its vector.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"one")?;
+    /// assert_eq!(docs.payload(1)?.as_deref(), Some(&b"one"[..]));
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
     ///
     /// # Errors
     /// If the catalogue cannot be read.
@@ -201,6 +252,14 @@ impl<K: Key> Collection<K> {
 
     /// Whether a key has a record.
     ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"")?;
+    /// assert!(docs.contains(1)? && !docs.contains(2)?);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// If the catalogue cannot be read.
     pub fn contains(&self, key: impl AsKey<K>) -> Result<bool> {
@@ -210,6 +269,15 @@ impl<K: Key> Collection<K> {
     }
 
     /// Removes a key's record; says whether there was one. No search that starts after this returns it.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"")?;
+    /// assert!(docs.remove(1)?);
+    /// assert!(!docs.remove(1)?);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`put`](Self::put).
@@ -249,6 +317,14 @@ impl<K: Key> Collection<K> {
 }
 
 /// A collection's settings and size.
+///
+/// ```
+/// let store = lodestore::Store::in_memory()?;
+/// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+/// let info = docs.info();
+/// println!("{}: {} records of dimension {}", info.name, info.len, info.dim);
+/// # Ok::<(), lodestore::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CollectionInfo {

@@ -6,6 +6,16 @@ use std::path::PathBuf;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// What went wrong: each message says what was given, what was expected, and what to do.
+///
+/// ```
+/// let store = lodestore::Store::in_memory()?;
+/// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+/// match docs.put(1, &[1.0, f32::NAN], b"") {
+///     Err(lodestore::Error::NotFinite { row: 0, component: 1, .. }) => {}
+///     other => panic!("NaN was not refused: {other:?}"),
+/// }
+/// # Ok::<(), lodestore::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

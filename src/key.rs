@@ -30,6 +30,16 @@ impl Key for u64 {
 }
 
 /// What may be given where a key of type `K` is asked for: the key, or a reference to it.
+///
+/// ```
+/// let store = lodestore::Store::in_memory()?;
+/// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+/// docs.put(1, &[1.0, 2.0], b"")?;
+/// for key in &[1, 2] {
+///     println!("{key}: {}", docs.contains(key)?);
+/// }
+/// # Ok::<(), lodestore::Error>(())
+/// ```
 pub trait AsKey<K: Key + ?Sized> {
     #[doc(hidden)]
     fn with_key<T>(&self, f: impl FnOnce(&K) -> T) -> T;

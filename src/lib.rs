@@ -27,25 +27,25 @@
 #![forbid(unsafe_code)]
 
 // Lower first: a module names only those above it.
-mod backend;
-mod background;
-mod batch;
-mod builder;
-mod catalog;
-mod checkpoint;
-mod collection;
 mod error;
 mod key;
-mod op;
-mod open;
 mod options;
+mod op;
+mod backend;
+mod catalog;
+mod shared;
+mod write;
+mod checkpoint;
+mod background;
+mod open;
 mod recover;
 mod search;
-mod shared;
+mod collection;
+mod batch;
+mod builder;
 mod stats;
-mod store;
 mod verify;
-mod write;
+mod store;
 
 pub use batch::WriteBatch;
 pub use builder::{CollectionBuilder, MAX_NAME};
@@ -64,3 +64,8 @@ pub use write::MAX_PAYLOAD;
 pub mod disk {
     pub use lodestore_wal::{Disk, DiskFile, DiskLock, MemDisk, OsDisk};
 }
+
+/// The example of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

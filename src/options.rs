@@ -10,6 +10,14 @@ use std::time::Duration;
 /// | `Sync` | nothing lost | nothing lost | a sync, shared by all who write at that time |
 /// | `Every(d)` | nothing lost | at most the writes of the last `d` | a sync every `d` |
 /// | `Buffered` | nothing lost | writes since the last [`Store::sync`](crate::Store::sync) or checkpoint | none |
+///
+/// ```
+/// use lodestore::{Durability, Store};
+/// use std::time::Duration;
+/// let dir = tempfile::tempdir()?;
+/// let store = Store::options().durability(Durability::Every(Duration::from_millis(50))).open(dir.path())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {

@@ -35,7 +35,11 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     };
     let poison = Poison::new();
 
-    // R1 to R4, R8
+    // R1 to R4, R8. Whoever made the store may have ended before SUPER's name was durable; making a collection sees
+    // to that, too.
+    if state.ckpt_lsn == 0 {
+        disk.sync_dir("")?;
+    }
     let last_checkpoint = recover_segments(&*disk, &superblock, &mut state)?;
     let heads = Heads::new(disk.open(names::HEADS)?);
     let file = disk.open(names::CATALOG)?;
@@ -43,11 +47,14 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
         file.sync()?;
         file.evict()?;
     }
-    let catalog = Catalog::open(Backend::new(file, poison.clone()), state.uuid)?;
+    let backend = Backend::new(file, poison.clone());
+    let hides_failures = backend.hides_failures();
+    let catalog = Catalog::open(backend, state.uuid)?;
 
     // R5, R6
     let mut replay = Replay { disk: &disk, state: &state, heads: &heads, catalog: &catalog, open: HashMap::new() };
     let log = if disk.is_persistent() { replay.run(&poison)? } else { LazyLog::ready(Log::volatile()) };
+    hides_failures.store(true, Ordering::Release);
     let open = replay.open;
     let pending = open.values().any(|open| !open.index.unlinked().is_empty());
     let background = options.background;
@@ -88,20 +95,37 @@ fn exists(disk: &dyn Disk) -> Result<bool> {
 
 /// Makes an empty store. SUPER comes last, so that an interrupted creation leaves no store.
 fn create(disk: &Arc<dyn Disk>, path: &Path) -> Result<()> {
-    let collections = match disk.list(names::COLLECTIONS_DIR) {
-        Ok(names) => names.len(),
-        Err(error) if error.is_not_found() => 0,
-        Err(error) => return Err(error.into()),
+    // What an interrupted creation leaves holds nothing yet. Anything else is somebody's: of a store that has lost its
+    // SUPER, or of another program.
+    let refuse = |file: &str, what: String| {
+        let what = format!("{what}, but {} holds no {}", path.display(), names::SUPER);
+        Err(Error::Corrupt { file: file.into(), offset: 0, what })
     };
-    if collections > 0 {
-        let what = format!("the file is missing, but {} holds {collections} collections", path.display());
-        return Err(Error::Corrupt { file: names::SUPER.into(), offset: 0, what });
-    }
-    for leftover in [names::CATALOG, names::HEADS, &names::tmp(names::SUPER)] {
-        match disk.remove(leftover) {
-            Err(error) if !error.is_not_found() => return Err(error.into()),
-            _ => {}
+    match disk.list(names::COLLECTIONS_DIR) {
+        Ok(found) => {
+            let mut paths = found.iter().map(|name| format!("{}/{name}", names::COLLECTIONS_DIR));
+            if let Some(dir) = paths.find(|path| names::parse_collection_dir(path).is_some()) {
+                return refuse(&dir, "there is a collection".into());
+            }
         }
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error.into()),
+    }
+    for leftover in [names::HEADS, names::CATALOG, &names::tmp(names::SUPER)] {
+        let file = match disk.open(leftover) {
+            Err(error) if error.is_not_found() => continue,
+            file => file?,
+        };
+        let length = file.len()?;
+        let ours = match leftover {
+            names::HEADS => length == 0,
+            names::CATALOG => Catalog::may_be_new(&*file)?,
+            _ => true,
+        };
+        if !ours {
+            return refuse(leftover, format!("there is a file of {length} bytes"));
+        }
+        disk.remove(leftover)?;
     }
     let uuid = new_uuid(disk.is_persistent());
     disk.create_dir(names::CKPT_DIR)?;
@@ -150,6 +174,17 @@ struct Replay<'a> {
     open: HashMap<u32, Arc<Open>>,
 }
 
+/// What replay has changed in a collection.
+#[derive(Default)]
+struct Changed {
+    /// The first slot put.
+    first: Option<u32>,
+    /// Slots buried, each with how many slots there were by then.
+    buried: Vec<(u32, u32)>,
+    /// How many of these are not of the batch being read. A batch buries after it has linked all of its own.
+    settled: usize,
+}
+
 /// Consecutive slots whose vectors wait to be written together.
 #[derive(Default)]
 struct Run {
@@ -167,10 +202,11 @@ impl Replay<'_> {
     fn run(&mut self, poison: &Poison) -> Result<LazyLog> {
         let (segments, catalogue) = (self.state.ckpt_lsn, self.catalog.applied());
         let from = segments.min(catalogue) + 1;
-        let mut scan = LogScan::open(self.disk.clone(), self.state.uuid, from)?;
-        let mut first_slots: HashMap<u32, u32> = HashMap::new();
+        let open = if self.state.clean { LogScan::open_at_rest } else { LogScan::open };
+        let mut scan = open(self.disk.clone(), self.state.uuid, from)?;
+        let mut changed: HashMap<u32, Changed> = HashMap::new();
         let mut run = Run::default();
-        scan.replay(|record| self.record(&record, &mut first_slots, &mut run))?;
+        scan.replay(|record| self.record(&record, &mut changed, &mut run))?;
         self.flush(&mut run)?;
         let last = scan.next_lsn() - 1;
         let reached = segments.max(catalogue);
@@ -179,11 +215,10 @@ impl Replay<'_> {
             return Err(Error::Corrupt { file: names::WAL_DIR.into(), offset: 0, what });
         }
         self.catalog.apply()?;
-        for (id, first) in first_slots {
-            let open = &self.open[&id];
-            let next = open.index.next_slot();
-            if first < next {
-                open.index.set_pending(first..next);
+        for (id, changed) in changed {
+            if let Some(first) = changed.first {
+                let index = &self.open[&id].index;
+                index.set_pending(first..index.next_slot(), changed.buried);
             }
         }
         if self.state.clean && last == segments {
@@ -192,7 +227,7 @@ impl Replay<'_> {
         Ok(LazyLog::ready(scan.into_log(poison.clone())?))
     }
 
-    fn record(&mut self, record: &Record<'_>, first_slots: &mut HashMap<u32, u32>, run: &mut Run) -> Result<()> {
+    fn record(&mut self, record: &Record<'_>, changed: &mut HashMap<u32, Changed>, run: &mut Run) -> Result<()> {
         let lsn = record.lsn;
         let (segments, catalogue) = (lsn > self.state.ckpt_lsn, lsn > self.catalog.applied());
         let corrupt = |what: String| Error::Corrupt { file: record.file.into(), offset: record.offset, what };
@@ -200,6 +235,10 @@ impl Replay<'_> {
             Some(Op::Create { collection, name }) => {
                 if catalogue {
                     self.catalog.stage_name(lsn, name, collection);
+                }
+                if segments {
+                    // Open, though perhaps empty, so that the next checkpoint gives it a head.
+                    self.collection(collection).map_err(|e| missing(e, &corrupt, collection))?;
                 }
             }
             Some(Op::Put { collection, key, place, old, vector, payload }) => {
@@ -218,7 +257,9 @@ impl Replay<'_> {
                         );
                         return Err(corrupt(what));
                     }
-                    first_slots.entry(collection).or_insert(place.slot);
+                    let changed = changed.entry(collection).or_default();
+                    changed.first.get_or_insert(place.slot);
+                    changed.buried.extend(old.map(|old| (old, 0)));
                     index.reserve(u64::from(place.slot) + 1, u64::from(place.upper) + u64::from(place.level))?;
                     if run.collection != collection || run.vectors.len() >= RUN_FLOATS {
                         self.flush(run)?;
@@ -246,6 +287,7 @@ impl Replay<'_> {
                     if slot >= open.index.next_slot() {
                         return Err(corrupt(format!("removes slot {slot} of {}", open.index.next_slot())));
                     }
+                    changed.entry(collection).or_default().buried.push((slot, 0));
                     open.index.bury(slot)?;
                     open.records.fetch_sub(1, Ordering::AcqRel);
                 }
@@ -254,6 +296,13 @@ impl Replay<'_> {
                 }
             }
             None => {}
+        }
+        if segments && record.ends_group {
+            for (id, changed) in &mut *changed {
+                let by_then = self.open[id].index.next_slot();
+                changed.buried[changed.settled..].iter_mut().for_each(|(_, slots)| *slots = by_then);
+                changed.settled = changed.buried.len();
+            }
         }
         if catalogue {
             self.catalog.stage_nothing(lsn);

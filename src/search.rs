@@ -13,6 +13,15 @@ const DEFAULT_K: usize = 10;
 const DEFAULT_EF: usize = 64;
 
 /// A search to be set up and [run](Self::run).
+///
+/// ```
+/// let store = lodestore::Store::in_memory()?;
+/// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+/// docs.put_many(&[1, 2], &[0.0, 0.0, 5.0, 5.0], None)?;
+/// let hits = docs.search(&[4.0, 4.0]).k(1).ef(100).with_payloads().run()?;
+/// assert_eq!((hits[0].key, hits[0].distance), (2, 2.0));
+/// # Ok::<(), lodestore::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a search does nothing until it is run"]
 pub struct Search<'a, K: Key> {
@@ -38,6 +47,16 @@ pub struct Hit<T> {
 }
 
 /// The records found, nearest first.
+///
+/// ```
+/// let store = lodestore::Store::in_memory()?;
+/// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+/// docs.put_many(&[1, 2], &[0.0, 0.0, 5.0, 5.0], None)?;
+/// let hits = docs.search(&[4.0, 4.0]).run()?;
+/// let keys: Vec<u64> = hits.iter().map(|hit| hit.key).collect();
+/// assert_eq!(keys, [2, 1]);
+/// # Ok::<(), lodestore::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Hits<K: Key> {
     hits: Vec<Hit<K::Owned>>,
@@ -45,6 +64,15 @@ pub struct Hits<K: Key> {
 }
 
 /// The work of a search.
+///
+/// ```
+/// let store = lodestore::Store::in_memory()?;
+/// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+/// docs.put_many(&[1, 2], &[0.0, 0.0, 5.0, 5.0], None)?;
+/// let stats = docs.search(&[4.0, 4.0]).run()?.stats();
+/// assert!(stats.distances > 0);
+/// # Ok::<(), lodestore::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SearchStats {
@@ -176,6 +204,17 @@ pub struct SearchMany<'a, K: Key> {
 }
 
 /// What many queries found: for each row, up to `k` keys and distances, nearest first.
+///
+/// ```
+/// let store = lodestore::Store::in_memory()?;
+/// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+/// docs.put_many(&[1, 2], &[0.0, 0.0, 5.0, 5.0], None)?;
+/// let hits = docs.search_many(&[0.0, 1.0, 5.0, 4.0]).k(1).run()?;
+/// for row in 0..hits.rows() {
+///     println!("{:?} at {:?}", hits.keys(row), hits.distances(row));
+/// }
+/// # Ok::<(), lodestore::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct BatchHits<K: Key> {
     k: usize,

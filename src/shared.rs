@@ -124,15 +124,17 @@ impl Shared {
         }
         self.poison.check()?;
         let mut scan = self.log.scan.lock();
-        if let Some(found) = scan.take() {
+        if let Some(found) = scan.as_ref() {
             let mut superblock = self.superblock.lock();
             let (file, state) = &mut *superblock;
             if state.clean {
                 state.clean = false;
                 self.poison.guard(file.write(state))?;
             }
-            let log = self.poison.guard(found.into_log(self.poison.clone()))?;
+            // A full disk, the likely failure, leaves all as it was.
+            let log = found.clone().into_log(self.poison.clone())?;
             let _ = self.log.log.set(log);
+            *scan = None;
         }
         self.log.log.get().ok_or(Error::Closed)
     }
@@ -146,7 +148,12 @@ impl Shared {
     pub(crate) fn acknowledge(&self, lsn: u64) -> Result<()> {
         let log = self.log()?;
         match self.options.durability {
-            Durability::Sync => log.commit(lsn, Commit::Synced)?,
+            Durability::Sync => {
+                log.commit(lsn, Commit::Synced)?;
+                if self.options.background {
+                    self.bell.ring(Task::Sync);
+                }
+            }
             Durability::Buffered => log.commit(lsn, Commit::Written)?,
             Durability::Every(period) => {
                 log.commit(lsn, Commit::Written)?;
@@ -298,18 +305,5 @@ impl Bell {
         }
         let stop = wanted.stop;
         std::mem::replace(&mut *wanted, Wanted { stop, ..Wanted::default() })
-    }
-
-    /// Waits until the store is closed, for at most `limit`; says whether it is.
-    pub(crate) fn wait_for_stop(&self, limit: Duration) -> bool {
-        let (wanted, condvar) = &*self.0;
-        let until = Instant::now() + limit;
-        let mut wanted = wanted.lock();
-        while !wanted.stop {
-            if condvar.wait_until(&mut wanted, until).timed_out() {
-                break;
-            }
-        }
-        wanted.stop
     }
 }

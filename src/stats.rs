@@ -7,6 +7,13 @@ use lodestore_wal::names;
 use std::sync::atomic::Ordering;
 
 /// What [`Store::stats`](crate::Store::stats) tells. Sizes are in bytes.
+///
+/// ```
+/// let store = lodestore::Store::in_memory()?;
+/// let stats = store.stats()?;
+/// println!("{} records in {} bytes, kernel {}", stats.records, stats.bytes, stats.kernel);
+/// # Ok::<(), lodestore::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StoreStats {
@@ -52,7 +59,7 @@ impl StoreStats {
                 match path.as_str() {
                     names::LOCK => {}
                     names::WAL_DIR | names::CKPT_DIR | names::COLLECTIONS_DIR => directories.push(path),
-                    _ if names::parent(&path) == names::COLLECTIONS_DIR => directories.push(path),
+                    _ if names::parse_collection_dir(&path).is_some() => directories.push(path),
                     // A file may go between the two calls; one that is none of ours does not count.
                     _ => {
                         if let Ok(file) = shared.disk.open(&path) {

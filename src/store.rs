@@ -44,6 +44,13 @@ impl Store {
     }
 
     /// How to open a store otherwise than by default.
+    ///
+    /// ```
+    /// use lodestore::{Durability, Store};
+    /// let dir = tempfile::tempdir()?;
+    /// let store = Store::options().durability(Durability::Buffered).open(dir.path())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn options() -> StoreOptions {
         StoreOptions::default()
     }
@@ -69,11 +76,25 @@ impl Store {
     }
 
     /// A collection to be opened or made: see [`CollectionBuilder`]. `K` is the type of its keys.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).metric(lodestore::Metric::Cosine).open_or_create()?;
+    /// assert_eq!((docs.name(), docs.dim()), ("docs", 2));
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
     pub fn collection<K: Key>(&self, name: &str) -> CollectionBuilder<K> {
         CollectionBuilder::new(self.handle.clone(), name)
     }
 
     /// The collections, by name.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// assert_eq!(store.collections()?[0].name, "docs");
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
     ///
     /// # Errors
     /// If a collection's files cannot be opened.
@@ -102,6 +123,16 @@ impl Store {
 
     /// Makes every write so far durable, whatever the store's [`Durability`](crate::Durability).
     ///
+    /// ```
+    /// use lodestore::{Durability, Store};
+    /// let dir = tempfile::tempdir()?;
+    /// let store = Store::options().durability(Durability::Buffered).open(dir.path())?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"")?; // survives the end of the process
+    /// store.sync()?; // and now a power loss
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// If the disk fails; the store takes no more writes then.
     pub fn sync(&self) -> Result<()> {
@@ -112,6 +143,16 @@ impl Store {
     /// Brings the segments up to date with the log and shortens it, so that the next opening has nothing to replay.
     /// Writes and searches go on meanwhile. Happens by itself as the log grows, and at [`close`](Self::close).
     ///
+    /// ```
+    /// let dir = tempfile::tempdir()?;
+    /// let store = lodestore::Store::open(dir.path())?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"")?;
+    /// store.checkpoint()?;
+    /// assert_eq!(store.stats()?.checkpoint_lsn, store.stats()?.last_lsn);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// A full disk leaves everything as it was; other failures end writing.
     pub fn checkpoint(&self) -> Result<()> {
@@ -120,6 +161,14 @@ impl Store {
     }
 
     /// Counts and sizes.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"")?;
+    /// assert_eq!(store.stats()?.records, 1);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
     ///
     /// # Errors
     /// If a collection's files cannot be opened.
@@ -130,6 +179,15 @@ impl Store {
     /// Checks every checksum, every link and every key, and reports what is not as it must be. Reads all of the
     /// store; writes wait meanwhile, searches do not.
     ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"")?;
+    /// let report = store.verify()?;
+    /// assert!(report.ok(), "{:?}", report.problems);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// If it could not be carried out; damage is in the report.
     pub fn verify(&self) -> Result<VerifyReport> {
@@ -138,6 +196,15 @@ impl Store {
 
     /// Takes a checkpoint and closes the store; other handles get [`Error::Closed`] from then on. Dropping the last
     /// handle does the same, but tells of no failure.
+    ///
+    /// ```
+    /// let dir = tempfile::tempdir()?;
+    /// let store = lodestore::Store::open(dir.path())?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// store.close()?;
+    /// assert!(matches!(docs.put(1, &[1.0, 2.0], b""), Err(lodestore::Error::Closed)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// If the checkpoint fails. Nothing acknowledged is lost: it is in the log.

@@ -57,10 +57,9 @@ pub(crate) fn check_vector(target: &Open, vector: &[f32], row: usize) -> Result<
     if vector.len() != expected {
         return Err(Error::Dimension { collection: target.name.clone(), expected, got: vector.len(), row });
     }
-    // A sum is finite only if every component is; it may also overflow, so it only says where to look.
-    if !vector.iter().sum::<f32>().is_finite()
-        && let Some(component) = vector.iter().position(|x| !x.is_finite())
-    {
+    // Without an early exit the compiler looks at many components at once.
+    let finite = vector.iter().fold(true, |finite, x| finite & x.is_finite());
+    if !finite && let Some(component) = vector.iter().position(|x| !x.is_finite()) {
         return Err(Error::NotFinite { row, component, value: vector[component] });
     }
     if target.index.geometry().metric == Metric::Cosine && vector.iter().all(|&x| x == 0.0) {
@@ -117,7 +116,7 @@ impl Shared {
             self.catalog.apply().inspect_err(|error| self.poison.set(error))?;
         }
         self.acknowledge(sequenced.last_lsn)?;
-        self.keep_up()?;
+        self.keep_up();
         Ok(sequenced.existed)
     }
 
@@ -135,20 +134,22 @@ impl Shared {
     }
 
     /// Starts, or without a thread of our own carries out, the checkpoint that has become due.
-    fn keep_up(&self) -> Result<()> {
+    fn keep_up(&self) {
         if !self.checkpoint_due() {
-            return Ok(());
+            return;
         }
         if !self.options.background {
-            return self.checkpoint();
+            // The write has succeeded, whatever becomes of this: a full disk is met again by the next write, and any
+            // other failure poisons the store.
+            let _ = self.checkpoint();
+            return;
         }
         self.bell.ring(Task::Checkpoint);
         // If the log grows faster than checkpoints are taken, writers wait, or it would grow without end.
         let limit = self.options.checkpoint_log_bytes.max(self.dirty_bytes()).saturating_mul(4);
-        if self.log()?.bytes_since_rotate() > limit {
+        if self.log_if_any().is_some_and(|log| log.bytes_since_rotate() > limit) {
             drop(self.checkpointing.lock());
         }
-        Ok(())
     }
 }
 

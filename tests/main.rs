@@ -1,3 +1,12 @@
 //! Integration tests of the public crate, in one binary.
 
 mod api;
+mod damage;
+mod input;
+mod process;
+mod crash;
+
+mod support {
+    pub(crate) mod data;
+    pub(crate) mod model;
+}

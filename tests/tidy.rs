@@ -56,7 +56,13 @@ fn modules_name_only_modules_above_their_own() {
 #[test]
 fn files_stay_short() {
     let repo = Repo::read();
-    none(repo.files.iter().filter(|f| f.path.ends_with(".rs") || f.path.ends_with(".py")).flat_map(rules::length).collect());
+    none(
+        repo.files
+            .iter()
+            .filter(|f| f.path.ends_with(".rs") || f.path.ends_with(".py"))
+            .flat_map(rules::length)
+            .collect(),
+    );
 }
 
 #[test]
@@ -86,7 +92,10 @@ fn nothing_points_out_of_the_repository() {
 fn the_commands_of_the_readme_exist() {
     let repo = Repo::read();
     let commands = readme::commands(&repo.file("README.md").text);
-    assert!(commands.iter().any(|c| c == "cargo test --workspace"), "the README gives the command that passes all tests");
+    assert!(
+        commands.iter().any(|c| c == "cargo test --workspace"),
+        "the README gives the command that passes all tests"
+    );
     let demo = |c: &String| c.starts_with("cargo run") && c.ends_with("-- demo");
     assert!(commands.iter().any(demo), "the README gives the command that runs the demo");
     let ci = &repo.file(".ci/run").text;

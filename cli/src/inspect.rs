@@ -1,20 +1,35 @@
 //! `lodestore info`, `verify` and `checkpoint`: the store as a whole.
 
-use std::{process::ExitCode, time::Instant};
+use std::{collections::BTreeMap, process::ExitCode, time::Instant};
 
 use anyhow::Result;
+use indicatif::HumanBytes;
+use lodestore::{CollectionInfo, CollectionReport};
 use serde::Serialize;
 
 use crate::{
     args::{CheckpointArgs, InspectArgs},
     open,
-    output::{count, say, say_json, took},
+    output::{count, records, say, say_json, took},
 };
 
 #[derive(Debug, Serialize)]
 struct Info {
     store: String,
+    records: u64,
+    bytes: u64,
+    log_bytes: u64,
+    /// Bytes of changed pages in memory.
+    dirty_bytes: u64,
+    last_lsn: u64,
+    durable_lsn: u64,
+    checkpoint_lsn: u64,
+    /// Why the store takes no more writes, if it does not.
+    poisoned: Option<String>,
+    kernel: &'static str,
     collections: Vec<CollectionRow>,
+    /// Bytes of each file.
+    files: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -31,13 +46,27 @@ struct CollectionRow {
 #[derive(Debug, Serialize)]
 struct Verified {
     ok: bool,
+    problem_count: u64,
+    /// The first hundred of each collection.
     problems: Vec<String>,
     seconds: f64,
+    collections: Vec<CheckedRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct CheckedRow {
+    name: String,
+    records: u64,
+    slots: u64,
+    pages: u64,
+    links: u64,
+    unreachable: u64,
 }
 
 pub(crate) fn info(args: &InspectArgs) -> Result<ExitCode> {
     let store = open::store(&args.store)?;
-    let row = |info: lodestore::CollectionInfo| CollectionRow {
+    let stats = store.stats()?;
+    let row = |info: CollectionInfo| CollectionRow {
         name: info.name,
         records: info.len,
         dim: info.dim,
@@ -48,41 +77,71 @@ pub(crate) fn info(args: &InspectArgs) -> Result<ExitCode> {
     };
     let info = Info {
         store: args.store.display().to_string(),
-        collections: store.collections()?.into_iter().map(row).collect(),
+        records: stats.records,
+        bytes: stats.bytes,
+        log_bytes: stats.log_bytes,
+        dirty_bytes: stats.dirty_bytes,
+        last_lsn: stats.last_lsn,
+        durable_lsn: stats.durable_lsn,
+        checkpoint_lsn: stats.checkpoint_lsn,
+        poisoned: stats.poisoned,
+        kernel: stats.kernel,
+        collections: stats.collections.into_iter().map(row).collect(),
+        files: stats.files.into_iter().collect(),
     };
     if args.json {
-        say_json(&info)?;
+        say_json(&info)?
     } else {
-        say(format!("store  {}", info.store))?;
-        say(format!("{:?}", store.stats()?))?;
-        table(&info.collections)?;
+        describe(&info)?
     }
     store.close()?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(rows: &[CollectionRow]) -> Result<()> {
-    if rows.is_empty() {
+fn describe(info: &Info) -> Result<()> {
+    say(format!("store     {}: {} in {} files", info.store, HumanBytes(info.bytes), info.files.len()))?;
+    let parts = parts(&info.files);
+    let parts: Vec<_> = parts.iter().map(|(part, bytes)| format!("{part} {}", HumanBytes(*bytes))).collect();
+    say(format!("parts     {}", parts.join(", ")))?;
+    say(match info.last_lsn.saturating_sub(info.checkpoint_lsn) {
+        0 => "log       everything is in the last checkpoint".to_owned(),
+        waiting => format!("log       {} writes since the last checkpoint", count(waiting)),
+    })?;
+    say(format!("kernel    {}", info.kernel))?;
+    if let Some(reason) = &info.poisoned {
+        say(format!("no more writes: {reason}"))?;
+    }
+    if info.collections.is_empty() {
         return say("\nno collections yet");
     }
-    let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).max("collection".len());
-    say(format!(
-        "\n{:width$}  {:>12}  {:>6}  {:<6}  {:>4}  {:>15}  seed",
-        "collection", "records", "dim", "metric", "m", "ef_construction"
-    ))?;
-    for r in rows {
+    let width = info.collections.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).max("collection".len());
+    say(format!("\n{:width$}  {:>13}  {:>5}  metric    m  ef_construction  seed", "collection", "records", "dim"))?;
+    for c in &info.collections {
+        let (records, ef) = (count(c.records), c.ef_construction);
         say(format!(
-            "{:width$}  {:>12}  {:>6}  {:<6}  {:>4}  {:>15}  {}",
-            r.name,
-            count(r.records),
-            r.dim,
-            r.metric,
-            r.m,
-            r.ef_construction,
-            r.seed
+            "{:width$}  {records:>13}  {:>5}  {:6}  {:>3}  {ef:>15}  {}",
+            c.name, c.dim, c.metric, c.m, c.seed
         ))?;
     }
     Ok(())
+}
+
+/// What the bytes are for, the most first.
+fn parts(files: &BTreeMap<String, u64>) -> Vec<(&'static str, u64)> {
+    let mut parts = BTreeMap::new();
+    for (path, bytes) in files {
+        let part = match path.rsplit('/').next().unwrap_or(path) {
+            "vectors" => "vectors",
+            "links" | "upper" => "graph",
+            "catalog.redb" => "keys and payloads",
+            name if name.ends_with(".wal") => "log",
+            _ => "other",
+        };
+        *parts.entry(part).or_insert(0) += bytes;
+    }
+    let mut parts: Vec<_> = parts.into_iter().collect();
+    parts.sort_by_key(|&(_, bytes)| std::cmp::Reverse(bytes));
+    parts
 }
 
 pub(crate) fn verify(args: &InspectArgs) -> Result<ExitCode> {
@@ -90,23 +149,40 @@ pub(crate) fn verify(args: &InspectArgs) -> Result<ExitCode> {
     let started = Instant::now();
     let report = store.verify()?;
     let elapsed = started.elapsed();
-    let problems: Vec<_> = report.problems.iter().map(ToString::to_string).collect();
-    let found = problems.len();
+    let (ok, problem_count) = (report.ok(), report.problem_count);
     if args.json {
-        say_json(&Verified { ok: report.ok(), problems, seconds: elapsed.as_secs_f64() })?;
+        let row = |c: CollectionReport| CheckedRow {
+            name: c.name,
+            records: c.records,
+            slots: c.slots,
+            pages: c.pages,
+            links: c.links,
+            unreachable: c.unreachable,
+        };
+        let collections = report.collections.into_iter().map(row).collect();
+        let seconds = elapsed.as_secs_f64();
+        say_json(&Verified { ok, problem_count, problems: report.problems, seconds, collections })?;
     } else {
-        for problem in problems {
+        for c in &report.collections {
+            let (pages, links) = (count(c.pages), count(c.links));
+            let checked = format!("collection '{}': {}, {pages} pages, {links} links", c.name, records(c.records));
+            say(format!("{checked}; {} out of reach of a search", count(c.unreachable)))?;
+        }
+        for problem in &report.problems {
             say(problem)?;
         }
-        if report.ok() {
+        if ok {
             say(format!("ok: every checksum and every graph invariant holds (checked in {})", took(elapsed)))?;
         }
     }
-    if report.ok() {
+    if ok {
         store.close()?;
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("error: {} is damaged in {found} place{}", args.store.display(), if found == 1 { "" } else { "s" });
+    // Not closed by name: what closing could complain of has been told.
+    let problems =
+        if problem_count == 1 { "1 problem".to_owned() } else { format!("{} problems", count(problem_count)) };
+    eprintln!("error: {} is damaged: {problems} found", args.store.display());
     Ok(ExitCode::FAILURE)
 }
 
@@ -117,4 +193,17 @@ pub(crate) fn checkpoint(args: &CheckpointArgs) -> Result<ExitCode> {
     say(format!("checkpoint written in {}", took(started.elapsed())))?;
     store.close()?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_summed_by_what_they_are_for() {
+        let files =
+            [("c/0/vectors", 5), ("c/1/vectors", 6), ("c/0/upper", 1), ("c/0/links", 1), ("wal/1.wal", 4), ("x", 1)];
+        let files = files.map(|(path, bytes)| (path.to_owned(), bytes)).into();
+        assert_eq!(parts(&files), [("vectors", 11), ("log", 4), ("graph", 2), ("other", 1)]);
+    }
 }

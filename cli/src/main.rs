@@ -3,16 +3,16 @@
 //! Modules stand bottom-up: a file names only modules above its own in this list.
 
 mod args;
-mod demo;
-mod formats;
-mod import;
-mod inspect;
-mod open;
 mod output;
+mod formats;
 mod progress;
-mod records;
-mod search;
 mod stop;
+mod open;
+mod import;
+mod search;
+mod records;
+mod inspect;
+mod demo;
 
 use std::process::ExitCode;
 

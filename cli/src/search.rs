@@ -44,6 +44,12 @@ struct Summary<'a> {
     max_us: f64,
     seconds: f64,
     open_ms: f64,
+    /// Latency of the very first query after opening.
+    first_us: f64,
+    /// Nodes expanded by a query, on average.
+    hops: f64,
+    /// Distances computed by a query, on average.
+    distances: f64,
 }
 
 /// What one stretch of queries gave.
@@ -53,6 +59,8 @@ struct Run {
     /// The keys found, query after query, and where each query's keys end.
     keys: Vec<u64>,
     ends: Vec<usize>,
+    hops: u64,
+    distances: u64,
 }
 
 pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
@@ -73,6 +81,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
 
     let (mut rows, mut expected, mut sample) = (Vec::new(), Vec::new(), Vec::new());
     let (mut latencies, mut spent, mut found) = (Vec::new(), Duration::ZERO, 0);
+    let (mut first, mut hops, mut distances) = (None, 0, 0);
     let passes: &[bool] = if args.warmup { &[false, true] } else { &[true] };
     for &counted in passes {
         queries.skip_to(0);
@@ -84,6 +93,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
             let runs = search(&collection, &rows, k, ef, threads)?;
             let elapsed = started.elapsed();
             done += read;
+            first = first.or_else(|| runs[0].latencies.first().copied());
             if !counted {
                 continue;
             }
@@ -93,6 +103,8 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
                 truth.read_keys(read, k, &mut expected)?;
                 found += overlap(&runs, &expected, k);
             }
+            hops += runs.iter().map(|run| run.hops).sum::<u64>();
+            distances += runs.iter().map(|run| run.distances).sum::<u64>();
             latencies.extend(runs.into_iter().flat_map(|run| run.latencies));
             if sample.is_empty() {
                 sample.extend(rows.iter().take(SHOWN * info.dim));
@@ -102,6 +114,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
 
     latencies.sort_unstable();
     let us = |latency: Duration| latency.as_secs_f64() * 1e6;
+    let a_query = |sum: u64| sum as f64 / total.max(1) as f64;
     let summary = Summary {
         collection: &info.name,
         metric: info.metric.name(),
@@ -119,6 +132,9 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
         max_us: us(percentile(&latencies, 100)),
         seconds: spent.as_secs_f64(),
         open_ms,
+        first_us: first.map_or(0.0, us),
+        hops: a_query(hops),
+        distances: a_query(distances),
     };
     if args.json {
         say_json(&summary)?;
@@ -161,6 +177,8 @@ fn one_by_one(collection: &Collection<u64>, rows: &[f32], k: usize, ef: usize) -
         let started = Instant::now();
         let hits = collection.search(query).k(k).ef(ef).run()?;
         run.latencies.push(started.elapsed());
+        run.hops += hits.stats().hops;
+        run.distances += hits.stats().distances;
         run.keys.extend(hits.iter().map(|hit| hit.key));
         run.ends.push(run.keys.len());
     }

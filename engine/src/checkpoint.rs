@@ -148,7 +148,9 @@ impl Index {
 pub fn recover_segments(disk: &dyn Disk, superblock: &Superblock, state: &mut Super) -> Result<u64> {
     let mut numbers: Vec<u64> = disk.list(names::CKPT_DIR)?.iter().filter_map(|n| names::parse_ckpt(n)).collect();
     numbers.sort_unstable();
-    disk.sync_dir(names::CKPT_DIR)?;
+    if !numbers.is_empty() {
+        disk.sync_dir(names::CKPT_DIR)?;
+    }
     for &no in &numbers {
         let file = disk.open(&names::ckpt(no))?;
         file.sync()?;

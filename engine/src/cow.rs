@@ -154,6 +154,13 @@ impl CowSegment {
         Ok(())
     }
 
+    /// Announces a new slot that nothing may ever be stored into: the next checkpoint must write its page all the same,
+    /// or the page would be covered without a checksum.
+    pub(crate) fn touch_new(&self, slot: u32) -> Result<()> {
+        let covered = self.windows.pages_of(slot).end <= self.summed.load(Ordering::Acquire);
+        if covered { Ok(()) } else { self.touch(slot) }
+    }
+
     fn window_bits(&self, window: usize) -> &WindowBits {
         self.bits[window].get_or_init(|| {
             let (_, pages) = self.windows.window_pages(window);

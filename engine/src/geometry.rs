@@ -42,11 +42,14 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Bytes from one vector to the next: the components, under cosine their inverse norm, and padding to whole
-    /// cache lines.
+    /// Bytes of a stored vector: the components, and under cosine their inverse norm.
+    pub fn point_bytes(&self) -> usize {
+        self.dim * 4 + if self.metric == Metric::Cosine { 4 } else { 0 }
+    }
+
+    /// Bytes from one vector to the next: whole cache lines.
     pub fn vector_stride(&self) -> usize {
-        let trailer = if self.metric == Metric::Cosine { 4 } else { 0 };
-        (self.dim * 4 + trailer).next_multiple_of(LINE)
+        self.point_bytes().next_multiple_of(LINE)
     }
 
     /// Links of a node on level 0.

@@ -22,7 +22,7 @@ use crate::sums::{Array, Sums};
 use crate::view;
 use crate::windows::Windows;
 use lodestore_wal::names::{self, Part};
-use lodestore_wal::{Disk, Error, Mapping, Result};
+use lodestore_wal::{Disk, Error, Mapping, PAGE, Result};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -38,6 +38,8 @@ pub struct Index {
     geometry: Geometry,
     space: Space,
     vectors: Windows,
+    /// Bytes of a vector's slot that a distance reads.
+    point_bytes: usize,
     ids: Windows,
     pub(crate) links: CowSegment,
     pub(crate) upper: CowSegment,
@@ -126,6 +128,7 @@ impl Index {
             created,
             geometry,
             space: Space::new(geometry.metric),
+            point_bytes: geometry.point_bytes(),
             vectors: Windows::open(open(Part::Vectors)?, geometry.vector_stride(), Mapping::Shared, slots)?,
             ids: Windows::open(open(Part::Ids)?, ids::STRIDE, Mapping::Shared, slots)?,
             links: cow(Part::Links, geometry.links_stride(), slots, Array::Links)?,
@@ -206,12 +209,13 @@ impl Index {
         self.tombs.ensure(tomb_words(slots))
     }
 
-    /// Says which slots recovery has put in place without linking them.
+    /// Says which slots recovery has put in place without linking them, and which slots it has buried, each with the
+    /// number of slots there were by then.
     ///
     /// # Panics
     /// If called twice.
-    pub fn set_pending(&self, slots: std::ops::Range<u32>) {
-        assert!(self.pending.set(Pending::new(slots)).is_ok(), "recovery runs once");
+    pub fn set_pending(&self, slots: std::ops::Range<u32>, buried: Vec<(u32, u32)>) {
+        assert!(self.pending.set(Pending::new(slots, buried)).is_ok(), "recovery runs once");
     }
 
     /// Slots that recovery has put in place and not linked yet.
@@ -266,6 +270,9 @@ impl Index {
         for id in ids {
             id_bytes.extend_from_slice(&id.encode());
         }
+        // One word of tombstones for each page of them.
+        let words = first / 32..(first + ids.len() as u32).div_ceil(32);
+        words.clone().step_by(PAGE / 4).chain(words.last()).try_for_each(|word| self.tombs.touch_new(word))?;
         self.vectors.file().write_at(u64::from(first) * stride as u64, vectors)?;
         self.ids.file().write_at(u64::from(first) * ids::STRIDE as u64, &id_bytes)
     }
@@ -316,6 +323,11 @@ impl Index {
     #[inline]
     pub fn is_dead(&self, slot: u32) -> bool {
         self.tombs.words(slot / 32)[0].load(Ordering::Acquire) & (1 << (slot % 32)) != 0
+    }
+
+    /// Whether `other` was tombstoned when `slot` was put.
+    pub(crate) fn was_dead(&self, other: u32, slot: u32) -> bool {
+        self.is_dead(other) && !self.pending.get().is_some_and(|pending| pending.outlived(other, slot))
     }
 
     /// Whether any slot is tombstoned.
@@ -426,7 +438,7 @@ impl Points for Index {
         self.next_slot()
     }
 
-    #[inline]
+    #[inline(always)]
     fn point(&self, slot: u32) -> Point<'_> {
         let dim = self.geometry.dim;
         if self.geometry.metric == crate::metric::Metric::Cosine {
@@ -447,9 +459,10 @@ impl Points for Index {
         self.space.distance_4(query, slots.map(|s| self.point(s)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn prefetch(&self, slot: u32) {
-        kernel::prefetch(self.vectors.hint(slot), self.geometry.dim * 4);
+        // The scale lies behind the components, at 384 dimensions on a line of its own.
+        kernel::prefetch(self.vectors.hint(slot), self.point_bytes);
     }
 
     fn bytes(&self) -> usize {

@@ -74,7 +74,7 @@ impl Index {
         let mut candidates = Vec::with_capacity(ef);
         for at in (0..=top).rev() {
             let graph_level = GraphLevel { index: self, level: at };
-            let live = |s: u32| s != slot && (!self.any_dead() || !self.is_dead(s));
+            let live = |s: u32| s != slot && (!self.any_dead() || !self.was_dead(s, slot));
             search_level(&graph_level, self, query, &[nearest], ef, live, scratch);
             if let Some(found) = scratch.pool.nearest() {
                 nearest = found;

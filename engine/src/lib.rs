@@ -10,50 +10,50 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`ids`] | key, LSN, level and checksum of a slot |
 //! | [`kernel`] | distances by hand for each kind of CPU (`unsafe`) |
 //! | [`metric`] | metrics and points |
-//! | [`geometry`] | what a collection is; its meta file |
-//! | [`ids`] | key, LSN, level and checksum of a slot |
-//! | [`heads`] | counters of each collection as of the last checkpoint |
-//! | [`superblock`] | SUPER: which checkpoint holds |
+//! | `pending` | slots not linked yet after a crash |
+//! | [`scratch`] | candidate pool, visited marks |
 //! | `windows` | slot numbers to addresses |
 //! | `view` | typed views of mapped memory (`unsafe`) |
+//! | [`geometry`] | what a collection is; its meta file |
+//! | [`heads`] | counters of each collection as of the last checkpoint |
+//! | `search` | the one search loop |
 //! | `sums` | page checksums |
 //! | `cow` | segments that change in place: dirty pages, captures |
 //! | `images` | checkpoint files |
-//! | [`scratch`] | candidate pool, visited marks |
-//! | `search` | the one search loop |
 //! | `select` | neighbour selection |
-//! | `pending` | slots not linked yet after a crash |
+//! | [`superblock`] | SUPER: which checkpoint holds |
 //! | [`index`] | one collection's segments |
+//! | [`checkpoint`] | the segments' part of checkpoint and recovery |
 //! | `insert` | linking a node |
 //! | [`query`] | queries |
-//! | [`checkpoint`] | the segments' part of checkpoint and recovery |
 //! | [`verify`] | checksums and graph invariants |
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("lodestore maps its little-endian files directly; this target is big-endian");
 
-pub mod checkpoint;
-mod cow;
-pub mod geometry;
-pub mod heads;
 pub mod ids;
-mod images;
-pub mod index;
-mod insert;
 pub mod kernel;
 pub mod metric;
 mod pending;
-pub mod query;
 pub mod scratch;
-mod search;
-mod select;
-mod sums;
-pub mod superblock;
-pub mod verify;
-mod view;
 mod windows;
+mod view;
+pub mod geometry;
+pub mod heads;
+mod search;
+mod sums;
+mod cow;
+mod images;
+mod select;
+pub mod superblock;
+pub mod index;
+pub mod checkpoint;
+mod insert;
+pub mod query;
+pub mod verify;
 
 pub use checkpoint::{Frozen, recover_segments};
 pub use geometry::Geometry;

@@ -4,6 +4,12 @@ use crate::kernel::Kernel;
 use std::fmt;
 
 /// How far two vectors are from each other. Smaller is nearer; the definitions are hnswlib's.
+///
+/// ```
+/// use lodestore_engine::Metric;
+/// assert_eq!(Metric::from_name("cosine"), Some(Metric::Cosine));
+/// assert_eq!(Metric::InnerProduct.to_string(), "ip");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Metric {

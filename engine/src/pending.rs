@@ -9,17 +9,27 @@ pub(crate) struct Pending {
     slots: Range<u32>,
     linked: Box<[AtomicU64]>,
     left: AtomicU32,
+    /// Slots buried since, each with the first slot that came after that. Sorted.
+    buried: Box<[(u32, u32)]>,
 }
 
 impl Pending {
-    pub(crate) fn new(slots: Range<u32>) -> Self {
+    pub(crate) fn new(slots: Range<u32>, mut buried: Vec<(u32, u32)>) -> Self {
+        buried.sort_unstable();
         let count = slots.len();
         let linked = (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Self { left: AtomicU32::new(count as u32), slots, linked }
+        Self { left: AtomicU32::new(count as u32), slots, linked, buried: buried.into() }
     }
 
     pub(crate) fn slots(&self) -> Range<u32> {
         self.slots.clone()
+    }
+
+    /// Whether `other`, now dead, was still alive when `slot` came. Recovery buries before it links, and must link as
+    /// if it had not, or the same writes would leave another graph after a crash.
+    pub(crate) fn outlived(&self, other: u32, slot: u32) -> bool {
+        self.slots.contains(&slot)
+            && self.buried.binary_search_by_key(&other, |b| b.0).is_ok_and(|at| slot < self.buried[at].1)
     }
 
     /// Slots not linked yet.
@@ -61,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_linked_slot_is_no_longer_pending() {
-        let pending = Pending::new(100..300);
+        let pending = Pending::new(100..300, vec![(120, 130), (7, 110)]);
         assert_eq!(pending.unlinked().collect::<Vec<_>>(), (100..300).collect::<Vec<_>>());
         for slot in (100..300).filter(|s| s % 3 != 0) {
             pending.set_linked(slot);
@@ -69,5 +79,7 @@ mod tests {
         }
         assert_eq!(pending.unlinked().collect::<Vec<_>>(), (100..300).filter(|s| s % 3 == 0).collect::<Vec<_>>());
         assert_eq!(pending.left() as usize, pending.unlinked().count());
+        assert!(pending.outlived(7, 109) && pending.outlived(120, 129));
+        assert!(!pending.outlived(7, 110) && !pending.outlived(8, 109) && !pending.outlived(7, 300));
     }
 }

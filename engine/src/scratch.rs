@@ -166,7 +166,7 @@ pub(crate) struct Scratch {
 
 /// Scratches waiting to be used again.
 #[derive(Debug, Default)]
-pub(crate) struct ScratchPool(Mutex<Vec<Box<Scratch>>>);
+pub(crate) struct ScratchPool(Mutex<Vec<Scratch>>);
 
 impl ScratchPool {
     /// Runs `f` with a scratch. The lock is held only to take and to return it.

@@ -1,6 +1,11 @@
 //! Which of the candidates become neighbours (Malkov and Yashunin 2018, Algorithm 4, without its two extensions).
 //!
 //! A candidate is taken unless a taken one is nearer to it than the base is: links point in different directions.
+//! By that rule alone lists stay half empty; the nearest of the pruned fill them to three quarters. Measured at equal
+//! ef that finds more (recall@10 at ef 32 on 30,000 sentence vectors 0.9589 instead of 0.9539, at ef 64 on 50,000 word
+//! vectors 0.929 instead of 0.922) for 3 % more distances; filling to the brim adds little and slows building by a
+//! quarter.
+//!
 //! Copies of the base are a case of their own. By the rule alone they would either fill the list, and a group of
 //! copies would become a sink that no walk leaves, or shut everything else out. So a base keeps a few of its copies,
 //! which neither count as directions nor prune others; the choice (the next older, the next newer, then at random by
@@ -8,6 +13,11 @@
 
 use crate::scratch::Candidate;
 use crate::search::Points;
+
+/// Links that a list of `cap` gets even if the rule prunes them.
+fn filled(cap: usize) -> usize {
+    cap * 3 / 4
+}
 
 /// Copies of the base's own vector kept in a list of `cap`.
 fn copies_kept(cap: usize) -> usize {
@@ -31,6 +41,7 @@ pub(crate) fn select<P: Points>(
     let base_point = points.point(base);
     let mut copies: Vec<Candidate> = Vec::new();
     let mut directions: Vec<Candidate> = Vec::with_capacity(cap);
+    let mut pruned: Vec<Candidate> = Vec::new();
     for &candidate in candidates {
         if directions.len() == cap {
             break;
@@ -43,7 +54,14 @@ pub(crate) fn select<P: Points>(
         }
         if !is_pruned(points, candidate, &directions) {
             directions.push(candidate);
+        } else if pruned.len() < filled(cap) {
+            pruned.push(candidate);
         }
+    }
+    if directions.len() < filled(cap) {
+        pruned.truncate(filled(cap) - directions.len());
+        directions.append(&mut pruned);
+        directions.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(b.slot.cmp(&a.slot)));
     }
     if !copies.is_empty() {
         keep_some(base, &mut copies, copies_kept(cap));

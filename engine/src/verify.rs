@@ -89,6 +89,13 @@ impl Index {
             findings.slots += 1;
             findings.live += u64::from(!self.is_dead(slot));
             let Some(id) = findings.check(self.checked_id(slot)) else { continue };
+            // The vector's checksum is of its components. Another processor may have rounded the scale otherwise.
+            let (kept, due) = (self.point(slot).scale, self.space().scale(self.vector(slot)));
+            // NaN is not close to anything.
+            let close = (kept - due).abs() <= 1e-5 * due.abs();
+            if kept != due && !close {
+                findings.problem(format!("slot {slot}: its vector is scaled by {kept}, not {due}"));
+            }
             if id.level != self.geometry().level(slot) {
                 findings.problem(format!("slot {slot} is on level {}, not {}", id.level, self.geometry().level(slot)));
             }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) type PageImage = Box<[u8; PAGE]>;
 
 /// The words of a slot that changes in place.
-#[inline]
+#[inline(always)]
 pub(crate) fn words(windows: &Windows, slot: u32) -> &[AtomicU32] {
     let address = windows.address(slot).cast::<AtomicU32>();
     debug_assert!(address.is_aligned());
@@ -26,7 +26,7 @@ pub(crate) fn words(windows: &Windows, slot: u32) -> &[AtomicU32] {
 }
 
 /// The first `count` components of a write-once slot.
-#[inline]
+#[inline(always)]
 pub(crate) fn floats(windows: &Windows, slot: u32, count: usize) -> &[f32] {
     assert!(count * 4 <= windows.stride());
     let address = windows.address(slot).cast::<f32>();

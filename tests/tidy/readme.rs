@@ -92,7 +92,8 @@ fn lodestore(definition: &File, words: &[&str]) -> Option<String> {
     }
     let code = definition.code();
     let variant: String = name.split('-').map(|part| part[..1].to_uppercase() + &part[1..]).collect();
-    let Some(arguments) = code.split(&format!("\n    {variant}(")).nth(1).and_then(|rest| rest.split(')').next()) else {
+    let Some(arguments) = code.split(&format!("\n    {variant}(")).nth(1).and_then(|rest| rest.split(')').next())
+    else {
         return Some(format!("there is no subcommand {name}"));
     };
     let body = code.split(&format!("struct {arguments} {{")).nth(1)?.split('}').next()?;

@@ -67,7 +67,11 @@ pub(super) fn modules<'a>(root: &File, files: impl Iterator<Item = &'a File>) ->
             let module = reexports.get(name).copied().unwrap_or(name);
             match order.iter().position(|other| *other == module) {
                 Some(other) if other > own => {
-                    complaints.push(complaint(file, at, &format!("{} names {module}, which stands below it", place[0])));
+                    complaints.push(complaint(
+                        file,
+                        at,
+                        &format!("{} names {module}, which stands below it", place[0]),
+                    ));
                 }
                 None if sure => complaints.push(complaint(file, at, &format!("crate::{name} is in no module below"))),
                 _ => {}
@@ -202,10 +206,12 @@ pub(super) fn outside(file: &File) -> Vec<String> {
 
 #[test]
 fn a_crate_that_names_a_higher_one_is_found() {
-    let file = File::sample("wal/src/a.rs", "// lodestore_engine::x\nuse lodestore_engine::Slot;\nlet lodestore = 1;\n");
+    let file =
+        File::sample("wal/src/a.rs", "// lodestore_engine::x\nuse lodestore_engine::Slot;\nlet lodestore = 1;\n");
     assert_eq!(crates([&file].into_iter(), &[]), ["wal/src/a.rs:2: names lodestore_engine"]);
     assert!(crates([&file].into_iter(), &["lodestore_engine"]).is_empty());
-    let manifest = File::sample("wal/Cargo.toml", "[package]\nname = \"a\"\n[dev-dependencies]\nlodestore.workspace = true\n");
+    let manifest =
+        File::sample("wal/Cargo.toml", "[package]\nname = \"a\"\n[dev-dependencies]\nlodestore.workspace = true\n");
     assert_eq!(dependencies(&manifest, &[]), ["wal/Cargo.toml:4: depends on lodestore"]);
 }
 
@@ -250,7 +256,8 @@ fn long_unsafe_and_unfinished_files_are_found() {
     assert!(unsafe_code([&bad, &good].into_iter(), &["a.rs"]).is_empty());
     assert_eq!(unsafe_code([&good].into_iter(), &["b.rs"]), ["b.rs: listed, but it holds no unsafe"]);
 
-    let text = concat!("todo", "!(); dbg", "!(1); unimplemented", "!() // FIX", "ME later\nlet dbg = \"todo!\"; // todo");
+    let text =
+        concat!("todo", "!(); dbg", "!(1); unimplemented", "!() // FIX", "ME later\nlet dbg = \"todo!\"; // todo");
     assert_eq!(leftovers(&File::sample("a.rs", text)).len(), 4);
 }
 

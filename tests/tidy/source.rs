@@ -140,9 +140,9 @@ fn quoted(text: &str, before: Option<char>) -> (usize, bool) {
             return (until(open, &format!("\"{}", "#".repeat(fence))), false);
         }
     }
-    if text.starts_with('"') {
+    if let Some(rest) = text.strip_prefix('"') {
         let mut escaped = false;
-        let end = text[1..].char_indices().find(|&(_, c)| {
+        let end = rest.char_indices().find(|&(_, c)| {
             let ends = c == '"' && !escaped;
             escaped = c == '\\' && !escaped;
             ends

@@ -11,12 +11,12 @@
 //! | [`poison`] | the first failed write is final |
 //! | [`log`] | groups, group commit, rotation, replay |
 
-pub mod disk;
 pub mod error;
-pub mod log;
-pub mod map;
 pub mod names;
+pub mod map;
+pub mod disk;
 pub mod poison;
+pub mod log;
 
 pub use disk::{Disk, DiskFile, DiskLock, MemDisk, OsDisk};
 pub use error::{Error, Result};

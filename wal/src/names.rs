@@ -96,6 +96,12 @@ pub fn collection_dir(id: u32) -> String {
     format!("{COLLECTIONS_DIR}/{id}")
 }
 
+/// The number of a collection from the path of its directory; `None` for anything else.
+pub fn parse_collection_dir(path: &str) -> Option<u32> {
+    let id = path.strip_prefix(COLLECTIONS_DIR)?.strip_prefix('/')?.parse().ok()?;
+    (collection_dir(id) == path).then_some(id)
+}
+
 /// `c/3/links`
 pub fn part(id: u32, part: Part) -> String {
     format!("{COLLECTIONS_DIR}/{id}/{}", part.name())
@@ -133,6 +139,10 @@ mod tests {
             ["", ".wal", "1.wal", "0000001x.wal", "000000001.wal", "00000001.pgs", "+0000001.wal", "00000001.wal.tmp"]
         {
             assert_eq!(parse_wal(bad), None, "{bad}");
+        }
+        assert_eq!(parse_collection_dir(&collection_dir(u32::MAX)), Some(u32::MAX));
+        for bad in ["c", "c/", "c/+3", "c/03", "c/x", "c/3/links", "ckpt/3", "c/4294967296"] {
+            assert_eq!(parse_collection_dir(bad), None, "{bad}");
         }
         assert_eq!(parent("c/3/links"), "c/3");
         assert_eq!(parent("SUPER"), "");

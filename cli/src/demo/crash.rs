@@ -60,8 +60,7 @@ pub(super) fn kill_a_writer(store: &Path, rows: u64) -> Result<Crime> {
             None => break,
         }
     }
-    let later = Duration::from_micros(random(10_000));
-    thread::sleep(later);
+    thread::sleep(Duration::from_micros(random(10_000)));
     victim.0.kill().context("cannot kill the writer")?;
     let status = victim.0.wait().context("cannot wait for the writer")?;
     ensure!(status.signal() == Some(SIGKILL), "the writer ended before it was killed ({status})");
@@ -69,11 +68,7 @@ pub(super) fn kill_a_writer(store: &Path, rows: u64) -> Result<Crime> {
     while let Some(upto) = next(&mut acknowledgements)? {
         acknowledged = upto;
     }
-    say(format!(
-        "   SIGKILL at a random moment, {} after an acknowledgement; {} acknowledged by then",
-        took(later),
-        records(acknowledged)
-    ))?;
+    say(format!("   SIGKILL at a random moment: {} had been acknowledged by then", records(acknowledged)))?;
     Ok(Crime { acknowledged })
 }
 
@@ -118,10 +113,8 @@ pub(super) fn examine(path: &Path, data: &Data, crime: &Crime, recall_before: f6
     say(format!("   the collection '{GLOSSES}' is untouched: {}, recall {recall:.3}", records(all)))?;
 
     let report = store.verify()?;
-    if let Some(problem) = report.problems.first() {
-        anyhow::bail!("verify found {} problems, the first: {problem}", report.problems.len());
-    }
-    ensure!(report.ok(), "verify says that the store is damaged");
+    let first = report.problems.first().map_or("no more is known", String::as_str);
+    ensure!(report.ok(), "verify counts problems ({}), the first: {first}", report.problem_count);
     say("   verify: every checksum and every graph invariant holds")?;
     drop((glosses, import));
     store.close()?;

@@ -1,8 +1,8 @@
 //! `lodestore demo`: the main job on real data, with a murder in the middle.
 
-mod crash;
 mod steps;
 mod writer;
+mod crash;
 
 use std::{
     fs,

@@ -7,8 +7,8 @@
 //!
 //! Everything is little-endian. A file's own numbers are compared with its length before anything is allocated.
 
-mod element;
 mod error;
+mod element;
 mod npy;
 mod rows;
 

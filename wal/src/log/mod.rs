@@ -76,7 +76,7 @@ pub struct LogStats {
     pub syncs: u64,
 }
 
-/// A log to append to. Shared by all threads.
+/// A log to append to. Shared by all threads. Dropping it writes nothing: commit before.
 #[derive(Debug)]
 pub struct Log {
     seq: Mutex<Sequencer>,
@@ -155,8 +155,10 @@ impl Log {
     }
 
     /// Calls `f` to append at most `records` records with at most `bytes` bytes of bodies, which become one
-    /// indivisible whole. LSNs are given out in the order of these calls; other calls wait meanwhile, so `f` does
-    /// little. Nothing is written yet: see [`commit`](Self::commit). Who never commits fills the memory.
+    /// indivisible whole. LSNs are given out in the order of these calls. Other calls wait meanwhile, so `f` does
+    /// little, and calls nothing of the log itself.
+    ///
+    /// Nothing is written yet: see [`commit`](Self::commit). Who never commits fills the memory.
     ///
     /// # Errors
     /// [`Error::TooLarge`], [`Error::NoSpace`] and [`Error::Poisoned`]; `f` was not called then, and nothing has

@@ -94,13 +94,12 @@ impl Sequencer {
         std::mem::take(&mut self.groups)
     }
 
-    /// All groups taken are written; the next one starts at `at` or at the block after it.
+    /// All groups taken are written; those made meanwhile follow each other from `at` on, as they will be taken
+    /// together.
     pub(super) fn settle(&mut self, at: u64, spare: Option<Vec<u8>>) {
-        debug_assert!(at <= align_up(self.bound), "written where no room was reserved");
-        self.bound = at;
-        for group in &self.groups {
-            self.bound = align_up(self.bound) + group.bytes.len() as u64;
-        }
+        let reserved = align_up(self.bound);
+        self.bound = at + self.waiting();
+        debug_assert!(self.bound <= reserved, "written where no room was reserved");
         if let Some(bytes) = spare.filter(|bytes| bytes.capacity() <= JOIN_LIMIT) {
             self.spare = bytes;
         }
@@ -116,7 +115,7 @@ impl Sequencer {
 
     fn reserve(&mut self, joins: bool, size: usize) -> Result<()> {
         let Some(space) = &mut self.space else { return Ok(()) };
-        // Each group may turn out to be synced, and then the next one starts a block of its own.
+        // What lies before may be being synced just now, and then this group starts a block of its own.
         let start = if joins { self.bound } else { align_up(self.bound) + GROUP_HEADER as u64 };
         let end = start + size as u64;
         space.ensure(end)?;

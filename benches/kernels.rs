@@ -1,0 +1,50 @@
+//! Distances: every kernel that this CPU has, one pair and four at a time. A time divided by four, and by the bytes
+//! that a pair has, is comparable across them.
+#![allow(missing_docs, reason = "criterion's macros make public functions")]
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use lodestore_benches::numbers;
+use lodestore_engine::kernel::{Kernel, Tier};
+use std::hint::black_box;
+
+const DIMS: [usize; 3] = [128, 384, 768];
+
+fn kernels(c: &mut Criterion) {
+    // Read in turn, so that a vector is in the second-level cache but not in a register.
+    const VECTORS: usize = 64;
+    for dim in DIMS {
+        let rows = numbers(dim * VECTORS);
+        let query = numbers(dim);
+        let row = |n: usize| &rows[n % VECTORS * dim..][..dim];
+        for kernel in Tier::ALL.into_iter().filter_map(Kernel::of) {
+            let mut n = 0;
+            let mut next = move || {
+                n += 1;
+                n
+            };
+            let mut group = c.benchmark_group(format!("kernel-{}", kernel.tier()));
+            group.throughput(Throughput::Bytes(dim as u64 * 4));
+            group.bench_function(BenchmarkId::new("l2", dim), |b| {
+                b.iter(|| kernel.l2(black_box(&query), row(next())));
+            });
+            group.bench_function(BenchmarkId::new("dot", dim), |b| {
+                b.iter(|| kernel.dot(black_box(&query), row(next())));
+            });
+            group.throughput(Throughput::Bytes(dim as u64 * 16));
+            let mut four = || {
+                let n = next() * 4;
+                [row(n), row(n + 1), row(n + 2), row(n + 3)]
+            };
+            group.bench_function(BenchmarkId::new("l2_4", dim), |b| {
+                b.iter(|| kernel.l2_4(black_box(&query), four()));
+            });
+            group.bench_function(BenchmarkId::new("dot_4", dim), |b| {
+                b.iter(|| kernel.dot_4(black_box(&query), four()));
+            });
+            group.finish();
+        }
+    }
+}
+
+criterion_group!(benches, kernels);
+criterion_main!(benches);

@@ -1,0 +1,68 @@
+//! Any bytes as a collection's `meta`: opening the collection must end in an error or in one that works.
+#![cfg_attr(fuzzing, no_main)]
+
+use lodestore_engine::{Geometry, Id, Index, Metric, vector_crc};
+use lodestore_fuzz::{UUID, get, put, reseal, switch, with_switch};
+use lodestore_wal::names::{self, Part};
+use lodestore_wal::{Disk, MemDisk};
+
+lodestore_fuzz::target!(open, seeds);
+
+const META: usize = 128;
+
+fn open(input: &[u8]) {
+    let Some((reseal, mut bytes)) = switch(input) else { return };
+    if reseal {
+        reseal::block(&mut bytes, 0, META);
+    }
+    let disk = MemDisk::new();
+    put(&disk, &names::part(0, Part::Meta), &bytes);
+    for part in [Part::Vectors, Part::Ids, Part::Links, Part::Upper, Part::Tombs, Part::Sums] {
+        put(&disk, &names::part(0, part), b"");
+    }
+    let Ok(index) = Index::open(&disk, UUID, 0, 1, None) else { return };
+    let geometry = *index.geometry();
+    geometry.check().expect("a meta file that is accepted is within the limits");
+    // Enough to link three slots, whatever the sizes.
+    let vector: Vec<f32> = (0..geometry.dim).map(|i| i as f32 + 1.0).collect();
+    for place in index.places(3) {
+        index
+            .reserve(u64::from(place.slot) + 1, u64::from(place.upper) + u64::from(place.level))
+            .expect("a little room");
+        let (level, upper) = (place.level, place.upper);
+        let id = Id { key: 7, lsn: 1, vector_crc: vector_crc(&vector), upper, level };
+        index.write_slots(place.slot, &index.encode_vectors(&vector), &[id]).expect("memory does not fail");
+        index.advance(place);
+        index.link(place.slot).expect("nothing is damaged");
+    }
+    let (found, _) = index.search(&vector, 3, 3);
+    assert_eq!(found.len(), 1, "three slots of one key");
+    assert_eq!(index.verify().problems, [""; 0]);
+}
+
+fn seeds() -> Vec<Vec<u8>> {
+    [Metric::L2, Metric::InnerProduct, Metric::Cosine]
+        .into_iter()
+        .flat_map(|metric| {
+            let disk = MemDisk::new();
+            disk.create_dir(names::COLLECTIONS_DIR).expect("a directory in memory");
+            let geometry = Geometry { dim: 3, metric, m: 4, ef_construction: 8, seed: 1 };
+            Index::create(&disk, UUID, 0, &geometry).expect("memory does not fail");
+            let bytes = get(&disk, &names::part(0, Part::Meta));
+            [with_switch(true, &bytes), with_switch(false, &bytes)]
+        })
+        .collect()
+}
+
+#[test]
+fn the_seeds_are_opened() {
+    for input in seeds() {
+        let disk = MemDisk::new();
+        put(&disk, &names::part(0, Part::Meta), &switch(&input).unwrap().1);
+        for part in [Part::Vectors, Part::Ids, Part::Links, Part::Upper, Part::Tombs, Part::Sums] {
+            put(&disk, &names::part(0, part), b"");
+        }
+        assert_eq!(Index::open(&disk, UUID, 0, 1, None).unwrap().geometry().dim, 3);
+        open(&input);
+    }
+}

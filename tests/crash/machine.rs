@@ -1,0 +1,307 @@
+//! Runs operations on a store on a simulated disk, beside the model, and compares the two.
+
+use super::faulty::Mutant;
+use super::model::{COLLECTIONS, DIM, History, KEYS, Op, State, Value};
+use lodestore::{Collection, Durability, Error, Metric, Store, VerifyReport};
+use lodestore_wal::Disk;
+use lodestore_wal::disk::{CrashMode, SimDisk};
+use lodestore_wal::names::{self, Part};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What was found wrong.
+pub(super) type Wrong = String;
+
+/// How a store is run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup {
+    pub(super) durability: Durability,
+    /// Log bytes after which a write takes a checkpoint.
+    pub(super) log_bytes: u64,
+    pub(super) mutant: Mutant,
+}
+
+impl Setup {
+    pub(super) fn new(durability: Durability) -> Self {
+        Self { durability, log_bytes: 64 << 20, mutant: Mutant::None }
+    }
+}
+
+/// An open store and its open collections.
+pub(super) struct Live {
+    pub(super) store: Store,
+    collections: BTreeMap<usize, Collection<u64>>,
+}
+
+/// A disk, what has happened on it, and what must be there.
+pub(super) struct Machine {
+    pub(super) setup: Setup,
+    pub(super) sim: Arc<SimDisk>,
+    pub(super) history: History,
+    /// A store has been opened here, so there must be one from now on.
+    pub(super) created: bool,
+}
+
+impl Machine {
+    pub(super) fn new(setup: Setup, seed: u64) -> Self {
+        Self { setup, sim: SimDisk::new(seed), history: History::from(State::new()), created: false }
+    }
+
+    pub(super) fn open(&mut self) -> Result<Live, Error> {
+        let disk = self.setup.mutant.mount(self.sim.clone());
+        let options = Store::options().background(false).threads(1).durability(self.setup.durability);
+        let options = options.checkpoint_log_bytes(self.setup.log_bytes).create(!self.created);
+        let store = options.open_on(disk, "sim")?;
+        self.created = true;
+        Ok(Live { store, collections: BTreeMap::new() })
+    }
+
+    /// Opens the store and carries out the operations, up to the first that fails.
+    pub(super) fn run(&mut self, ops: &[Op]) -> Result<(), Error> {
+        let mut live = self.open()?;
+        for op in ops {
+            live = self.carry_out(live, op).map_err(|(_, error)| error)?;
+        }
+        live.store.close()?;
+        self.closed();
+        Ok(())
+    }
+
+    /// Closing has made all durable.
+    pub(super) fn closed(&mut self) {
+        self.history.written = self.history.last();
+        self.history.synced = self.history.written;
+    }
+
+    /// Carries out one operation; the store is still there if it failed, unless it was to be reopened.
+    pub(super) fn carry_out(&mut self, mut live: Live, op: &Op) -> Result<Live, (Option<Live>, Error)> {
+        if let Some(next) = op.act(self.history.now()) {
+            self.history.states.push(next);
+        }
+        let durable = match op {
+            Op::Reopen => {
+                live.store.close().map_err(|error| (None, error))?;
+                self.closed();
+                live = self.open().map_err(|error| (None, error))?;
+                true
+            }
+            _ => match live.carry_out(op) {
+                Ok(()) => matches!(op, Op::Sync | Op::Checkpoint) || self.setup.durability == Durability::Sync,
+                Err(error) => return Err((Some(live), error)),
+            },
+        };
+        self.history.written = self.history.last();
+        if durable {
+            self.history.synced = self.history.written;
+        }
+        Ok(live)
+    }
+
+    /// Crashes the disk and turns it on again.
+    pub(super) fn reboot(&mut self, mode: CrashMode, seed: u64) {
+        if mode != CrashMode::ProcessKill {
+            self.history.written = self.history.synced;
+        }
+        self.sim = self.sim.reboot(mode, seed);
+    }
+
+    /// The same machine after a crash, while this one stays as it is.
+    pub(super) fn rebooted(&self, mode: CrashMode, seed: u64) -> Machine {
+        let Machine { setup, created, .. } = *self;
+        let mut machine = Machine { setup, created, sim: self.sim.clone(), history: self.history.clone() };
+        machine.reboot(mode, seed);
+        machine
+    }
+
+    /// Opens the store after a crash, compares all of it with the model, and once more after closing it.
+    pub(super) fn recover(&mut self) -> Result<(), Wrong> {
+        let live = self.open().map_err(|error| format!("it does not open: {error}"))?;
+        self.check(&live)?;
+        live.store.close().map_err(|error| format!("it does not close: {error}"))?;
+        let live = self.open().map_err(|error| format!("it does not open again: {error}"))?;
+        self.check(&live).map_err(|wrong| format!("opened again: {wrong}"))?;
+        live.store.close().map_err(|error| format!("it does not close again: {error}"))
+    }
+
+    /// Compares all of an open store with the model.
+    pub(super) fn check(&mut self, live: &Live) -> Result<(), Wrong> {
+        let missing = self.settle(live)?;
+        let report = live.store.verify().map_err(|error| format!("verify: {error}"))?;
+        check_report(&report, missing)
+    }
+
+    /// What the last checkpoint left of the graphs: each file up to where the counters in `heads` say that it is used.
+    pub(super) fn graphs(&self) -> Vec<(String, Vec<u8>)> {
+        let read = |path: &str, at: usize, len: usize| {
+            let mut bytes = vec![0; len];
+            self.sim.open(path).and_then(|file| file.read_at(at as u64, &mut bytes)).map(|()| bytes)
+        };
+        let mut graphs = Vec::new();
+        for id in 0..COLLECTIONS.len() {
+            // After magic and number come the next slot and the next upper list; both kinds of lists have 64 bytes.
+            let Ok(head) = read(names::HEADS, id * 128, 128) else { continue };
+            let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes")) as usize;
+            let (slots, uppers) = (word(8), word(12));
+            graphs.push((format!("head {id}"), head[..24].to_vec()));
+            for (part, len) in [
+                (Part::Links, slots * 64),
+                (Part::Upper, uppers * 64),
+                (Part::Tombs, slots.div_ceil(32) * 4),
+                (Part::Vectors, slots * 64),
+            ] {
+                let path = names::part(id as u32, part);
+                let bytes = if len == 0 { Vec::new() } else { read(&path, 0, len).expect("as long as its head says") };
+                graphs.push((path, bytes));
+            }
+        }
+        graphs
+    }
+
+    /// Finds the state that a store has come back to. What was found after opening is there to stay.
+    /// Returns how many of its records searches do not find.
+    pub(super) fn settle(&mut self, live: &Live) -> Result<u64, Wrong> {
+        let found = live.state()?;
+        let history = &self.history;
+        let Some(n) = (history.written..=history.last()).rev().find(|&n| history.states[n] == found) else {
+            let earlier = history.states.iter().rposition(|state| *state == found);
+            return Err(format!(
+                "operations 1 to {} were acknowledged, {} begun; the store is as after {earlier:?}: {}",
+                history.written,
+                history.last(),
+                difference(&found, &history.states[history.written])
+            ));
+        };
+        let missing = live.check_searches(&found)?;
+        self.history = History::from(self.history.states.swap_remove(n));
+        Ok(missing)
+    }
+}
+
+impl Live {
+    fn collection(&mut self, collection: usize) -> Result<&Collection<u64>, Error> {
+        let (name, _) = COLLECTIONS[collection];
+        if !self.collections.contains_key(&collection) {
+            self.collections.insert(collection, self.store.collection(name).open()?);
+        }
+        Ok(&self.collections[&collection])
+    }
+
+    fn carry_out(&mut self, op: &Op) -> Result<(), Error> {
+        match op {
+            Op::Create(collection) => {
+                let (name, metric) = COLLECTIONS[*collection];
+                let builder = self.store.collection(name).dim(DIM).metric(metric).m(4).ef_construction(24);
+                self.collections.insert(*collection, builder.create()?);
+                Ok(())
+            }
+            Op::Write(changes) => match &changes[..] {
+                [(collection, key, Some(value))] => {
+                    self.collection(*collection)?.put(key, &value.vector, &value.payload)
+                }
+                [(collection, key, None)] => self.collection(*collection)?.remove(key).map(|_| ()),
+                changes => {
+                    let mut batch = self.store.batch();
+                    for (collection, key, value) in changes {
+                        let target = self.collection(*collection)?;
+                        match value {
+                            Some(value) => batch.put(target, key, &value.vector, &value.payload)?,
+                            None => batch.remove(target, key)?,
+                        }
+                    }
+                    batch.commit()
+                }
+            },
+            Op::PutMany(collection, rows) => {
+                let keys: Vec<u64> = rows.iter().map(|(key, _)| *key).collect();
+                let vectors: Vec<f32> = rows.iter().flat_map(|(_, value)| &value.vector).copied().collect();
+                let payloads: Vec<&[u8]> = rows.iter().map(|(_, value)| &value.payload[..]).collect();
+                self.collection(*collection)?.put_many(&keys, &vectors, Some(&payloads))
+            }
+            Op::Sync => self.store.sync(),
+            Op::Checkpoint => self.store.checkpoint(),
+            Op::Reopen => unreachable!("the machine does that"),
+        }
+    }
+
+    /// Everything that the store holds, asked for key by key.
+    pub(super) fn state(&self) -> Result<State, Wrong> {
+        let failed = |error: Error| format!("reading: {error}");
+        let mut state = State::new();
+        for info in self.store.collections().map_err(failed)? {
+            let known = COLLECTIONS.iter().position(|(name, _)| *name == info.name);
+            let collection = known.ok_or_else(|| format!("a collection '{}'", info.name))?;
+            let records = self.store.collection::<u64>(&info.name).open().map_err(failed)?;
+            let mut found = BTreeMap::new();
+            for key in 0..KEYS {
+                let record = records.get(key).map_err(failed)?;
+                if records.contains(key).map_err(failed)? != record.is_some() {
+                    return Err(format!("contains({key}) and get({key}) disagree in '{}'", info.name));
+                }
+                found.extend(record.map(|r| (key, Value { vector: r.vector, payload: r.payload })));
+            }
+            if records.len() != found.len() as u64 {
+                return Err(format!("'{}' has {} records and a length of {}", info.name, found.len(), records.len()));
+            }
+            state.insert(collection, found);
+        }
+        Ok(state)
+    }
+
+    /// Every record finds itself, and a search for all finds each once and nothing else. Returns how many records are
+    /// not found at all: it is for `verify` to say the same.
+    pub(super) fn check_searches(&self, state: &State) -> Result<u64, Wrong> {
+        let mut missing = 0;
+        for (&collection, records) in state {
+            let (name, metric) = COLLECTIONS[collection];
+            let open = self.store.collection::<u64>(name).open().map_err(|error| error.to_string())?;
+            let search = |vector: &[f32], k| {
+                // More candidates than there are slots: whatever links lead to is found.
+                let hits = open.search(vector).k(k).ef(5000).run().map_err(|error| format!("searching: {error}"))?;
+                Ok::<_, Wrong>(hits.iter().map(|hit| (hit.key, hit.distance)).collect::<Vec<_>>())
+            };
+            let all = search(&[1.0; DIM], 2 * KEYS as usize)?;
+            let keys: BTreeSet<u64> = all.iter().map(|(key, _)| *key).collect();
+            if all.len() != keys.len() || !keys.iter().all(|key| records.contains_key(key)) {
+                return Err(format!("a search of all of '{name}' finds {all:?} of {:?}", records.keys()));
+            }
+            missing += (records.len() - keys.len()) as u64;
+            let limit = if metric == Metric::L2 { 0.0 } else { 1e-5 };
+            for (&key, value) in records.iter().filter(|(key, _)| keys.contains(key)) {
+                let hits = search(&value.vector, 1)?;
+                if !matches!(hits[..], [(found, distance)] if found == key && distance.abs() <= limit) {
+                    return Err(format!("{name} {key} is not its own nearest neighbour: {hits:?}"));
+                }
+            }
+        }
+        Ok(missing)
+    }
+}
+
+/// A report must be clean. Searches may miss more than it says, since they see less of the upper levels, but not less.
+pub(super) fn check_report(report: &VerifyReport, missing: u64) -> Result<(), Wrong> {
+    let unreachable: u64 = report.collections.iter().map(|c| c.unreachable).sum();
+    if !report.ok() {
+        return Err(format!("verify: {:?}", report.problems));
+    }
+    if missing < unreachable {
+        return Err(format!("{missing} records are not found, verify counts {unreachable}"));
+    }
+    Ok(())
+}
+
+/// The first place where two states differ.
+fn difference(found: &State, expected: &State) -> String {
+    for (collection, (name, _)) in COLLECTIONS.iter().enumerate() {
+        match (found.get(&collection), expected.get(&collection)) {
+            (Some(found), Some(expected)) => {
+                let differs = (0..KEYS).find(|key| found.get(key) != expected.get(key));
+                if let Some(key) = differs {
+                    return format!("{name} {key} is {:?}, not {:?}", found.get(&key), expected.get(&key));
+                }
+            }
+            (None, None) => {}
+            (found, _) => return format!("{name} is {}", if found.is_some() { "there" } else { "not there" }),
+        }
+    }
+    "no difference".into()
+}

@@ -1,0 +1,192 @@
+//! What the store must hold: operations, and a plain map that they act upon.
+
+use lodestore::Metric;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+pub(super) const DIM: usize = 8;
+/// Keys are below this, so that most writes meet a record that is there.
+pub(super) const KEYS: u64 = 24;
+pub(super) const COLLECTIONS: [(&str, Metric); 3] =
+    [("plain", Metric::L2), ("angles", Metric::Cosine), ("late", Metric::L2)];
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Value {
+    pub(super) vector: Vec<f32>,
+    pub(super) payload: Vec<u8>,
+}
+
+/// One change of a batch: collection, key, and the new value or none.
+pub(super) type Change = (usize, u64, Option<Value>);
+
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    Create(usize),
+    /// A put or a remove, or several as one batch.
+    Write(Vec<Change>),
+    PutMany(usize, Vec<(u64, Value)>),
+    Sync,
+    Checkpoint,
+    Reopen,
+}
+
+/// The collections that exist, and their records.
+pub(super) type State = BTreeMap<usize, BTreeMap<u64, Value>>;
+
+impl Op {
+    /// What the operation makes of a state; `None` if it changes nothing in any.
+    pub(super) fn act(&self, state: &State) -> Option<State> {
+        let mut state = state.clone();
+        match self {
+            Op::Create(collection) => drop(state.insert(*collection, BTreeMap::new())),
+            Op::Write(changes) => {
+                for (collection, key, value) in changes {
+                    let records = state.get_mut(collection).expect("only written to once it exists");
+                    match value {
+                        Some(value) => drop(records.insert(*key, value.clone())),
+                        None => drop(records.remove(key)),
+                    }
+                }
+            }
+            Op::PutMany(collection, rows) => {
+                state.get_mut(collection).expect("only written to once it exists").extend(rows.iter().cloned());
+            }
+            Op::Sync | Op::Checkpoint | Op::Reopen => return None,
+        }
+        Some(state)
+    }
+}
+
+/// Every state that a crash may lead back to, and which of them are ruled out by what was acknowledged.
+#[derive(Clone, Debug)]
+pub(super) struct History {
+    /// The state after each operation begun so far.
+    pub(super) states: Vec<State>,
+    /// The state that the end of the process must not fall behind.
+    pub(super) written: usize,
+    /// The state that a power loss must not fall behind.
+    pub(super) synced: usize,
+}
+
+impl History {
+    pub(super) fn from(state: State) -> Self {
+        Self { states: vec![state], written: 0, synced: 0 }
+    }
+
+    pub(super) fn now(&self) -> &State {
+        self.states.last().expect("there is always a first one")
+    }
+
+    pub(super) fn last(&self) -> usize {
+        self.states.len() - 1
+    }
+}
+
+/// SplitMix64.
+#[derive(Clone, Debug)]
+pub(super) struct Rng(pub(super) u64);
+
+impl Rng {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn within(&mut self, range: Range<u64>) -> u64 {
+        range.start + self.next() % (range.end - range.start)
+    }
+
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
+        self.next().is_multiple_of(n)
+    }
+}
+
+/// Makes operations. No two values it makes have the same vector.
+#[derive(Clone, Debug)]
+pub(super) struct Maker {
+    pub(super) rng: Rng,
+}
+
+impl Maker {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { rng: Rng(seed) }
+    }
+
+    pub(super) fn value(&mut self) -> Value {
+        let vector = (0..DIM).map(|_| (self.rng.next() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect();
+        let length = if self.rng.one_in(3) { 0 } else { self.rng.within(0..40) };
+        Value { vector, payload: (0..length).map(|_| self.rng.next() as u8).collect() }
+    }
+
+    pub(super) fn put(&mut self, collection: usize, key: u64) -> Op {
+        Op::Write(vec![(collection, key, Some(self.value()))])
+    }
+
+    pub(super) fn remove(&mut self, collection: usize, key: u64) -> Op {
+        Op::Write(vec![(collection, key, None)])
+    }
+
+    pub(super) fn put_many(&mut self, collection: usize, keys: Range<u64>) -> Op {
+        Op::PutMany(collection, keys.map(|key| (key, self.value())).collect())
+    }
+
+    /// Puts, and every fourth time a removal.
+    pub(super) fn batch(&mut self, places: &[(usize, u64)]) -> Op {
+        let change =
+            |(at, &(collection, key)): (usize, &(usize, u64))| (collection, key, (at % 4 != 3).then(|| self.value()));
+        Op::Write(places.iter().enumerate().map(change).collect())
+    }
+
+    /// Any operation that is possible in `state`.
+    pub(super) fn any(&mut self, state: &State) -> Op {
+        let missing: Vec<usize> = (0..COLLECTIONS.len()).filter(|c| !state.contains_key(c)).collect();
+        let present: Vec<usize> = state.keys().copied().collect();
+        if present.is_empty() || (!missing.is_empty() && self.rng.one_in(12)) {
+            return Op::Create(missing[self.rng.within(0..missing.len() as u64) as usize]);
+        }
+        let collection = present[self.rng.within(0..present.len() as u64) as usize];
+        let key = self.rng.within(0..KEYS);
+        match self.rng.within(0..20) {
+            0..8 => self.put(collection, key),
+            8..11 => self.remove(collection, key),
+            11..14 => {
+                let changes = self.rng.within(2..9);
+                let places: Vec<_> = (0..changes)
+                    .map(|_| {
+                        let collection = present[self.rng.within(0..present.len() as u64) as usize];
+                        // Few keys, so that one batch changes a key more than once.
+                        (collection, self.rng.within(0..KEYS / 2))
+                    })
+                    .collect();
+                self.batch(&places)
+            }
+            14..16 => {
+                let from = self.rng.within(0..KEYS);
+                let upto = self.rng.within(from..KEYS) + 1;
+                self.put_many(collection, from..upto)
+            }
+            16 => Op::Sync,
+            17 | 18 => Op::Checkpoint,
+            _ => Op::Reopen,
+        }
+    }
+}
+
+/// A short life that meets everything once: both metrics, updates, removals, batches, a late collection, two
+/// checkpoints, a reopening.
+pub(super) fn script() -> Vec<Op> {
+    let make = &mut Maker::new(1);
+    let mut ops = vec![Op::Create(0)];
+    ops.extend((0..5).map(|key| make.put(0, key)));
+    ops.extend([make.put(0, 2), make.remove(0, 1), make.put_many(0, 8..18)]);
+    ops.extend([Op::Checkpoint, Op::Create(1)]);
+    ops.extend((0..3).map(|key| make.put(1, key)));
+    ops.extend([make.batch(&[(0, 3), (1, 7), (1, 7), (0, 4), (1, 1)]), make.remove(1, 0), Op::Sync]);
+    ops.extend([make.put(0, 20), Op::Reopen, make.put(1, 9), make.put(0, 20), make.put_many(1, 10..16)]);
+    ops.extend([make.batch(&[(0, 0), (1, 0), (0, 0), (1, 9)]), Op::Checkpoint, Op::Create(2)]);
+    ops.extend([make.put(1, 3), make.remove(0, 8), make.put(0, 21)]);
+    ops
+}

@@ -1,0 +1,287 @@
+//! Random lives of a store: operations, faults, crashes, crashes while it recovers from crashes.
+
+use super::machine::{Live, Machine, Setup, Wrong, check_report};
+use super::model::{Maker, Op};
+use lodestore::{Durability, Error};
+use lodestore_wal::disk::CrashMode;
+
+/// Crash points met.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) crashes: u64,
+    /// Of which while a store was being opened.
+    pub(super) in_recovery: u64,
+    /// Failed syncs and writes, full disks.
+    pub(super) faults: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.crashes += other.crashes;
+        self.in_recovery += other.in_recovery;
+        self.faults += other.faults;
+    }
+}
+
+/// What is to go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The power fails at a step.
+    Crash,
+    /// The process ends between two operations.
+    Kill,
+    Sync,
+    Write,
+    FullOnce,
+    Full,
+    None,
+}
+
+pub(super) struct Program {
+    machine: Machine,
+    maker: Maker,
+    pub(super) counts: Counts,
+    /// What happened, for a report.
+    pub(super) story: Vec<String>,
+}
+
+impl Program {
+    pub(super) fn new(seed: u64, setup: Setup) -> Self {
+        Self {
+            machine: Machine::new(setup, seed),
+            maker: Maker::new(seed),
+            counts: Counts::default(),
+            story: Vec::new(),
+        }
+    }
+
+    /// A setup that the seed picks.
+    pub(super) fn setup(seed: u64) -> Setup {
+        let durability = if seed.is_multiple_of(2) { Durability::Sync } else { Durability::Buffered };
+        let mut setup = Setup::new(durability);
+        if seed.is_multiple_of(3) {
+            // A checkpoint every few dozen writes, within the write that makes it due.
+            setup.log_bytes = 16 << 10;
+        }
+        setup
+    }
+
+    /// Opens, works, fails and recovers, a few times.
+    pub(super) fn run(&mut self) -> Result<(), Wrong> {
+        for _ in 0..self.maker.rng.within(3..7) {
+            self.life()?;
+        }
+        self.machine.recover()
+    }
+
+    fn tell(&mut self, what: impl Into<String>) {
+        self.story.push(what.into());
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.maker.rng.within(0..n)
+    }
+
+    fn life(&mut self) -> Result<(), Wrong> {
+        let fault = match self.below(12) {
+            0..4 => Fault::Crash,
+            4..6 => Fault::Kill,
+            6 | 7 => Fault::Sync,
+            8 => Fault::Write,
+            9 => Fault::FullOnce,
+            10 => Fault::Full,
+            _ => Fault::None,
+        };
+        // Half of the time within the opening.
+        let early = self.maker.rng.one_in(2);
+        let sim = self.machine.sim.clone();
+        sim.set_tracing(true);
+        let soon =
+            |program: &mut Self, opening: u64, working: u64| 1 + program.below(if early { opening } else { working });
+        match fault {
+            Fault::Crash => sim.crash_at(sim.steps() + soon(self, 60, 300)),
+            Fault::Sync => sim.fail_sync_at(sim.syncs() + soon(self, 20, 80)),
+            Fault::Write => sim.fail_write_at(sim.writes() + soon(self, 20, 150)),
+            Fault::FullOnce => sim.no_space_at_write(sim.writes() + soon(self, 20, 150)),
+            Fault::Full => {
+                let room = soon(self, 20 << 10, 200 << 10);
+                sim.no_space_after(room);
+            }
+            Fault::Kill | Fault::None => {}
+        }
+        self.tell(format!("-- {fault:?}, early: {early}, from step {}", sim.steps()));
+        let live = match self.machine.open() {
+            Ok(live) => live,
+            Err(error) => {
+                self.tell(format!("opening: {error}"));
+                return self.ended(None, error, false, true);
+            }
+        };
+        // Opening a collection makes room in its files.
+        let missing = match self.machine.settle(&live) {
+            Err(_) if sim.is_crashed() => return self.ended(Some(live), Error::Closed, false, false),
+            settled => settled?,
+        };
+        if self.maker.rng.one_in(2) {
+            match live.store.verify() {
+                // A fault while it looks at the disk is in its report.
+                Ok(report) if !report.ok() && self.faulted() => {
+                    let error = Error::Poisoned { first: report.problems.join("; ") };
+                    return self.ended(Some(live), error, false, false);
+                }
+                Ok(report) => check_report(&report, missing)?,
+                Err(error) => return self.ended(Some(live), error, false, false),
+            }
+        }
+        self.work(live, fault)
+    }
+
+    /// Carries out operations until something fails or the life is over.
+    fn work(&mut self, mut live: Live, fault: Fault) -> Result<(), Wrong> {
+        for _ in 0..self.below(40) {
+            let op = self.maker.any(self.machine.history.now());
+            self.tell(format!("{} {}", self.machine.sim.steps(), brief(&op)));
+            let before = self.machine.history.last();
+            live = match self.machine.carry_out(live, &op) {
+                Ok(live) => live,
+                Err((live, error)) => {
+                    let begun = self.machine.history.last() > before;
+                    self.tell(format!("failed: {error}"));
+                    return self.ended(live, error, begun, false);
+                }
+            };
+        }
+        match fault {
+            Fault::Kill => self.lights_out(Some(live), CrashMode::ProcessKill),
+            Fault::Crash => {
+                let mode = self.mode();
+                self.lights_out(Some(live), mode)
+            }
+            _ => match live.store.close() {
+                Ok(()) => {
+                    self.machine.closed();
+                    self.lift();
+                    Ok(())
+                }
+                Err(error) => {
+                    self.tell(format!("closing: {error}"));
+                    self.ended(None, error, false, false)
+                }
+            },
+        }
+    }
+
+    fn mode(&mut self) -> CrashMode {
+        match self.below(6) {
+            0 => CrashMode::KeepNothing,
+            1 => CrashMode::KeepAll,
+            2 => CrashMode::ProcessKill,
+            _ => CrashMode::PowerLoss,
+        }
+    }
+
+    fn faulted(&self) -> bool {
+        self.machine.sim.trace().iter().any(|step| step.contains(" !"))
+    }
+
+    /// No more faults on this disk.
+    fn lift(&mut self) {
+        let sim = &self.machine.sim;
+        sim.crash_at(u64::MAX);
+        sim.fail_sync_at(u64::MAX);
+        sim.fail_write_at(u64::MAX);
+        sim.no_space_at_write(u64::MAX);
+        sim.no_space_after(u64::MAX);
+    }
+
+    fn lights_out(&mut self, live: Option<Live>, mode: CrashMode) -> Result<(), Wrong> {
+        self.counts.crashes += 1;
+        let seed = self.maker.rng.next();
+        self.tell(format!("{mode:?} {seed}"));
+        self.machine.reboot(mode, seed);
+        drop(live);
+        Ok(())
+    }
+
+    /// Something failed: by the crash that was set, or by a fault that the store has to live with.
+    /// `begun` says that the model is ahead by an operation of which it is open whether it happened.
+    fn ended(&mut self, live: Option<Live>, error: Error, begun: bool, opening: bool) -> Result<(), Wrong> {
+        if self.machine.sim.is_crashed() {
+            self.counts.in_recovery += u64::from(opening);
+            let mode = self.mode();
+            return self.lights_out(live, mode);
+        }
+        if !self.faulted() {
+            return Err(format!("nothing was wrong with the disk: {error}"));
+        }
+        self.counts.faults += 1;
+        if !matches!(error, Error::Io { .. } | Error::NoSpace { .. } | Error::Poisoned { .. } | Error::Catalog(_)) {
+            return Err(format!("an unfitting error: {error}"));
+        }
+        // A failed sync of the log may have lost what only the system's cache had.
+        let log_lost = |step: &String| step.contains(" sync wal/") && step.contains("!eio");
+        if self.machine.sim.trace().iter().any(log_lost) {
+            self.machine.history.written = self.machine.history.synced;
+        }
+        self.lift();
+        if let Some(live) = live {
+            self.live_on(live, &error, begun)?;
+        }
+        // Some go on with the same system, some lose power.
+        if self.maker.rng.one_in(2) {
+            let mode = self.mode();
+            return self.lights_out(None, mode);
+        }
+        Ok(())
+    }
+
+    /// After a fault reads go on; writes too, unless the store is poisoned.
+    fn live_on(&mut self, live: Live, error: &Error, begun: bool) -> Result<(), Wrong> {
+        let after = |wrong: Wrong| format!("after {error}: {wrong}");
+        let found = live.state().map_err(after)?;
+        live.check_searches(&found).map_err(after)?;
+        let history = &self.machine.history;
+        let (last, before) = (history.last(), history.last() - usize::from(begun));
+        if !history.states[before..=last].contains(&found) {
+            return Err(after("the open store holds what it never held".into()));
+        }
+        let unchanged = history.states[before] == found;
+        let Some(&collection) = history.states[before].keys().next() else { return Ok(()) };
+        let key = self.below(super::model::KEYS);
+        let op = self.maker.put(collection, key);
+        self.tell(format!("{} {}", self.machine.sim.steps(), brief(&op)));
+        let history = self.machine.history.clone();
+        // What failed must not have happened if the store goes on.
+        self.machine.history.states.truncate(before + 1);
+        match self.machine.carry_out(live, &op) {
+            Ok(live) => {
+                self.tell("went on");
+                if !unchanged {
+                    return Err(after("the operation was carried out, and the store goes on".into()));
+                }
+                self.machine.check(&live)
+            }
+            Err((_, Error::Poisoned { .. })) => {
+                self.tell("poisoned");
+                self.machine.history = history;
+                Ok(())
+            }
+            Err((_, error)) => Err(format!("a store that failed before says: {error}")),
+        }
+    }
+}
+
+/// An operation without its vectors.
+fn brief(op: &Op) -> String {
+    match op {
+        Op::Write(changes) => {
+            let brief = |(c, k, v): &super::model::Change| format!("{c}/{k}{}", if v.is_some() { "" } else { "-" });
+            let changes: Vec<_> = changes.iter().map(brief).collect();
+            format!("write {}", changes.join(" "))
+        }
+        Op::PutMany(collection, rows) => {
+            format!("put many {collection}/{}..={}", rows[0].0, rows[rows.len() - 1].0)
+        }
+        other => format!("{other:?}"),
+    }
+}

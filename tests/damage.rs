@@ -1,0 +1,230 @@
+//! Files that are not what was written: flipped bits, cut, missing, replaced, of a newer version. Whatever it is, the
+//! store must refuse with a typed error, or `verify` must call it damaged, or it must answer like the undamaged one.
+//! Never a panic, an abort, an endless loop, or a wrong answer from a store that passes `verify`.
+
+mod files;
+mod log;
+
+use crate::support::model::{Model, Rng, seed};
+use files::{Files, Outcome, Table, Watch};
+use lodestore::{Error, Metric, Store, StoreOptions};
+use std::path::Path;
+
+/// Keys that were ever used in a collection, and a few more.
+const KEYS: u64 = 60;
+/// Flips tried in a file; small files are tried byte by byte.
+const FLIPS: usize = 400;
+
+/// The store that is damaged: what each of its collections must hold.
+#[derive(Clone, Debug, Default)]
+struct Models {
+    plain: Model,
+    angles: Model,
+}
+
+fn options() -> StoreOptions {
+    Store::options().background(false).threads(1)
+}
+
+/// Two collections of a few dozen records with updates and removals, in several log groups.
+fn fill(store: &Store, seed: u64) -> Models {
+    let mut rng = Rng::new(seed);
+    let mut models = Models::default();
+    let plain = store.collection::<u64>("plain").dim(6).m(4).ef_construction(32).open_or_create().unwrap();
+    let angles = store.collection::<u64>("angles").dim(5).metric(Metric::Cosine).m(3).open_or_create().unwrap();
+    for key in 0..45 {
+        let (vector, payload) = (rng.vector(6), format!("plain {key}").into_bytes());
+        plain.put(key, &vector, &payload).unwrap();
+        models.plain.put(key, &vector, &payload);
+    }
+    for round in 0..40 {
+        let key = rng.below(30) as u64;
+        if round % 4 == 3 {
+            angles.remove(key).unwrap();
+            models.angles.remove(key);
+        } else {
+            let (vector, payload) = (rng.vector(5), vec![round as u8; rng.below(40)]);
+            angles.put(key, &vector, &payload).unwrap();
+            models.angles.put(key, &vector, &payload);
+        }
+    }
+    for key in [3, 9, 27] {
+        plain.remove(key).unwrap();
+        models.plain.remove(key);
+    }
+    models
+}
+
+/// Opens what lies at `path` and asks it everything.
+fn examine(path: &Path, models: &Models) -> Outcome {
+    ask(options().open(path), std::slice::from_ref(models))
+}
+
+/// `states`: what the store may hold, the last of them being what it should.
+fn ask(opened: lodestore::Result<Store>, states: &[Models]) -> Outcome {
+    let store = match opened {
+        Ok(store) => store,
+        Err(error) => return Outcome::refused("open", &error),
+    };
+    let report = match store.verify() {
+        Ok(report) => report,
+        Err(error) => return Outcome::refused("verify", &error),
+    };
+    let mut found: Vec<_> = states.iter().enumerate().rev().map(|(n, models)| (n, compare(&store, models))).collect();
+    if !report.ok() {
+        // Damage must not bring down a writer either. What it says is its own business.
+        for docs in ["plain", "angles"].into_iter().filter_map(|name| store.collection::<u64>(name).open().ok()) {
+            let _ = docs.put(7, &vec![0.5; docs.dim()], b"on damaged ground");
+            let _ = docs.remove(8);
+        }
+        let _ = store.close();
+        return Outcome::Damaged;
+    }
+    if let Err(error) = store.close() {
+        return Outcome::Wrong(format!("verified, but close failed: {error}"));
+    }
+    match found.iter().position(|(_, difference)| difference.is_none()) {
+        Some(0) => Outcome::Equal,
+        Some(at) => Outcome::Prefix(found[at].0),
+        None => Outcome::Wrong(format!("verified, but {}", found.swap_remove(0).1.unwrap_or_default())),
+    }
+}
+
+fn compare(store: &Store, models: &Models) -> Option<String> {
+    [("plain", &models.plain), ("angles", &models.angles)].into_iter().find_map(|(name, model)| {
+        let difference = match store.collection::<u64>(name).open() {
+            Ok(docs) => model.difference(&docs, KEYS).or_else(|| model.search_difference(&docs, 5, 64)),
+            Err(Error::NoCollection { .. }) if model.0.is_empty() => None,
+            Err(error) => Some(error.to_string()),
+        };
+        difference.map(|what| format!("{name}: {what}"))
+    })
+}
+
+fn closed_store(seed: u64) -> (Files, Models) {
+    let dir = files::directory();
+    let store = options().open(dir.path()).unwrap();
+    let models = fill(&store, seed);
+    store.close().unwrap();
+    // A second session, so that files also hold what a checkpoint has overwritten.
+    let store = options().open(dir.path()).unwrap();
+    let plain = store.collection::<u64>("plain").open().unwrap();
+    let mut models = models;
+    plain.put(50, &[0.25; 6], b"late").unwrap();
+    models.plain.put(50, &[0.25; 6], b"late");
+    store.close().unwrap();
+    (Files::read(dir.path()), models)
+}
+
+#[test]
+fn flipped_bits_in_a_closed_store() {
+    let mut rng = Rng::new(seed("flips"));
+    let (files, models) = closed_store(1);
+    let watch = Watch::start();
+    let mut table = Table::default();
+    let budget = std::env::var("LODESTORE_FLIPS").map_or(FLIPS, |n| n.parse().unwrap());
+    for (name, bytes) in files.each() {
+        // The one file whose format is not ours gets more.
+        let budget = if name == "catalog.redb" { 4 * budget } else { budget };
+        for at in files::places(bytes, budget, &mut rng) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << rng.below(8);
+            let path = files.write_with(name, &damaged);
+            table.note(name, "flip", watch.run(&format!("{name} byte {at}"), || examine(path, &models)));
+        }
+    }
+    table.finish();
+}
+
+#[test]
+fn cut_missing_and_replaced_files_of_a_closed_store() {
+    let (files, models) = closed_store(1);
+    let (other, _) = closed_store(2);
+    let watch = Watch::start();
+    let mut table = Table::default();
+    for (name, bytes) in files.each() {
+        let mut cuts: Vec<usize> = (0..bytes.len()).step_by(512.max(bytes.len() / 200 / 512 * 512)).collect();
+        cuts.push(bytes.len().saturating_sub(1));
+        for cut in cuts {
+            let path = files.write_with(name, &bytes[..cut]);
+            table.note(name, "cut", watch.run(&format!("{name} cut at {cut}"), || examine(path, &models)));
+        }
+        let path = files.write_without(name);
+        table.note(name, "missing", watch.run(&format!("{name} missing"), || examine(path, &models)));
+
+        let path = files.write_without(name);
+        std::fs::create_dir(path.join(name)).unwrap();
+        table.note(name, "directory", watch.run(&format!("{name} a directory"), || examine(path, &models)));
+
+        let path = files.write_without(name);
+        std::fs::write(path.join("elsewhere"), bytes).unwrap();
+        std::os::unix::fs::symlink(path.join("elsewhere"), path.join(name)).unwrap();
+        table.note(name, "link", watch.run(&format!("{name} a link"), || examine(path, &models)));
+        let kept = std::fs::read(path.join("elsewhere")).unwrap() == *bytes;
+        assert!(kept, "{name}: what a link leads to was changed");
+
+        // The log's file has another number in the other store if it was written to more often.
+        if let Some(theirs) = other.get(name) {
+            let path = files.write_with(name, theirs);
+            table.note(name, "foreign", watch.run(&format!("{name} of another store"), || examine(path, &models)));
+        }
+        let path = files.write_with(name, &[bytes.as_slice(), &[0xA5; 5000]].concat());
+        table.note(name, "longer", watch.run(&format!("{name} longer"), || examine(path, &models)));
+        let path = files.write_with(name, &vec![0; bytes.len()]);
+        table.note(name, "zeros", watch.run(&format!("{name} zeros"), || examine(path, &models)));
+    }
+    table.finish();
+}
+
+#[test]
+fn directories_of_a_store_that_are_missing_or_links() {
+    let (files, models) = closed_store(1);
+    let watch = Watch::start();
+    let mut table = Table::default();
+    for name in ["wal", "ckpt", "c", "c/0", "c/1"] {
+        let path = files.write();
+        std::fs::rename(path.join(name), path.join("elsewhere")).unwrap();
+        table.note(name, "missing", watch.run(&format!("{name} missing"), || examine(path, &models)));
+        let path = files.write();
+        std::fs::rename(path.join(name), path.join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(path.join("elsewhere"), path.join(name)).unwrap();
+        table.note(name, "link", watch.run(&format!("{name} a link"), || examine(path, &models)));
+    }
+    table.finish();
+}
+
+/// Files with a version number and a checksum: where the number is, and where the checksum of all before it.
+#[test]
+fn newer_formats_are_refused_by_number() {
+    let (files, _) = closed_store(1);
+    let log = files.each().find(|(name, _)| name.starts_with("wal/")).unwrap().0.clone();
+    for (name, version_at, slots) in
+        [("SUPER", 8, vec![(0, 4092), (4096, 4092)]), ("c/0/meta", 8, vec![(0, 124)]), (&log, 8, vec![(0, 4092)])]
+    {
+        let mut newer = files.get(name).unwrap().clone();
+        slots.into_iter().for_each(|(start, crc_at)| files::set_version(&mut newer[start..], version_at, crc_at));
+        let path = files.write_with(name, &newer);
+        let error = match options().open(path) {
+            Err(error) => error,
+            Ok(store) => store.collection::<u64>("plain").open().unwrap_err(),
+        };
+        match &error {
+            Error::FormatTooNew { file, found: 9, supported: 1 } => assert_eq!(file, name),
+            other => panic!("{name}: {other:?}"),
+        }
+        assert!(error.to_string().contains("version 9"), "{error}");
+        assert_eq!(Files::read(path).get(name), Some(&newer), "{name} is left as it was");
+    }
+}
+
+/// What `verify` reads beyond its checksums: the number that cosine distances are scaled by.
+#[test]
+fn a_changed_scale_of_a_vector_is_damage() {
+    let (files, models) = closed_store(1);
+    let mut vectors = files.get("c/1/vectors").unwrap().clone();
+    // Slot 0: five components, then the scale.
+    let scale = f32::from_le_bytes(vectors[20..24].try_into().unwrap());
+    vectors[20..24].copy_from_slice(&(scale * 1.5).to_le_bytes());
+    let path = files.write_with("c/1/vectors", &vectors);
+    assert_eq!(examine(path, &models), Outcome::Damaged);
+}

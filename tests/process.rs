@@ -1,0 +1,445 @@
+//! Real processes: writers killed in the middle of their work, and two that want the same store.
+//!
+//! The writer is this test binary, started again to run [`child`] alone. It prints a line after each call that
+//! returned; whatever has a line must be in the store afterwards.
+
+use crate::support::data::{Data, Set};
+use crate::support::model::{Model, Rng, seed};
+use lodestore::{Collection, Durability, Error, Metric, Store, StoreOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const JOB: &str = "LODESTORE_TEST_JOB";
+const STORE: &str = "LODESTORE_TEST_STORE";
+const FROM: &str = "LODESTORE_TEST_FROM";
+
+/// Rows that one `put_many` of an importing thread writes, and how many such blocks each of two threads has.
+const BLOCK: usize = 32;
+const BLOCKS: usize = 45;
+/// First keys of the records that are edited one by one and of those that batches write.
+const EDITS: u64 = 1 << 20;
+const BATCHES: u64 = 1 << 21;
+const BATCH: u64 = 8;
+
+/// Calls that returned: blocks of each importer, edits, batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Progress {
+    blocks: [usize; 2],
+    edits: usize,
+    batches: usize,
+}
+
+impl Progress {
+    fn to_text(self) -> String {
+        format!("{} {} {} {}", self.blocks[0], self.blocks[1], self.edits, self.batches)
+    }
+
+    fn from_text(text: &str) -> Self {
+        let n: Vec<usize> = text.split(' ').map(|n| n.parse().unwrap()).collect();
+        Self { blocks: [n[0], n[1]], edits: n[2], batches: n[3] }
+    }
+}
+
+fn start(job: &str, store: &Path, from: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["process::child", "--exact", "--nocapture"])
+        .envs([(JOB, job), (FROM, from)])
+        .env(STORE, store)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// The lines that a child prints, whole ones only: a line cut by the kill acknowledges nothing.
+fn lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    std::iter::from_fn(move || {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        line.ends_with('\n').then(|| line.trim_end().to_owned())
+    })
+}
+
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // One write for the line: a kill leaves all of it or a part without its end.
+    out.write_all(format!("{line}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+/// Does nothing unless a test of this file started it.
+#[test]
+fn child() {
+    let Ok(job) = std::env::var(JOB) else { return };
+    let store = std::env::var_os(STORE).unwrap();
+    // The test harness has begun a line.
+    say("");
+    match job.as_str() {
+        "open" => match Store::open(&store) {
+            Ok(_) => say("opened"),
+            Err(error) => say(&format!("refused: {error}")),
+        },
+        "hold" => {
+            let _store = Store::open(&store).unwrap();
+            say("holding");
+            std::thread::sleep(Duration::from_secs(60));
+        }
+        job => write_until_killed(job, store.as_ref(), Progress::from_text(&std::env::var(FROM).unwrap())),
+    }
+}
+
+fn options(job: &str) -> StoreOptions {
+    let durability = match job {
+        "sync" => Durability::Sync,
+        "every" => Durability::Every(Duration::from_millis(20)),
+        "buffered" => Durability::Buffered,
+        other => panic!("{other}"),
+    };
+    // Checkpoints often enough that kills fall into them too.
+    Store::options().durability(durability).checkpoint_log_bytes(256 << 10).checkpoint_dirty_bytes(512 << 10)
+}
+
+fn collections(store: &Store, dim: usize) -> (Collection<u64>, Collection<u64>) {
+    let docs = store.collection::<u64>("docs").dim(dim).metric(Metric::Cosine).ef_construction(100);
+    (docs.open_or_create().unwrap(), store.collection::<u64>("notes").dim(4).open_or_create().unwrap())
+}
+
+fn write_until_killed(job: &str, path: &Path, from: Progress) {
+    let glosses = Data::load().glosses;
+    let store = options(job).open(path).unwrap();
+    let (docs, notes) = collections(&store, glosses.dim);
+    say("ready");
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let (docs, glosses) = (&docs, &glosses);
+            scope.spawn(move || {
+                for block in from.blocks[thread]..BLOCKS {
+                    let rows: Vec<usize> = block_rows(thread, block).collect();
+                    let keys: Vec<u64> = rows.iter().map(|&row| row as u64).collect();
+                    let vectors: Vec<f32> = rows.iter().flat_map(|&row| glosses.vector(row)).copied().collect();
+                    let payloads: Vec<&[u8]> = rows.iter().map(|&row| glosses.texts[row].as_bytes()).collect();
+                    docs.put_many(&keys, &vectors, Some(&payloads)).unwrap();
+                    say(&format!("block {thread}"));
+                }
+            });
+        }
+        let (mut edits, mut batches) = (from.edits, from.batches);
+        loop {
+            for _ in 0..5 {
+                match edit(edits) {
+                    (key, Some(row)) => docs.put(key, glosses.vector(row), edit_payload(edits).as_bytes()).unwrap(),
+                    (key, None) => drop(docs.remove(key).unwrap()),
+                }
+                edits += 1;
+                say("edit");
+            }
+            let mut batch = store.batch();
+            for (key, row) in batch_rows(batches) {
+                batch.put(&docs, key, glosses.vector(row), batch_payload(batches).as_bytes()).unwrap();
+                batch.put(&notes, key, &glosses.vector(row)[..4], b"").unwrap();
+            }
+            batch.remove(&docs, batch_removes(batches)).unwrap();
+            batch.commit().unwrap();
+            batches += 1;
+            say("batch");
+        }
+    });
+}
+
+fn block_rows(thread: usize, block: usize) -> std::ops::Range<usize> {
+    let first = (2 * block + thread) * BLOCK;
+    first..first + BLOCK
+}
+
+/// The n-th edit: a key, and the row it is put from; `None` = removed.
+fn edit(n: usize) -> (u64, Option<usize>) {
+    let mut rng = Rng::new(n as u64);
+    let key = EDITS + rng.below(40) as u64;
+    (key, (rng.below(4) > 0).then(|| 3000 + rng.below(1900)))
+}
+
+fn edit_payload(n: usize) -> String {
+    format!("edit {n}")
+}
+
+/// The keys of the n-th batch, each with its row. They come round again, so that batches also replace records.
+fn batch_rows(n: usize) -> impl Iterator<Item = (u64, usize)> {
+    let first = BATCHES + (n % 16) as u64 * BATCH;
+    (first..first + BATCH).map(move |key| (key, 3000 + (n * 13 + key as usize) % 1900))
+}
+
+fn batch_payload(n: usize) -> String {
+    format!("batch {n}")
+}
+
+/// The n-th batch removes a record of the one before.
+fn batch_removes(n: usize) -> u64 {
+    BATCHES + ((n + 15) % 16) as u64 * BATCH
+}
+
+/// What the store holds after that much work.
+fn expected(glosses: &Set, done: Progress) -> (Model, Model) {
+    let (mut docs, mut notes) = (Model::default(), Model::default());
+    for (thread, blocks) in done.blocks.into_iter().enumerate() {
+        for row in (0..blocks).flat_map(|block| block_rows(thread, block)) {
+            docs.put(row as u64, glosses.vector(row), glosses.texts[row].as_bytes());
+        }
+    }
+    for n in 0..done.edits {
+        match edit(n) {
+            (key, Some(row)) => docs.put(key, glosses.vector(row), edit_payload(n).as_bytes()),
+            (key, None) => docs.remove(key),
+        }
+    }
+    for n in 0..done.batches {
+        for (key, row) in batch_rows(n) {
+            docs.put(key, glosses.vector(row), batch_payload(n).as_bytes());
+            notes.put(key, &glosses.vector(row)[..4], b"");
+        }
+        docs.remove(batch_removes(n));
+    }
+    (docs, notes)
+}
+
+/// Which of the calls under way at the kill have happened: each may have, whole.
+fn settle(glosses: &Set, store: &Store, acked: Progress) -> (Model, Model) {
+    let (docs, notes) = collections(store, glosses.dim);
+    let mut wrong = String::new();
+    for more in 0..4 {
+        let mut done = acked;
+        for thread in 0..2 {
+            // The first record of the block that was under way says whether it is there.
+            let next = block_rows(thread, acked.blocks[thread]).start as u64;
+            done.blocks[thread] += usize::from(acked.blocks[thread] < BLOCKS && docs.contains(next).unwrap());
+        }
+        done.edits += more & 1;
+        done.batches += more >> 1 & 1;
+        let (some_docs, some_notes) = expected(glosses, done);
+        let difference = some_docs.difference(&docs, 0).or_else(|| some_notes.difference(&notes, 0));
+        match difference.or_else(|| unexpected(&some_docs, &docs)) {
+            None => return (some_docs, some_notes),
+            Some(what) => wrong.push_str(&format!("\n  as after {done:?}: {what:.300}")),
+        }
+    }
+    panic!("after {acked:?} the store is in none of the states it may be in:{wrong}");
+}
+
+/// A key that should not be there. Equal counts make one unlikely to be missed, but not impossible.
+fn unexpected(model: &Model, docs: &Collection<u64>) -> Option<String> {
+    let keys = (0..2 * (BLOCKS * BLOCK) as u64).chain(EDITS..EDITS + 40).chain(BATCHES..BATCHES + 16 * BATCH);
+    let mut absent = keys.filter(|key| !model.0.contains_key(key));
+    absent.find(|key| docs.contains(key).unwrap()).map(|key| format!("{key} is there"))
+}
+
+/// The share of the true ten nearest that searches find, over 50 queries. Copies of a vector count as one another.
+fn recall(docs: &Collection<u64>, model: &Model, queries: &Set) -> f64 {
+    let mut found = 0;
+    for query in (0..50).map(|n| queries.vector(n * 4)) {
+        let exact = model.nearest(Metric::Cosine, query, 10);
+        let hits = docs.search(query).k(10).ef(64).run().unwrap();
+        found += hits.iter().filter(|hit| f64::from(hit.distance) <= exact.last().unwrap() + 1e-6).count();
+    }
+    found as f64 / 500.0
+}
+
+fn fresh(model: &Model, dim: usize) -> Store {
+    let store = Store::in_memory().unwrap();
+    let (docs, _) = collections(&store, dim);
+    let keys: Vec<u64> = model.0.keys().copied().collect();
+    let vectors: Vec<f32> = model.0.values().flat_map(|(vector, _)| vector).copied().collect();
+    docs.put_many(&keys, &vectors, None).unwrap();
+    store
+}
+
+/// Starts a writer, kills it at a random moment, and counts what it had said by then.
+fn kill_a_writer(job: &str, path: &Path, acked: &mut Progress, rng: &mut Rng) -> Duration {
+    let began = Instant::now();
+    let mut child = start(job, path, &acked.to_text());
+    let lines = lines(&mut child);
+    let reader = std::thread::spawn(move || lines.collect::<Vec<_>>());
+    // One in five dies while it opens the store.
+    let delay = if rng.below(5) == 0 { 5 + rng.below(60) } else { 100 + rng.below(900) };
+    std::thread::sleep(Duration::from_millis(delay as u64));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for line in reader.join().unwrap() {
+        match line.as_str() {
+            "block 0" => acked.blocks[0] += 1,
+            "block 1" => acked.blocks[1] += 1,
+            "edit" => acked.edits += 1,
+            "batch" => acked.batches += 1,
+            "" | "ready" => {}
+            // What the harness says.
+            other => assert!(!other.contains("panicked"), "{other}"),
+        }
+    }
+    began.elapsed()
+}
+
+fn kill_writers(job: &str) {
+    let kills = std::env::var("LODESTORE_KILLS").map_or(15, |n| n.parse::<usize>().unwrap()).div_ceil(3);
+    let mut rng = Rng::new(seed(job));
+    let Data { glosses, queries, .. } = Data::load();
+    let dir = tempfile::tempdir().unwrap();
+    let mut path = dir.path().join("store-0");
+    let mut acked = Progress::default();
+    for kill in 0..kills {
+        // A new store now and then, or all kills but the first few would hit a writer that only edits.
+        if kill % 5 == 4 {
+            path = dir.path().join(format!("store-{kill}"));
+            acked = Progress::default();
+        }
+        let ran = kill_a_writer(job, &path, &mut acked, &mut rng);
+        let began = Instant::now();
+        let store = options(job).open(&path).unwrap();
+        let opened = began.elapsed();
+        let (docs, _) = collections(&store, glosses.dim);
+        let unlinked = docs.info().unlinked;
+        let (model, notes) = settle(&glosses, &store, acked);
+        // Before verify, which waits for the linking: what was in the log is found from the first moment.
+        for (key, (vector, _)) in model.0.iter().step_by(37) {
+            let hits = docs.search(vector).k(1).run().unwrap();
+            assert!(hits[0].distance.abs() < 1e-5, "kill {kill}: the vector of {key} finds {hits:?}");
+        }
+        let report = store.verify().unwrap();
+        assert!(report.ok(), "kill {kill}: {:?}", report.problems);
+        println!(
+            "{job}: kill {kill} after {ran:.0?}, {acked:?}, {} + {} records, opened in {opened:.0?}, {unlinked} unlinked, {} unreachable",
+            model.0.len(),
+            notes.0.len(),
+            report.collections.iter().map(|c| c.unreachable).sum::<u64>(),
+        );
+        if model.0.len() > 100 && (kill % 5 == 3 || kill + 1 == kills) {
+            let built = fresh(&model, glosses.dim);
+            let (now, then) =
+                (recall(&docs, &model, &queries), recall(&collections(&built, glosses.dim).0, &model, &queries));
+            println!("{job}: recall {now:.3}, of a fresh build {then:.3}");
+            assert!(now >= then - 0.02, "kill {kill}: recall {now}, of a fresh build {then}");
+        }
+        // Half of the time this process goes on only after a clean end, half of the time after no end at all.
+        if rng.below(2) == 0 {
+            store.close().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_killed_writer_loses_nothing_acknowledged_with_sync() {
+    kill_writers("sync");
+}
+
+#[test]
+fn a_killed_writer_loses_nothing_acknowledged_with_every() {
+    kill_writers("every");
+}
+
+#[test]
+fn a_killed_writer_loses_nothing_acknowledged_with_buffered() {
+    kill_writers("buffered");
+}
+
+fn expect_locked(result: lodestore::Result<Store>, pid: u32) {
+    match result {
+        Err(Error::Locked { path, holder }) => {
+            assert!(path.ends_with("LOCK"), "{path:?}");
+            assert!(holder.contains(&format!("process {pid} ")), "{holder}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_second_process_is_told_who_holds_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let store = Store::open(&path).unwrap();
+    let mut second = start("open", &path, "");
+    let said: Vec<String> = lines(&mut second).filter(|line| line.contains(": ") || line == "opened").collect();
+    assert!(second.wait().unwrap().success());
+    let pid = format!("process {} ", std::process::id());
+    assert!(said.iter().any(|line| line.starts_with("refused: ") && line.contains(&pid)), "{said:?}");
+    store.close().unwrap();
+    let mut third = start("open", &path, "");
+    assert!(lines(&mut third).any(|line| line == "opened"));
+    third.wait().unwrap();
+}
+
+#[test]
+fn the_lock_of_a_killed_process_does_not_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let mut holder = start("hold", &path, "");
+    assert!(lines(&mut holder).any(|line| line == "holding"));
+    expect_locked(Store::open(&path), holder.id());
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let left = std::fs::read_to_string(path.join("LOCK")).unwrap();
+    assert!(left.contains(&format!("process {} ", holder.id())), "{left}");
+    let store = Store::open(&path).unwrap();
+    expect_locked(Store::open(&path), std::process::id());
+    drop(store);
+}
+
+#[test]
+fn a_store_is_locked_by_whatever_path_it_is_reached() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let link = dir.path().join("link");
+    let store = Store::open(&path).unwrap();
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let roundabout = dir.path().join("link/../store/.");
+    for other in [&path, &link, &roundabout] {
+        expect_locked(Store::open(other), std::process::id());
+        expect_locked(Store::options().create(false).open(other), std::process::id());
+    }
+    // A refused second opening leaves the first as it was.
+    let docs = store.collection::<u64>("docs").dim(2).open_or_create().unwrap();
+    docs.put(1, &[1.0, 2.0], b"").unwrap();
+    drop((docs, store));
+    let store = Store::open(&link).unwrap();
+    expect_locked(Store::open(&path), std::process::id());
+    assert_eq!(store.collection::<u64>("docs").open().unwrap().len(), 1);
+}
+
+#[test]
+fn a_closed_store_can_be_opened_while_old_handles_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Store::open(dir.path()).unwrap();
+    let old = first.collection::<u64>("docs").dim(2).open_or_create().unwrap();
+    old.put(1, &[1.0, 2.0], b"old").unwrap();
+    let clone = first.clone();
+    first.close().unwrap();
+    clone.clone().close().expect("closing twice is closing");
+
+    let second = Store::open(dir.path()).unwrap();
+    let docs = second.collection::<u64>("docs").open().unwrap();
+    docs.put(2, &[2.0, 2.0], b"new").unwrap();
+    assert!(matches!(old.put(3, &[0.0, 1.0], b""), Err(Error::Closed)));
+    assert!(matches!(old.put_many(&[3], &[0.0, 1.0], None), Err(Error::Closed)));
+    assert!(matches!(old.remove(1), Err(Error::Closed)));
+    assert!(matches!(old.get(1), Err(Error::Closed)));
+    assert!(matches!(old.contains(1), Err(Error::Closed)));
+    assert!(matches!(old.payload(1), Err(Error::Closed)));
+    assert!(matches!(old.search(&[0.0, 1.0]).run(), Err(Error::Closed)));
+    assert!(matches!(old.search_many(&[0.0, 1.0]).run(), Err(Error::Closed)));
+    assert!(matches!(clone.checkpoint(), Err(Error::Closed)));
+    assert!(matches!(clone.sync(), Err(Error::Closed)));
+    assert!(matches!(clone.stats(), Err(Error::Closed)));
+    assert!(matches!(clone.verify(), Err(Error::Closed)));
+    assert!(matches!(clone.collections(), Err(Error::Closed)));
+    assert!(matches!(clone.collection::<u64>("docs").open(), Err(Error::Closed)));
+    assert!(matches!(clone.collection::<u64>("more").dim(2).create(), Err(Error::Closed)));
+    let mut batch = clone.batch();
+    batch.put(&old, 4, &[1.0, 1.0], b"").unwrap();
+    assert!(matches!(batch.commit(), Err(Error::Closed)));
+    // Dropping the old handles must not close, unlock or change the new store.
+    drop((old, clone));
+    expect_locked(Store::open(dir.path()), std::process::id());
+    docs.put(5, &[3.0, 3.0], b"").unwrap();
+    drop((docs, second));
+    let third = Store::open(dir.path()).unwrap();
+    assert_eq!(third.collection::<u64>("docs").open().unwrap().len(), 3);
+    assert!(third.verify().unwrap().ok());
+}
