@@ -63,5 +63,5 @@ fn name(level: Durability) -> String {
 }
 
 fn vector(key: u64) -> Vec<f32> {
-    (1..=DIM as u64).map(|i| (key * 7919 * i % 1009) as f32 / 1009.0).collect()
+    (1..=DIM as u64).map(|i| (key * 7919 * i % 1_000_003) as f32 / 1_000_003.0).collect()
 }

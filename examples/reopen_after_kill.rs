@@ -10,7 +10,7 @@ use std::time::Instant;
 
 const DIM: usize = 64;
 /// Records after which the writer is killed.
-const ENOUGH: u64 = 2000;
+const ENOUGH: u64 = 500;
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Started a second time, by the code below, this program is the victim.
@@ -72,7 +72,7 @@ fn open(store: &Store) -> lodestore::Result<Collection<u64>> {
 
 /// Made from the key, so that both processes know what must be there.
 fn vector(key: u64) -> Vec<f32> {
-    (1..=DIM as u64).map(|i| (key * 7919 * i % 1009) as f32 / 1009.0).collect()
+    (1..=DIM as u64).map(|i| (key * 7919 * i % 1_000_003) as f32 / 1_000_003.0).collect()
 }
 
 fn payload(key: u64) -> Vec<u8> {

@@ -96,10 +96,13 @@ fn damaged(what: impl Into<String>) -> Error {
 fn failed(error: impl Into<redb::Error>) -> Error {
     match error.into() {
         redb::Error::Corrupted(what) => damaged(what),
-        // These are asked for only of a store's own catalogue, which has them.
-        error @ (redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. }) => {
-            damaged(error.to_string())
-        }
+        // Of the tables that every catalogue has, as every build has made them; or a panic over damage came before.
+        error @ (redb::Error::TableDoesNotExist(_)
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TableIsMultimap(_)
+        | redb::Error::TypeDefinitionChanged { .. }
+        | redb::Error::UpgradeRequired(_)
+        | redb::Error::LockPoisoned(_)) => damaged(error.to_string()),
         redb::Error::Io(error) if error.kind() == ErrorKind::InvalidData => damaged(error.to_string()),
         redb::Error::Io(error) => match error.downcast::<lodestore_wal::Error>() {
             Ok(error) => error.into(),

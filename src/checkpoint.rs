@@ -13,6 +13,8 @@ impl Shared {
     /// Takes a checkpoint, if anything has changed since the last one. Writers wait only for its first step.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let mut number = self.checkpointing.lock();
+        // Whoever waited here for `close` must not write: another process may have opened the store by now.
+        self.check_open()?;
         self.checkpoint_locked(&mut number)
     }
 

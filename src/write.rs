@@ -11,7 +11,7 @@ use crate::catalog::Row;
 use crate::error::{Error, Result};
 use crate::op;
 use crate::options::Durability;
-use crate::shared::{Open, Shared, Task};
+use crate::shared::{Flight, Open, Shared, Task};
 use lodestore_engine::{Id, Metric, Place, vector_crc};
 use lodestore_wal::log::{Appender, Commit};
 use rayon::prelude::*;
@@ -41,7 +41,9 @@ pub(crate) enum Action<'a> {
 }
 
 /// What a write has given out under the log's lock.
-struct Sequenced {
+struct Sequenced<'a> {
+    /// Until its slots are linked and the old ones buried.
+    flight: Option<Flight<'a>>,
     /// Collection (as its place in `targets`) and slot.
     linked: Vec<(usize, u32)>,
     buried: Vec<(usize, u32)>,
@@ -95,7 +97,7 @@ impl Shared {
         let sequenced = {
             let _gate = self.gate.read();
             self.check_open()?;
-            let sequenced = log.sequence(changes.len(), batch.log_bytes(), |log| batch.sequence(self, log))??;
+            let mut sequenced = log.sequence(changes.len(), batch.log_bytes(), |log| batch.sequence(self, log))??;
             // From here on the log says that it happened; if it cannot, the store must not go on.
             let overlap = sequenced.linked.len() >= OVERLAP_ROWS
                 && self.options.durability == Durability::Sync
@@ -110,6 +112,7 @@ impl Shared {
                 self.apply_to_graph(&batch, &sequenced)
             };
             applied.inspect_err(|error| self.poison.set(error))?;
+            sequenced.flight = None;
             sequenced
         };
         if self.catalog.is_full() {
@@ -120,7 +123,7 @@ impl Shared {
         Ok(sequenced.existed)
     }
 
-    fn apply_to_graph(&self, batch: &Batch<'_>, sequenced: &Sequenced) -> Result<()> {
+    fn apply_to_graph(&self, batch: &Batch<'_>, sequenced: &Sequenced<'_>) -> Result<()> {
         let link = |&(target, slot): &(usize, u32)| batch.targets[target].open.index.link(slot);
         if sequenced.linked.len() >= PARALLEL_ROWS && self.threads()? > 1 {
             self.pool()?.install(|| sequenced.linked.par_iter().with_max_len(4).try_for_each(link))?;
@@ -128,7 +131,12 @@ impl Shared {
             sequenced.linked.iter().try_for_each(link)?;
         }
         for &(target, slot) in &sequenced.buried {
-            batch.targets[target].open.index.bury(slot)?;
+            let index = &batch.targets[target].open.index;
+            // Another thread may have put that slot a moment ago, and not yet buried the one that it replaced.
+            if let Some(flight) = &sequenced.flight {
+                flight.wait_for(index.id_of(slot).lsn);
+            }
+            index.bury(slot)?;
         }
         Ok(())
     }
@@ -205,10 +213,12 @@ impl<'a> Batch<'a> {
     }
 
     /// Runs under the log's lock. An error means that nothing has changed.
-    fn sequence(&self, shared: &Shared, log: &mut Appender<'_>) -> Result<Sequenced> {
+    fn sequence<'s>(&self, shared: &'s Shared, log: &mut Appender<'_>) -> Result<Sequenced<'s>> {
         let existing = self.existing_slots(shared)?;
         let places = self.write_slots(log.next_lsn(), &existing)?;
+        let first_lsn = log.next_lsn();
         let mut done = Sequenced {
+            flight: None,
             linked: Vec::with_capacity(self.changes.len()),
             buried: Vec::new(),
             existed: Vec::with_capacity(self.changes.len()),
@@ -246,6 +256,7 @@ impl<'a> Batch<'a> {
                 }
             }
         }
+        done.flight = Some(shared.in_flight.begin(first_lsn, done.last_lsn));
         Ok(done)
     }
 

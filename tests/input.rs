@@ -307,11 +307,16 @@ fn searches_for_nothing_for_everything_and_in_nothing() {
             let keys: Vec<u64> = hits.iter().map(|hit| hit.key).collect();
             let many = docs.search_many(&vectors).k(k).ef(ef).threads(3).run().unwrap();
             assert_eq!(many.rows(), 50);
-            assert_eq!(many.keys(0), docs.search(&vectors[..2]).k(k).ef(ef).run().unwrap().iter().map(|h| h.key).collect::<Vec<_>>());
+            assert_eq!(
+                many.keys(0),
+                docs.search(&vectors[..2]).k(k).ef(ef).run().unwrap().iter().map(|h| h.key).collect::<Vec<_>>()
+            );
             assert_eq!(keys.iter().copied().min(), (k > 0).then_some(1));
         }
     }
-    (0..50).for_each(|key| drop(docs.remove(key).unwrap()));
+    for key in 0..50 {
+        docs.remove(key).unwrap();
+    }
     assert!(docs.search(&[0.0, 0.0]).run().unwrap().is_empty() && docs.is_empty());
     docs.put(77, &[5.0, 5.0], b"").unwrap();
     assert_eq!(docs.search(&[0.0, 0.0]).run().unwrap()[0].key, 77);

@@ -1,9 +1,12 @@
 //! Integration tests of the public crate, in one binary.
 
 mod api;
+mod concurrency;
 mod damage;
 mod input;
 mod process;
+mod recall;
+mod tidy;
 mod crash;
 
 mod support {

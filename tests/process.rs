@@ -3,9 +3,12 @@
 //! The writer is this test binary, started again to run [`child`] alone. It prints a line after each call that
 //! returned; whatever has a line must be in the store afterwards.
 
+mod script;
+
 use crate::support::data::{Data, Set};
 use crate::support::model::{Model, Rng, seed};
-use lodestore::{Collection, Durability, Error, Metric, Store, StoreOptions};
+use lodestore::{Collection, Error, Metric, Store};
+use script::{BATCH, BATCHES, BLOCK, BLOCKS, EDITS, Progress, block_rows, collections, expected, options};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,33 +17,6 @@ use std::time::{Duration, Instant};
 const JOB: &str = "LODESTORE_TEST_JOB";
 const STORE: &str = "LODESTORE_TEST_STORE";
 const FROM: &str = "LODESTORE_TEST_FROM";
-
-/// Rows that one `put_many` of an importing thread writes, and how many such blocks each of two threads has.
-const BLOCK: usize = 32;
-const BLOCKS: usize = 45;
-/// First keys of the records that are edited one by one and of those that batches write.
-const EDITS: u64 = 1 << 20;
-const BATCHES: u64 = 1 << 21;
-const BATCH: u64 = 8;
-
-/// Calls that returned: blocks of each importer, edits, batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Progress {
-    blocks: [usize; 2],
-    edits: usize,
-    batches: usize,
-}
-
-impl Progress {
-    fn to_text(self) -> String {
-        format!("{} {} {} {}", self.blocks[0], self.blocks[1], self.edits, self.batches)
-    }
-
-    fn from_text(text: &str) -> Self {
-        let n: Vec<usize> = text.split(' ').map(|n| n.parse().unwrap()).collect();
-        Self { blocks: [n[0], n[1]], edits: n[2], batches: n[3] }
-    }
-}
 
 fn start(job: &str, store: &Path, from: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
@@ -86,121 +62,8 @@ fn child() {
             say("holding");
             std::thread::sleep(Duration::from_secs(60));
         }
-        job => write_until_killed(job, store.as_ref(), Progress::from_text(&std::env::var(FROM).unwrap())),
+        job => script::write_until_killed(job, store.as_ref(), Progress::from_text(&std::env::var(FROM).unwrap())),
     }
-}
-
-fn options(job: &str) -> StoreOptions {
-    let durability = match job {
-        "sync" => Durability::Sync,
-        "every" => Durability::Every(Duration::from_millis(20)),
-        "buffered" => Durability::Buffered,
-        other => panic!("{other}"),
-    };
-    // Checkpoints often enough that kills fall into them too.
-    Store::options().durability(durability).checkpoint_log_bytes(256 << 10).checkpoint_dirty_bytes(512 << 10)
-}
-
-fn collections(store: &Store, dim: usize) -> (Collection<u64>, Collection<u64>) {
-    let docs = store.collection::<u64>("docs").dim(dim).metric(Metric::Cosine).ef_construction(100);
-    (docs.open_or_create().unwrap(), store.collection::<u64>("notes").dim(4).open_or_create().unwrap())
-}
-
-fn write_until_killed(job: &str, path: &Path, from: Progress) {
-    let glosses = Data::load().glosses;
-    let store = options(job).open(path).unwrap();
-    let (docs, notes) = collections(&store, glosses.dim);
-    say("ready");
-    std::thread::scope(|scope| {
-        for thread in 0..2 {
-            let (docs, glosses) = (&docs, &glosses);
-            scope.spawn(move || {
-                for block in from.blocks[thread]..BLOCKS {
-                    let rows: Vec<usize> = block_rows(thread, block).collect();
-                    let keys: Vec<u64> = rows.iter().map(|&row| row as u64).collect();
-                    let vectors: Vec<f32> = rows.iter().flat_map(|&row| glosses.vector(row)).copied().collect();
-                    let payloads: Vec<&[u8]> = rows.iter().map(|&row| glosses.texts[row].as_bytes()).collect();
-                    docs.put_many(&keys, &vectors, Some(&payloads)).unwrap();
-                    say(&format!("block {thread}"));
-                }
-            });
-        }
-        let (mut edits, mut batches) = (from.edits, from.batches);
-        loop {
-            for _ in 0..5 {
-                match edit(edits) {
-                    (key, Some(row)) => docs.put(key, glosses.vector(row), edit_payload(edits).as_bytes()).unwrap(),
-                    (key, None) => drop(docs.remove(key).unwrap()),
-                }
-                edits += 1;
-                say("edit");
-            }
-            let mut batch = store.batch();
-            for (key, row) in batch_rows(batches) {
-                batch.put(&docs, key, glosses.vector(row), batch_payload(batches).as_bytes()).unwrap();
-                batch.put(&notes, key, &glosses.vector(row)[..4], b"").unwrap();
-            }
-            batch.remove(&docs, batch_removes(batches)).unwrap();
-            batch.commit().unwrap();
-            batches += 1;
-            say("batch");
-        }
-    });
-}
-
-fn block_rows(thread: usize, block: usize) -> std::ops::Range<usize> {
-    let first = (2 * block + thread) * BLOCK;
-    first..first + BLOCK
-}
-
-/// The n-th edit: a key, and the row it is put from; `None` = removed.
-fn edit(n: usize) -> (u64, Option<usize>) {
-    let mut rng = Rng::new(n as u64);
-    let key = EDITS + rng.below(40) as u64;
-    (key, (rng.below(4) > 0).then(|| 3000 + rng.below(1900)))
-}
-
-fn edit_payload(n: usize) -> String {
-    format!("edit {n}")
-}
-
-/// The keys of the n-th batch, each with its row. They come round again, so that batches also replace records.
-fn batch_rows(n: usize) -> impl Iterator<Item = (u64, usize)> {
-    let first = BATCHES + (n % 16) as u64 * BATCH;
-    (first..first + BATCH).map(move |key| (key, 3000 + (n * 13 + key as usize) % 1900))
-}
-
-fn batch_payload(n: usize) -> String {
-    format!("batch {n}")
-}
-
-/// The n-th batch removes a record of the one before.
-fn batch_removes(n: usize) -> u64 {
-    BATCHES + ((n + 15) % 16) as u64 * BATCH
-}
-
-/// What the store holds after that much work.
-fn expected(glosses: &Set, done: Progress) -> (Model, Model) {
-    let (mut docs, mut notes) = (Model::default(), Model::default());
-    for (thread, blocks) in done.blocks.into_iter().enumerate() {
-        for row in (0..blocks).flat_map(|block| block_rows(thread, block)) {
-            docs.put(row as u64, glosses.vector(row), glosses.texts[row].as_bytes());
-        }
-    }
-    for n in 0..done.edits {
-        match edit(n) {
-            (key, Some(row)) => docs.put(key, glosses.vector(row), edit_payload(n).as_bytes()),
-            (key, None) => docs.remove(key),
-        }
-    }
-    for n in 0..done.batches {
-        for (key, row) in batch_rows(n) {
-            docs.put(key, glosses.vector(row), batch_payload(n).as_bytes());
-            notes.put(key, &glosses.vector(row)[..4], b"");
-        }
-        docs.remove(batch_removes(n));
-    }
-    (docs, notes)
 }
 
 /// Which of the calls under way at the kill have happened: each may have, whole.
@@ -292,8 +155,14 @@ fn kill_writers(job: &str) {
             acked = Progress::default();
         }
         let ran = kill_a_writer(job, &path, &mut acked, &mut rng);
+        // Half of the time the next writer finds what recovery left and a clean end, half of the time what the kill
+        // left: then a copy is looked at.
+        let looked_at = if rng.below(2) == 0 { path.clone() } else { dir.path().join(format!("copy-{kill}")) };
+        if looked_at != path {
+            copy(&path, &looked_at);
+        }
         let began = Instant::now();
-        let store = options(job).open(&path).unwrap();
+        let store = options(job).open(&looked_at).unwrap();
         let opened = began.elapsed();
         let (docs, _) = collections(&store, glosses.dim);
         let unlinked = docs.info().unlinked;
@@ -318,9 +187,20 @@ fn kill_writers(job: &str) {
             println!("{job}: recall {now:.3}, of a fresh build {then:.3}");
             assert!(now >= then - 0.02, "kill {kill}: recall {now}, of a fresh build {then}");
         }
-        // Half of the time this process goes on only after a clean end, half of the time after no end at all.
-        if rng.below(2) == 0 {
-            store.close().unwrap();
+        store.close().unwrap();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    // A writer killed early enough has not even made its directory.
+    for entry in std::fs::read_dir(from).into_iter().flatten() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
         }
     }
 }
@@ -362,8 +242,8 @@ fn a_second_process_is_told_who_holds_the_store() {
     assert!(said.iter().any(|line| line.starts_with("refused: ") && line.contains(&pid)), "{said:?}");
     store.close().unwrap();
     let mut third = start("open", &path, "");
-    assert!(lines(&mut third).any(|line| line == "opened"));
-    third.wait().unwrap();
+    let said: Vec<String> = lines(&mut third).collect();
+    assert!(third.wait().unwrap().success() && said.iter().any(|line| line == "opened"), "{said:?}");
 }
 
 #[test]

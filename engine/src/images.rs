@@ -11,7 +11,7 @@
 //!
 //! A file that is complete and valid is a full description of state `ckpt_lsn`: applying it again does no harm.
 
-use crate::geometry::FORMAT_MAJOR;
+use crate::geometry::{FORMAT_MAJOR, MAX_SLOTS};
 use crate::view::PageImage;
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, DiskFile, Error, PAGE, Result};
@@ -250,6 +250,10 @@ impl Images {
         for row in rows {
             let target = Target::from_code(row.collection.get(), row.kind.get())
                 .ok_or_else(|| corrupt(table_at, format!("unknown kind of page {}", row.kind)))?;
+            // No file has more pages than slots may exist, each of a page at most.
+            if row.page.get() >= u64::from(MAX_SLOTS) {
+                return Err(corrupt(table_at, format!("page {} of {}", row.page, target.name())));
+            }
             list.push((target, row.page.get(), row.crc.get()));
         }
         let images = Self { file, no, ckpt_lsn: header.ckpt_lsn.get(), length: total, pages: list };

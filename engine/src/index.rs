@@ -17,7 +17,7 @@ use crate::kernel;
 use crate::metric::{Point, Space};
 use crate::pending::Pending;
 use crate::scratch::ScratchPool;
-use crate::search::{END, Level, Points};
+use crate::search::{AHEAD_OF_ONE, END, Level, Points};
 use crate::sums::{Array, Sums};
 use crate::view;
 use crate::windows::Windows;
@@ -38,8 +38,8 @@ pub struct Index {
     geometry: Geometry,
     space: Space,
     vectors: Windows,
-    /// Bytes of a vector's slot that a distance reads.
-    point_bytes: usize,
+    /// Bytes of a vector that a walk asks the memory for.
+    prefetched: usize,
     ids: Windows,
     pub(crate) links: CowSegment,
     pub(crate) upper: CowSegment,
@@ -128,7 +128,7 @@ impl Index {
             created,
             geometry,
             space: Space::new(geometry.metric),
-            point_bytes: geometry.point_bytes(),
+            prefetched: geometry.point_bytes().min(AHEAD_OF_ONE),
             vectors: Windows::open(open(Part::Vectors)?, geometry.vector_stride(), Mapping::Shared, slots)?,
             ids: Windows::open(open(Part::Ids)?, ids::STRIDE, Mapping::Shared, slots)?,
             links: cow(Part::Links, geometry.links_stride(), slots, Array::Links)?,
@@ -461,12 +461,11 @@ impl Points for Index {
 
     #[inline(always)]
     fn prefetch(&self, slot: u32) {
-        // The scale lies behind the components, at 384 dimensions on a line of its own.
-        kernel::prefetch(self.vectors.hint(slot), self.point_bytes);
+        kernel::prefetch(self.vectors.hint(slot), self.prefetched);
     }
 
-    fn bytes(&self) -> usize {
-        self.geometry.vector_stride()
+    fn prefetched(&self) -> usize {
+        self.prefetched
     }
 }
 

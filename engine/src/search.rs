@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Ends a link list.
 pub(crate) const END: u32 = u32::MAX;
-/// Bytes of vectors asked for ahead of the one being computed: a share of the first-level cache.
+/// Bytes asked for ahead of the vector being computed: a share of the first-level cache.
 const AHEAD_BYTES: usize = 16 << 10;
+/// Bytes of a vector that are asked for ahead. The CPU itself fetches the rest of a longer one, and better: asking for
+/// all of it keeps every fill buffer busy and stalls (measured at 384 dimensions: 103 µs a query, with this 90).
+pub(crate) const AHEAD_OF_ONE: usize = 512;
 
 /// One level of a graph.
 pub(crate) trait Level {
@@ -28,10 +31,10 @@ pub(crate) trait Points {
     fn point(&self, slot: u32) -> Point<'_>;
     fn distance(&self, query: Point<'_>, slot: u32) -> f32;
     fn distance_4(&self, query: Point<'_>, slots: [u32; 4]) -> [f32; 4];
-    /// Asks the memory for the whole point.
+    /// Asks the memory for the point.
     fn prefetch(&self, slot: u32);
-    /// Bytes of a point.
-    fn bytes(&self) -> usize;
+    /// Bytes that [`prefetch`](Self::prefetch) asks for.
+    fn prefetched(&self) -> usize;
 }
 
 /// Searches a level from `entries` for the `ef` nearest live nodes; the result is in `scratch.pool`.
@@ -48,7 +51,7 @@ pub(crate) fn search_level<L: Level, P: Points>(
 ) {
     let Scratch { pool, visited, fresh, counters } = scratch;
     let limit = points.limit();
-    let ahead = (AHEAD_BYTES / points.bytes()).clamp(4, 64);
+    let ahead = (AHEAD_BYTES / points.prefetched()).clamp(4, 64);
     pool.reset(ef);
     visited.reset(limit as usize);
     for entry in entries {

@@ -128,6 +128,6 @@ mod tests {
         }
         sums.file().write_at(17, &[9]).unwrap();
         assert!(matches!(sums.read(0), Err(Error::Corrupt { .. })));
-        assert!(sums.recorded(Array::Links, 5000).is_err());
+        assert!(sums.recorded(Array::Links, 50_000).is_err());
     }
 }

@@ -19,7 +19,7 @@ pub struct Findings {
     pub links: u64,
     /// Live slots.
     pub live: u64,
-    /// Live slots that no path of level-0 links leads to from the entry point.
+    /// Live slots that no path of links, of whatever levels, leads to from the entry point.
     pub unreachable: u64,
     /// Live slots that no level-0 link points at.
     pub no_in_links: u64,

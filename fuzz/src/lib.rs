@@ -113,7 +113,7 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
         let at = rng.below(bytes.len().max(1));
         match rng.below(8) {
             0 => bytes.truncate(at),
-            1 => bytes.extend((0..rng.below(300)).map(|_| rng.next() as u8)),
+            1 => bytes.extend((0..rng.below(300)).map(|_| rng.number() as u8)),
             2 if !bytes.is_empty() => bytes[at] = [0, 1, 0x7F, 0x80, 0xFF][rng.below(5)],
             3 if bytes.len() >= at + 8 => bytes[at..at + 8].copy_from_slice(&interesting(rng).to_le_bytes()),
             4 if bytes.len() >= at + 4 => bytes[at..at + 4].copy_from_slice(&(interesting(rng) as u32).to_le_bytes()),
@@ -122,7 +122,7 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
                 bytes.extend_from_within(at..end);
             }
             _ if !bytes.is_empty() => bytes[at] ^= 1 << rng.below(8),
-            _ => bytes.push(rng.next() as u8),
+            _ => bytes.push(rng.number() as u8),
         }
     }
 }
@@ -130,7 +130,7 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
 /// Numbers at the edges of what sizes and counters may be.
 fn interesting(rng: &mut Rng) -> u64 {
     let edge = [0, 1, 64, 4096, 1 << 16, 1 << 26, 1 << 30, 1 << 31, 1 << 32, 1 << 48, 1 << 63, u64::MAX];
-    edge[rng.below(edge.len())].wrapping_add(rng.next() % 3).wrapping_sub(1)
+    edge[rng.below(edge.len())].wrapping_add(rng.number() % 3).wrapping_sub(1)
 }
 
 /// A small generator of random numbers (SplitMix64).
@@ -139,7 +139,7 @@ pub struct Rng(pub u64);
 
 impl Rng {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -148,7 +148,7 @@ impl Rng {
 
     /// A number below `limit`, which is not 0.
     pub fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
+        (self.number() % limit as u64) as usize
     }
 }
 

@@ -83,12 +83,15 @@ fn flipped_bits_in_the_log_of_a_store_that_was_not_closed() {
             Outcome::Prefix(n) => at >= last && n + 2 == states.len(),
             _ => true,
         };
-        let outcome = if allowed { outcome } else { Outcome::Wrong(format!("{outcome:?}, the last group is at {last}")) };
+        let outcome =
+            if allowed { outcome } else { Outcome::Wrong(format!("{outcome:?}, the last group is at {last}")) };
         table.note(if at >= last { "last group" } else { "earlier" }, "flip", (case, outcome));
     }
     // All the other files are those of the checkpoint and of what was written since.
     for (name, bytes) in files.each().filter(|(other, _)| **other != name) {
-        for at in files::places(bytes, 60, &mut rng) {
+        // redb's pages are changed by the replay: damage must not get a valid checksum that way.
+        let budget = if name == "catalog.redb" { 500 } else { 60 };
+        for at in files::places(bytes, budget, &mut rng) {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1 << rng.below(8);
             let path = files.write_with(name, &damaged);

@@ -2,11 +2,11 @@
 
 use crate::support::model::{Model, Rng};
 use lodestore::{Error, Store, StoreOptions};
-use lodestore_wal::disk::SimDisk;
+use lodestore_wal::disk::{CrashMode, SimDisk};
 use std::process::Command;
 use std::sync::Arc;
 
-const DIM: usize = 64;
+const DIM: usize = 24;
 
 fn options() -> StoreOptions {
     Store::options().background(false).threads(1).checkpoint_log_bytes(256 << 10)
@@ -15,7 +15,7 @@ fn options() -> StoreOptions {
 /// Writes until the disk is full, then some more. Everything acknowledged goes into the model. Says what the failures were.
 fn fill(store: &Store, model: &mut Model, rng: &mut Rng) -> Vec<Error> {
     let mut errors = Vec::new();
-    let docs = match store.collection::<u64>("docs").dim(DIM).open_or_create() {
+    let docs = match store.collection::<u64>("docs").dim(DIM).ef_construction(60).open_or_create() {
         Ok(docs) => docs,
         Err(error) => return vec![error],
     };
@@ -37,7 +37,7 @@ fn fill(store: &Store, model: &mut Model, rng: &mut Rng) -> Vec<Error> {
         next += rows;
     }
     // Reading goes on, of old and new records alike, and finds what was acknowledged.
-    for (key, (vector, payload)) in model.0.iter().step_by(7) {
+    for (key, (vector, payload)) in model.0.iter().step_by(17) {
         let record = docs.get(*key).unwrap_or_else(|error| panic!("after {errors:?}, get({key}): {error}"));
         let record = record.unwrap_or_else(|| panic!("after {errors:?}, {key} is not there"));
         assert!(record.vector == *vector && record.payload == *payload, "{key}");
@@ -118,6 +118,63 @@ fn a_simulated_disk_that_fills_up_at_many_levels() {
     println!("{poisoned} of the stores had stopped writing");
 }
 
+/// Wherever a write or sync fails, also in redb, which would take it as its own end: what is there can be read, from a
+/// cache that is cold.
+#[test]
+fn reads_go_on_after_any_write_or_sync_has_failed() {
+    let (mut stopped, mut model) = (0, Model::default());
+    let disk = SimDisk::new(7);
+    let store = options().open_on(disk.clone(), "sim").unwrap();
+    let docs = store.collection::<u64>("docs").dim(DIM).create().unwrap();
+    let mut rng = Rng::new(7);
+    for key in 0..400 {
+        let (vector, payload) = (rng.vector(DIM), vec![key as u8; 500]);
+        docs.put(key, &vector, &payload).unwrap();
+        model.put(key, &vector, &payload);
+    }
+    drop(docs);
+    store.close().unwrap();
+    for fault in 1..=60 {
+        let disk = disk.reboot(CrashMode::KeepAll, 1);
+        let store = options().open_on(disk.clone(), "sim").unwrap();
+        let docs = store.collection::<u64>("docs").open().unwrap();
+        let lsn = store.stats().unwrap().last_lsn;
+        match fault % 2 {
+            0 => disk.fail_sync_at(disk.syncs() + fault / 2),
+            _ => disk.fail_write_at(disk.writes() + fault),
+        }
+        let mut model = model.clone();
+        for key in 1000..1040 {
+            let vector = rng.vector(DIM);
+            if docs.put(key, &vector, b"while failing").is_err() {
+                break;
+            }
+            model.put(key, &vector, b"while failing");
+            if key % 10 == 9 {
+                let _ = store.checkpoint();
+            }
+        }
+        let first = store.stats().unwrap().poisoned;
+        stopped += usize::from(first.is_some());
+        for (key, (vector, payload)) in &model.0 {
+            let record = docs.get(*key).unwrap_or_else(|error| panic!("fault {fault}, {first:?}: get({key}): {error}"));
+            let record = record.unwrap_or_else(|| panic!("fault {fault}, {first:?}: {key} is gone"));
+            assert!(record.vector == *vector && record.payload == *payload, "fault {fault}, {first:?}: {key}");
+            assert_eq!(docs.search(vector).k(1).ef(400).run().unwrap()[0].key, *key, "fault {fault}, {first:?}");
+        }
+        if first.is_some() {
+            assert!(matches!(docs.put(1, &[1.0; DIM], b""), Err(Error::Poisoned { .. })));
+            // Without a record since the opening there is nothing that it would have to write.
+            let written = store.stats().unwrap().last_lsn > lsn;
+            assert!(!written || matches!(store.checkpoint(), Err(Error::Poisoned { .. })));
+        }
+        drop((docs, store));
+        check_reopened(options().open_on(disk, "sim"), &model, &format!("fault {fault}, {first:?}"));
+    }
+    println!("{stopped} of 60 stores stopped writing");
+    assert!(stopped > 20);
+}
+
 /// A small file system in memory, gone with the guard.
 struct Tmpfs(tempfile::TempDir);
 
@@ -125,7 +182,8 @@ impl Tmpfs {
     fn mount(mib: usize) -> Option<Tmpfs> {
         let dir = tempfile::tempdir().unwrap();
         let size = format!("size={mib}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "lodestore-test"]).arg(dir.path()).output();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "lodestore-test"]).arg(dir.path()).output();
         mounted.is_ok_and(|output| output.status.success()).then_some(Tmpfs(dir))
     }
 }

@@ -79,8 +79,17 @@ fn other_files_in_the_directory_are_left_alone() {
     for directory in ["wal", "ckpt", "c", "c/src", ".git"] {
         std::fs::create_dir(dir.path().join(directory)).unwrap();
     }
-    let names =
-        [".DS_Store", "letter.txt", "wal/notes.txt", "wal/1.wal", "ckpt/7", "c/main.c", "c/src/x.c", "SUPER.bak", ".git/x"];
+    let names = [
+        ".DS_Store",
+        "letter.txt",
+        "wal/notes.txt",
+        "wal/1.wal",
+        "ckpt/7",
+        "c/main.c",
+        "c/src/x.c",
+        "SUPER.bak",
+        ".git/x",
+    ];
     names.into_iter().for_each(write);
     symlink("letter.txt", dir.path().join("link")).unwrap();
     let before = tree(dir.path());
@@ -149,8 +158,11 @@ fn a_read_only_directory() {
     if is_root() {
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     }
-    let output =
-        command.arg(&binary).args(["input::places::as_another_user", "--exact", "--nocapture"]).env(ROLE, root).output();
+    let output = command
+        .arg(&binary)
+        .args(["input::places::as_another_user", "--exact", "--nocapture"])
+        .env(ROLE, root)
+        .output();
     std::fs::remove_file(&binary).unwrap();
     paths.iter().for_each(|path| mode(path, if path.is_dir() { 0o755 } else { 0o644 }));
     let output = output.unwrap();

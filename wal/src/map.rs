@@ -6,7 +6,7 @@
 //! disk that fails a read. The store's lock keeps well-behaved programs out.
 #![expect(unsafe_code, reason = "mapping a file is unsafe by nature; every site says why it holds")]
 
-use memmap2::{MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -48,13 +48,20 @@ impl Map {
     pub(crate) fn file(file: &File, offset: u64, len: usize, mapping: Mapping) -> io::Result<Map> {
         let mut options = MmapOptions::new();
         options.offset(offset).len(len);
+        // Walks jump about: reading ahead would fetch a hundred pages for the one that is wanted, and in a store larger
+        // than the memory push out as many that are. A refusal costs speed only.
         match mapping {
-            Mapping::Shared => Ok(Map { inner: Inner::Shared(options.map_raw_read_only(file)?), can_drop: false }),
+            Mapping::Shared => {
+                let map = options.map_raw_read_only(file)?;
+                let _ = map.advise(Advice::Random);
+                Ok(Map { inner: Inner::Shared(map), can_drop: false })
+            }
             Mapping::Private => {
                 // Without this, 64 GiB of private map would be counted against memory that is never used.
                 options.no_reserve_swap();
                 // SAFETY: no reference into the map is ever made; the file under it is not cut (see the module).
                 let mut map = unsafe { options.map_copy(file)? };
+                let _ = map.advise(Advice::Random);
                 let base = map.as_mut_ptr();
                 Ok(Map { inner: Inner::Private(map, base), can_drop: true })
             }

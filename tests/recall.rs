@@ -1,0 +1,161 @@
+//! How many of the true neighbours searches find, on real vectors.
+
+use crate::support::data::{Data, TRUTH};
+use crate::support::model::{Model, Rng};
+use lodestore::{Collection, Durability, Metric, Store};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A collection in memory; `threads` build it.
+fn build(vectors: &[f32], dim: usize, metric: Metric, threads: usize) -> (Store, Collection<u64>) {
+    let store = Store::options().threads(threads).durability(Durability::Buffered);
+    let store = store.open_on(std::sync::Arc::new(lodestore::disk::MemDisk::new()), "memory").unwrap();
+    let docs = store.collection::<u64>("docs").dim(dim).metric(metric).create().unwrap();
+    let keys: Vec<u64> = (0..(vectors.len() / dim) as u64).collect();
+    docs.put_many(&keys, vectors, None).unwrap();
+    (store, docs)
+}
+
+/// The share of the true ten nearest that are found; a copy at the same distance is as good.
+fn recall(docs: &Collection<u64>, queries: &[Vec<f32>], truth: &[f64], ef: usize) -> f64 {
+    let mut found = 0;
+    for (query, farthest) in queries.iter().zip(truth) {
+        let hits = docs.search(query).k(TRUTH).ef(ef).run().unwrap();
+        assert_eq!(hits.len(), TRUTH);
+        found += hits.iter().filter(|hit| f64::from(hit.distance) <= farthest + 1e-5 * farthest.abs().max(1.0)).count();
+    }
+    found as f64 / (queries.len() * TRUTH) as f64
+}
+
+#[test]
+fn the_demo_vectors_are_found_by_cosine() {
+    let data = Data::load();
+    for threads in [1, 2] {
+        let (store, docs) = build(data.glosses.vectors(), data.glosses.dim, Metric::Cosine, threads);
+        let mut found = [0; 3];
+        let efs = [16, 64, 200];
+        for (row, truth) in data.truth.iter().enumerate() {
+            for (found, ef) in found.iter_mut().zip(efs) {
+                let hits = docs.search(data.queries.vector(row)).k(TRUTH).ef(ef).run().unwrap();
+                *found += hits.iter().filter(|hit| truth.contains(&hit.key)).count();
+            }
+        }
+        let recalls = found.map(|found| found as f64 / (data.truth.len() * TRUTH) as f64);
+        let report = store.verify().unwrap();
+        println!("cosine, {threads} threads: recall {recalls:?} at ef {efs:?}, {:?}", report.collections);
+        assert!(report.ok(), "{:?}", report.problems);
+        assert_eq!(report.collections[0].unreachable, 0);
+        assert!(recalls[0] >= COSINE[0] && recalls[1] >= COSINE[1] && recalls[2] >= COSINE[2], "{recalls:?}");
+        let lost = (0..data.glosses.len()).filter(|&row| {
+            let hits = docs.search(data.glosses.vector(row)).k(1).run().unwrap();
+            hits[0].distance.abs() > 1e-5
+        });
+        assert_eq!(lost.count(), 0, "every text finds itself");
+    }
+}
+
+/// Measured, less a margin: recall at ef 16, 64 and 200.
+const COSINE: [f64; 3] = [0.93, 0.985, 0.995];
+
+#[test]
+fn other_metrics_find_as_much() {
+    let data = Data::load();
+    let dim = 64;
+    let mut rng = Rng::new(3);
+    // Parts of the vectors, of different lengths, or all three metrics would order them alike.
+    let mut stretched = |vector: &[f32]| {
+        let factor = 0.5 + rng.below(1000) as f32 / 1000.0;
+        vector[..dim].iter().map(|x| x * factor).collect::<Vec<f32>>()
+    };
+    let vectors: Vec<Vec<f32>> = (0..data.glosses.len()).map(|row| stretched(data.glosses.vector(row))).collect();
+    let queries: Vec<Vec<f32>> = (0..100).map(|row| stretched(data.queries.vector(row))).collect();
+    let mut model = Model::default();
+    (0..).zip(&vectors).for_each(|(key, vector)| model.put(key, vector, b""));
+    for (metric, bound) in [(Metric::L2, 0.97), (Metric::InnerProduct, 0.97), (Metric::Cosine, 0.97)] {
+        let truth: Vec<f64> = queries.iter().map(|query| model.nearest(metric, query, TRUTH)[TRUTH - 1]).collect();
+        for threads in [1, 2] {
+            let (store, docs) = build(&vectors.concat(), dim, metric, threads);
+            let recalls = [16, 64, 200].map(|ef| recall(&docs, &queries, &truth, ef));
+            println!("{metric}, {threads} threads: recall {recalls:?}");
+            assert!(recalls[1] >= bound, "{metric}, {threads} threads: {recalls:?}");
+            assert!(store.verify().unwrap().ok());
+        }
+    }
+}
+
+#[test]
+fn a_thousand_copies_of_one_vector_hide_nothing() {
+    let glosses = Data::load().glosses;
+    let dim = glosses.dim;
+    let copied = glosses.vector(4000);
+    // The copies come among the others, as in life.
+    let mut vectors = Vec::new();
+    let mut is_copy = Vec::new();
+    for row in 0..3000 {
+        vectors.extend_from_slice(glosses.vector(row));
+        is_copy.push(false);
+        if row % 3 == 0 {
+            vectors.extend_from_slice(copied);
+            is_copy.push(true);
+        }
+    }
+    for threads in [1, 2] {
+        let (store, docs) = build(&vectors, dim, Metric::Cosine, threads);
+        let rows = || vectors.chunks_exact(dim).zip(&is_copy).enumerate();
+        let lost = rows().filter(|(_, (_, copy))| !**copy).filter(|(_, (vector, _))| {
+            let hits = docs.search(vector).k(1).run().unwrap();
+            hits[0].distance.abs() > 1e-5
+        });
+        let lost = lost.count();
+        let hits = docs.search(copied).k(50).ef(64).run().unwrap();
+        let copies = hits.iter().filter(|hit| is_copy[hit.key as usize]).count();
+        let report = store.verify().unwrap();
+        println!("{threads} threads: {lost} of 3000 lost, {copies} of 50 hits are copies, {:?}", report.collections);
+        assert!(report.ok(), "{:?}", report.problems);
+        assert!(lost <= 150, "{lost} of 3000 others are not found");
+        assert_eq!(copies, 50);
+        assert_eq!(report.collections[0].unreachable, 0);
+        // All but the copies, with as many candidates as there are copies and some.
+        let all = docs.search(copied).k(1100).ef(1200).run().unwrap();
+        let keys: std::collections::HashSet<u64> = all.iter().map(|hit| hit.key).collect();
+        let copies = keys.iter().filter(|key| is_copy[**key as usize]).count();
+        assert_eq!((keys.len(), copies), (1100, 1000), "{threads} threads");
+    }
+}
+
+#[test]
+fn searches_during_inserts_find_what_is_there() {
+    let glosses = Data::load().glosses;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::options().durability(Durability::Buffered).open(dir.path()).unwrap();
+    let docs = store.collection::<u64>("docs").dim(glosses.dim).metric(Metric::Cosine).create().unwrap();
+    const ROWS: usize = 3000;
+    const BLOCK: usize = 100;
+    let done = AtomicBool::new(false);
+    let written = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut rng = Rng::new(9);
+            let (mut searches, mut lost) = (0, 0);
+            while !done.load(Ordering::Relaxed) {
+                let there = written.load(Ordering::SeqCst);
+                if there == 0 {
+                    continue;
+                }
+                let hits = docs.search(glosses.vector(rng.below(there))).k(1).run().unwrap();
+                lost += usize::from(hits[0].distance.abs() > 1e-5);
+                searches += 1;
+            }
+            (searches, lost)
+        });
+        for first in (0..ROWS).step_by(BLOCK) {
+            let keys: Vec<u64> = (first as u64..(first + BLOCK) as u64).collect();
+            let range = first * glosses.dim..(first + BLOCK) * glosses.dim;
+            docs.put_many(&keys, &glosses.vectors()[range], None).unwrap();
+            written.store(first + BLOCK, Ordering::SeqCst);
+        }
+        done.store(true, Ordering::Relaxed);
+        let (searches, lost) = reader.join().unwrap();
+        println!("{lost} of {searches} searches missed a record that had been acknowledged before");
+        assert!(searches > 50 && lost * 200 <= searches, "{lost} of {searches}");
+    });
+}
