@@ -47,6 +47,20 @@ pub enum Error {
         /// Which of several vectors; 0 for a single one.
         row: usize,
     },
+    /// A vector so long, or under cosine so short, that its distances would overflow or vanish in f32.
+    #[error(
+        "row {row}: the squares of the components add up to {got:e}, allowed are {low:e} to {high:e}; scale the vectors"
+    )]
+    Magnitude {
+        /// Which of several vectors; 0 for a single one.
+        row: usize,
+        /// The sum.
+        got: f64,
+        /// The least allowed.
+        low: f64,
+        /// The most allowed.
+        high: f64,
+    },
     /// Keys, vectors and payloads of one call that do not go together.
     #[error("{keys} keys need {keys} {what}, got {got}")]
     RowCount {

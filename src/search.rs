@@ -284,7 +284,9 @@ impl<'a, K: Key> SearchMany<'a, K> {
             work()
         } else {
             std::thread::scope(|scope| {
-                let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+                // Where the system gives no more threads, those that there are do the work.
+                let spawn = || std::thread::Builder::new().spawn_scoped(scope, work);
+                let others: Vec<_> = (1..threads).map_while(|_| spawn().ok()).collect();
                 let mut all = work();
                 for other in others {
                     all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

@@ -52,22 +52,34 @@ struct Sequenced<'a> {
     last_lsn: u64,
 }
 
+/// Sums of squares above this leave no room for the distance of two vectors.
+const MOST_SQUARE: f32 = (1u128 << 125) as f32;
+/// Sums of squares below this, 2⁻¹²⁰, leave no digits for a direction.
+const LEAST_SQUARE: f32 = 1.0 / (1u128 << 120) as f32;
+
 /// # Errors
-/// [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`]: what a vector must not be.
+/// [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`], [`Error::Magnitude`]: what a vector must not be.
 pub(crate) fn check_vector(target: &Open, vector: &[f32], row: usize) -> Result<()> {
     let expected = target.index.geometry().dim;
     if vector.len() != expected {
         return Err(Error::Dimension { collection: target.name.clone(), expected, got: vector.len(), row });
     }
-    // Without an early exit the compiler looks at many components at once.
-    let finite = vector.iter().fold(true, |finite, x| finite & x.is_finite());
-    if !finite && let Some(component) = vector.iter().position(|x| !x.is_finite()) {
+    let space = target.index.space();
+    let directed = space.metric() == Metric::Cosine;
+    // Whatever is wrong with a vector shows in this sum: NaN and infinities pass on to it.
+    let square = space.kernel().dot(vector, vector);
+    if square <= MOST_SQUARE && (square >= LEAST_SQUARE || !directed) {
+        return Ok(());
+    }
+    if let Some(component) = vector.iter().position(|x| !x.is_finite()) {
         return Err(Error::NotFinite { row, component, value: vector[component] });
     }
-    if target.index.geometry().metric == Metric::Cosine && vector.iter().all(|&x| x == 0.0) {
+    if directed && vector.iter().all(|&x| x == 0.0) {
         return Err(Error::ZeroVector { row });
     }
-    Ok(())
+    let got = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    let low = if directed { f64::from(LEAST_SQUARE) } else { 0.0 };
+    Err(Error::Magnitude { row, got, low, high: f64::from(MOST_SQUARE) })
 }
 
 /// # Errors
@@ -93,6 +105,10 @@ impl Shared {
             return Ok(Vec::new());
         }
         let batch = Batch::new(changes);
+        if changes.len() >= PARALLEL_ROWS {
+            // Threads that cannot be had must not be missed once the log has the records.
+            self.threads()?;
+        }
         let log = self.log()?;
         let sequenced = {
             let _gate = self.gate.read();
@@ -104,9 +120,12 @@ impl Shared {
                 && self.options.background;
             let applied = if overlap {
                 std::thread::scope(|scope| {
-                    let sync = scope.spawn(|| log.commit(sequenced.last_lsn, Commit::Synced));
+                    // If there is no thread for it, the log is synced afterwards, as for a small write.
+                    let sync = || log.commit(sequenced.last_lsn, Commit::Synced);
+                    let syncing = std::thread::Builder::new().spawn_scoped(scope, sync).ok();
                     let applied = self.apply_to_graph(&batch, &sequenced);
-                    sync.join().expect("the log does not panic").map_err(Error::from).and(applied)
+                    let synced = syncing.map_or(Ok(()), |thread| thread.join().expect("the log does not panic"));
+                    synced.map_err(Error::from).and(applied)
                 })
             } else {
                 self.apply_to_graph(&batch, &sequenced)

@@ -146,6 +146,21 @@ fn vectors_of_extreme_magnitude_are_kept_and_found() {
 }
 
 #[test]
+fn vectors_that_f32_has_no_room_for_are_refused() {
+    let store = Store::in_memory().unwrap();
+    for metric in [Metric::L2, Metric::Cosine, Metric::InnerProduct] {
+        let docs = store.collection::<u64>(metric.name()).dim(2).metric(metric).create().unwrap();
+        for huge in [[1e19, 0.0], [f32::MAX, f32::MAX], [-6e18, 6e18]] {
+            assert!(matches!(docs.put(1, &huge, b""), Err(Error::Magnitude { row: 0, .. })), "{metric} {huge:?}");
+            assert!(matches!(docs.search(&huge).run(), Err(Error::Magnitude { .. })), "{metric} {huge:?}");
+        }
+        let tiny = docs.put(1, &[1e-19, 0.0], b"");
+        assert_eq!(matches!(tiny, Err(Error::Magnitude { .. })), metric == Metric::Cosine, "{tiny:?}");
+        assert_eq!(docs.len(), u64::from(metric != Metric::Cosine));
+    }
+}
+
+#[test]
 fn counts_that_do_not_go_together() {
     let fix = fixture();
     let two: [&[u8]; 2] = [b"a", b"b"];
@@ -326,8 +341,8 @@ fn searches_for_nothing_for_everything_and_in_nothing() {
 fn every_key_is_a_key() {
     let fix = fixture();
     for key in [0, u64::MAX, u64::MAX - 1, 1 << 63] {
-        fix.plain.put(key, &[9.0, 9.0, key as f32], b"edge").unwrap();
-        assert_eq!(fix.plain.search(&[9.0, 9.0, key as f32]).k(1).run().unwrap()[0].key, key);
+        fix.plain.put(key, &[9.0, 9.0, (key >> 32) as f32], b"edge").unwrap();
+        assert_eq!(fix.plain.search(&[9.0, 9.0, (key >> 32) as f32]).k(1).run().unwrap()[0].key, key);
         assert!(fix.plain.remove(key).unwrap() && !fix.plain.remove(key).unwrap());
     }
 }

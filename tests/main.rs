@@ -6,6 +6,7 @@ mod damage;
 mod input;
 mod process;
 mod recall;
+mod recovery;
 mod tidy;
 mod crash;
 

@@ -252,8 +252,8 @@ mod tests {
     #[test]
     fn overlap_counts_each_query_apart_and_across_runs() {
         let runs = [
-            Run { latencies: vec![], keys: vec![1, 2, 3], ends: vec![2, 3] },
-            Run { latencies: vec![], keys: vec![9, 8], ends: vec![2] },
+            Run { latencies: vec![], keys: vec![1, 2, 3], ends: vec![2, 3], ..Run::default() },
+            Run { latencies: vec![], keys: vec![9, 8], ends: vec![2], ..Run::default() },
         ];
         // The second query found one key only, and not one of its own.
         assert_eq!(overlap(&runs, &[2, 1, 1, 2, 8, 7], 2), 3);

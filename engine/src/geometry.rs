@@ -2,7 +2,7 @@
 //!
 //! # Format of `c/<id>/meta`
 //!
-//! [`MetaFile`], 128 bytes, little-endian, written once and durable before the log names the collection.
+//! `MetaFile`, 128 bytes, little-endian, written once and durable before the log names the collection.
 
 use crate::metric::Metric;
 use lodestore_wal::names::{self, Part};

@@ -3,7 +3,7 @@
 //! # Format of `heads`
 //!
 //! Pages of 4096 bytes holding 32 records of 128 bytes: collection `id` has record `id mod 32` of page `id / 32`.
-//! A [`Record`] of zeros is a collection that no checkpoint has seen yet. Pages change only through checkpoints.
+//! A `Record` of zeros is a collection that no checkpoint has seen yet. Pages change only through checkpoints.
 
 use crate::view::PageImage;
 use lodestore_wal::{DiskFile, Error, PAGE, Result, names};

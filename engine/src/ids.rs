@@ -2,7 +2,7 @@
 //!
 //! # Format of `c/<id>/ids`
 //!
-//! An [`IdSlot`] of 32 bytes for each slot, written once.
+//! An `IdSlot` of 32 bytes for each slot, written once.
 
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

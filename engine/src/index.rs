@@ -3,7 +3,7 @@
 //! Invariants:
 //! 1. A slot's vector and id are written before its number appears in a link, in the entry word or in the catalogue,
 //!    and never again.
-//! 2. A link list ends at the first [`END`]; every number before it is a published slot, whatever mixture of old and
+//! 2. A link list ends at the first end mark; every number before it is a published slot, whatever mixture of old and
 //!    new a reader sees.
 //! 3. A node's own lists, on all its levels, are written before the first link to it.
 //! 4. The entry word names a node and its level together; its level is the highest of the graph.

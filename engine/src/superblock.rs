@@ -2,7 +2,7 @@
 //!
 //! # Format of `SUPER`
 //!
-//! Two slots of 4096 bytes, each a [`Slot`] followed by zeros and a CRC-32 of everything before it at byte 4092.
+//! Two slots of 4096 bytes, each a `Slot` followed by zeros and a CRC-32 of everything before it at byte 4092.
 //! Slot `seq mod 2` is written; the valid slot with the higher `seq` holds. So one of the two is never being
 //! overwritten.
 
