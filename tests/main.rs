@@ -12,5 +12,6 @@ mod crash;
 
 mod support {
     pub(crate) mod data;
+    pub(crate) mod files;
     pub(crate) mod model;
 }

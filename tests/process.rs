@@ -6,6 +6,7 @@
 mod script;
 
 use crate::support::data::{Data, Set};
+use crate::support::files;
 use crate::support::model::{Model, Rng, seed};
 use lodestore::{Collection, Error, Metric, Store};
 use script::{BATCH, BATCHES, BLOCK, BLOCKS, EDITS, Progress, block_rows, collections, expected, options};
@@ -159,7 +160,7 @@ fn kill_writers(job: &str) {
         // left: then a copy is looked at.
         let looked_at = if rng.below(2) == 0 { path.clone() } else { dir.path().join(format!("copy-{kill}")) };
         if looked_at != path {
-            copy(&path, &looked_at);
+            files::copy(&path, &looked_at);
         }
         let began = Instant::now();
         let store = options(job).open(&looked_at).unwrap();
@@ -188,20 +189,6 @@ fn kill_writers(job: &str) {
             assert!(now >= then - 0.02, "kill {kill}: recall {now}, of a fresh build {then}");
         }
         store.close().unwrap();
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    // A writer killed early enough has not even made its directory.
-    for entry in std::fs::read_dir(from).into_iter().flatten() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 

@@ -1,21 +1,8 @@
 //! Opening after a crash answers at once, while what was in the log is being linked.
 
 use crate::support::data::Data;
+use crate::support::files;
 use lodestore::{Durability, Metric, Store};
-use std::path::Path;
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
 
 #[test]
 fn records_are_found_before_they_are_linked_and_after() {
@@ -36,7 +23,7 @@ fn records_are_found_before_they_are_linked_and_after() {
         docs.put(100 + key, glosses.vector(2000 + key as usize), b"moved").unwrap();
     }
     // What a kill leaves: the files as they are, without a close.
-    copy(&live, &crashed);
+    files::copy(&live, &crashed);
 
     let reopened = Store::open(&crashed).unwrap();
     let found = reopened.collection::<u64>("docs").open().unwrap();
