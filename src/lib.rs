@@ -28,6 +28,7 @@
 
 // Lower first: a module names only those above it.
 mod error;
+mod clock;
 mod key;
 mod options;
 mod op;

@@ -3,6 +3,7 @@
 use crate::backend::Backend;
 use crate::background;
 use crate::catalog::{Catalog, Row};
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::op::Op;
 use crate::open::open_collection;
@@ -160,10 +161,9 @@ fn new_uuid(random: bool) -> [u8; 16] {
 /// What the lock file says of us.
 fn holder() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let host = host.trim();
     let host = if host.is_empty() { "this host" } else { host };
-    format!("process {} on {host}, since {since} seconds after 1970", std::process::id())
+    format!("process {} on {host}, since {}", std::process::id(), clock::now())
 }
 
 struct Replay<'a> {
