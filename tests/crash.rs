@@ -1,10 +1,11 @@
 //! The whole store under crashes: at every step that reaches the disk, while recovering, and at random.
 
+use crate::support::model::Rng;
 use faulty::Mutant;
 use lodestore::Durability;
 use lodestore_wal::disk::CrashMode;
 use machine::{Machine, Setup, Wrong};
-use model::{Op, Rng, State};
+use model::{Op, State};
 use program::{Counts, Program};
 
 mod faulty;
@@ -63,7 +64,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 /// Crashes at a step of the script, then again and again while the store is opened.
 fn crash_while_recovering(seed: u64, script: &[Op], steps: u64) -> Result<Counts, Wrong> {
-    let mut rng = Rng(seed);
+    let mut rng = Rng::new(seed);
     let durability = if seed.is_multiple_of(2) { Durability::Sync } else { Durability::Buffered };
     let mut machine = Machine::new(Setup::new(durability), seed);
     machine.sim.crash_at(rng.within(30..steps));
@@ -134,7 +135,7 @@ fn random_programs() {
 
 /// Crashes, recovers, does what is left of the program, and leaves the very graph that it would have left otherwise.
 fn same_graph_as_a_twin(seed: u64, ops: &[Op]) -> Result<(), Wrong> {
-    let mut rng = Rng(seed);
+    let mut rng = Rng::new(seed);
     let setup = Setup::new(if seed.is_multiple_of(2) { Durability::Sync } else { Durability::Buffered });
     let mut twin = Machine::new(setup, seed);
     twin.run(ops).map_err(|error| format!("the twin: {error}"))?;

@@ -1,4 +1,5 @@
-//! Which of the candidates become neighbours (Malkov and Yashunin 2018, Algorithm 4, without its two extensions).
+//! Which of the candidates become neighbours (Malkov and Yashunin 2018, Algorithm 4; of its two
+//! extensions the second, pruned candidates, in part).
 //!
 //! A candidate is taken unless a taken one is nearer to it than the base is: links point in different directions.
 //! By that rule alone lists stay half empty; the nearest of the pruned fill them to three quarters. Measured at equal

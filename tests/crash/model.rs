@@ -1,5 +1,6 @@
 //! What the store must hold: operations, and a plain map that they act upon.
 
+use crate::support::model::Rng;
 use lodestore::Metric;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -82,28 +83,6 @@ impl History {
     }
 }
 
-/// SplitMix64.
-#[derive(Clone, Debug)]
-pub(super) struct Rng(pub(super) u64);
-
-impl Rng {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn within(&mut self, range: Range<u64>) -> u64 {
-        range.start + self.next() % (range.end - range.start)
-    }
-
-    pub(super) fn one_in(&mut self, n: u64) -> bool {
-        self.next().is_multiple_of(n)
-    }
-}
-
 /// Makes operations. No two values it makes have the same vector.
 #[derive(Clone, Debug)]
 pub(super) struct Maker {
@@ -112,7 +91,7 @@ pub(super) struct Maker {
 
 impl Maker {
     pub(super) fn new(seed: u64) -> Self {
-        Self { rng: Rng(seed) }
+        Self { rng: Rng::new(seed) }
     }
 
     pub(super) fn value(&mut self) -> Value {

@@ -2,6 +2,7 @@
 
 use lodestore::{Collection, Metric};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Numbers from a seed (splitmix64).
 #[derive(Clone, Debug)]
@@ -23,6 +24,14 @@ impl Rng {
     /// Below `limit`, which is not 0.
     pub(crate) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
+    }
+
+    pub(crate) fn within(&mut self, range: Range<u64>) -> u64 {
+        range.start + self.next() % (range.end - range.start)
+    }
+
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
+        self.next().is_multiple_of(n)
     }
 
     /// Components between -1 and 1, never all zero.
