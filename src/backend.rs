@@ -4,7 +4,8 @@
 //! on answering; so from then on what redb writes is put aside in memory, and redb is told that all is well. The
 //! store itself is poisoned, which whoever wrote through redb has to look for.
 
-use lodestore_wal::{DiskFile, Poison};
+use crate::pages::Pages;
+use lodestore_wal::{DiskFile, Error, Poison};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The catalogue's file, for redb.
 #[derive(Debug)]
 pub(crate) struct Backend {
-    file: Arc<dyn DiskFile>,
+    pages: Pages,
     poison: Poison,
     hides_failures: Arc<AtomicBool>,
     aside: Mutex<Aside>,
@@ -28,8 +29,11 @@ struct Aside {
 }
 
 impl Backend {
-    pub(crate) fn new(file: Arc<dyn DiskFile>, poison: Poison) -> Self {
-        Self { file, poison, hides_failures: Arc::default(), aside: Mutex::default() }
+    /// # Errors
+    /// [`Error::Corrupt`] if the file is not redb's.
+    pub(crate) fn new(file: Arc<dyn DiskFile>, poison: Poison) -> lodestore_wal::Result<Self> {
+        let pages = Pages::open(file)?;
+        Ok(Self { pages, poison, hides_failures: Arc::default(), aside: Mutex::default() })
     }
 
     pub(crate) fn poison(&self) -> &Poison {
@@ -39,6 +43,11 @@ impl Backend {
     /// To be set once the store is open: before, a failure must be one of the opening.
     pub(crate) fn hides_failures(&self) -> Arc<AtomicBool> {
         self.hides_failures.clone()
+    }
+
+    /// To be set while a database is opened that was not closed: [`Pages::torn_may_be`].
+    pub(crate) fn torn_may_be(&self) -> Arc<AtomicBool> {
+        self.pages.torn_may_be()
     }
 
     /// A poisoned store writes nothing more, not even what redb saves for its closing; and what fails here poisons.
@@ -58,10 +67,11 @@ impl Backend {
 }
 
 impl Aside {
-    fn read(&self, file: &dyn DiskFile, offset: u64, out: &mut [u8]) -> lodestore_wal::Result<()> {
-        let there = file.len()?.saturating_sub(offset).min(out.len() as u64) as usize;
-        file.read_at(offset, &mut out[..there])?;
-        out[there..].fill(0);
+    fn read(&self, pages: &Pages, offset: u64, out: &mut [u8]) -> lodestore_wal::Result<()> {
+        let end = offset + out.len() as u64;
+        if !self.writes.iter().any(|(at, bytes)| *at <= offset && end <= at + bytes.len() as u64) {
+            pages.read(offset, out)?;
+        }
         for (at, bytes) in &self.writes {
             let (from, to) = (offset.max(*at), (offset + out.len() as u64).min(at + bytes.len() as u64));
             if from < to {
@@ -73,10 +83,10 @@ impl Aside {
     }
 }
 
-fn to_io(error: lodestore_wal::Error) -> io::Error {
+fn to_io(error: Error) -> io::Error {
     match error {
-        lodestore_wal::Error::Io { source, .. } => source,
-        lodestore_wal::Error::NoSpace { .. } => io::Error::new(io::ErrorKind::StorageFull, error),
+        Error::Io { source, .. } => source,
+        Error::NoSpace { .. } => io::Error::new(io::ErrorKind::StorageFull, error),
         other => io::Error::other(other),
     }
 }
@@ -84,25 +94,30 @@ fn to_io(error: lodestore_wal::Error) -> io::Error {
 impl redb::StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
         let aside = self.poison.reason().and_then(|_| self.aside.lock().len);
-        aside.map_or_else(|| self.file.len().map_err(to_io), Ok)
+        aside.map_or_else(|| self.pages.len().map_err(to_io), Ok)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         if self.poison.reason().is_none() {
-            return self.file.read_at(offset, out).map_err(to_io);
+            return self.pages.read(offset, out).map_err(to_io);
         }
-        self.aside.lock().read(&*self.file, offset, out).map_err(to_io)
+        self.aside.lock().read(&self.pages, offset, out).map_err(to_io)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.writing(|| self.file.set_len(len), |aside| aside.len = Some(len))
+        self.writing(|| self.pages.set_len(len), |aside| aside.len = Some(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.writing(|| self.file.sync(), |_| {})
+        self.writing(|| self.pages.sync(), |_| {})
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.writing(|| self.file.write_at(offset, data), |aside| aside.writes.push((offset, data.to_vec())))
+        self.writing(|| self.pages.write(offset, data), |aside| aside.writes.push((offset, data.to_vec())))
+    }
+
+    fn close(&self) -> io::Result<()> {
+        // Also the copy of the first page that followed the last sync.
+        self.writing(|| self.pages.sync(), |_| {})
     }
 }

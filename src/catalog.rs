@@ -4,7 +4,9 @@
 //! has got. Rows are *staged* in log order, under the log's lock, into a table in memory that every look-up asks
 //! first; they reach redb in batches, and the disk at checkpoints.
 //!
-//! # Format of `catalog.redb`
+//! # Format of redb's tables
+//!
+//! (Of the file beneath: [`pages`](crate::pages).)
 //!
 //! | table | key | value |
 //! |---|---|---|
@@ -18,7 +20,7 @@
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use lodestore_wal::{DiskFile, Poison, names};
+use lodestore_wal::{Poison, names};
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use std::collections::{BTreeMap, HashMap};
@@ -196,14 +198,6 @@ impl Catalog {
         }
         put_applied(&txn, 0)?;
         txn.commit().map_err(failed)
-    }
-
-    /// Whether a file can be what is left of an interrupted [`create`](Self::create): redb's, or nothing but zeros.
-    pub(crate) fn may_be_new(file: &dyn DiskFile) -> Result<bool> {
-        let mut start = [0; 4];
-        let there = file.len()?.min(4) as usize;
-        file.read_at(0, &mut start[..there])?;
-        Ok(start == *b"redb" || start == [0; 4])
     }
 
     /// Opens the catalogue of store `uuid`.

@@ -32,6 +32,7 @@ mod clock;
 mod key;
 mod options;
 mod op;
+mod pages;
 mod backend;
 mod catalog;
 mod shared;

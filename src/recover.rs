@@ -1,6 +1,7 @@
 //! Opening a store: new, cleanly closed, or after a crash (docs/durability.md, steps R0 to R8).
 
 use crate::backend::Backend;
+
 use crate::background;
 use crate::catalog::{Catalog, Row};
 use crate::clock;
@@ -8,15 +9,16 @@ use crate::error::{Error, Result};
 use crate::op::Op;
 use crate::open::open_collection;
 use crate::options::StoreOptions;
+use crate::pages::Pages;
 use crate::shared::{Handle, LazyLog, Open, Parts, Shared, Task};
 use lodestore_engine::{Heads, Id, Super, Superblock, recover_segments, vector_crc};
 use lodestore_wal::log::Record;
-use lodestore_wal::{Disk, Log, LogScan, Poison, names};
+use lodestore_wal::{Disk, DiskFile, Log, LogScan, Poison, names};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Opens or makes the store on `disk`.
@@ -48,9 +50,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
         file.sync()?;
         file.evict()?;
     }
-    let backend = Backend::new(file, poison.clone());
-    let hides_failures = backend.hides_failures();
-    let catalog = Catalog::open(backend, state.uuid)?;
+    let (catalog, hides_failures) = open_catalog(&file, &poison, &state)?;
 
     // R5, R6
     let mut replay = Replay { disk: &disk, state: &state, heads: &heads, catalog: &catalog, open: HashMap::new() };
@@ -84,6 +84,21 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
         shared.checkpoint()?;
     }
     Ok(Handle(shared))
+}
+
+fn open_catalog(file: &Arc<dyn DiskFile>, poison: &Poison, state: &Super) -> Result<(Catalog, Arc<AtomicBool>)> {
+    let open = |torn: bool| {
+        let backend = Backend::new(file.clone(), poison.clone())?;
+        let (hides_failures, torn_may_be) = (backend.hides_failures(), backend.torn_may_be());
+        torn_may_be.store(torn, Ordering::Relaxed);
+        let catalog = Catalog::open(backend, state.uuid)?;
+        torn_may_be.store(false, Ordering::Relaxed);
+        Ok((catalog, hides_failures))
+    };
+    match open(false) {
+        Err(damage @ Error::Corrupt { .. }) if !state.clean => open(true).map_err(|_| damage),
+        opened => opened,
+    }
 }
 
 fn exists(disk: &dyn Disk) -> Result<bool> {
@@ -120,7 +135,7 @@ fn create(disk: &Arc<dyn Disk>, path: &Path) -> Result<()> {
         let length = file.len()?;
         let ours = match leftover {
             names::HEADS => length == 0,
-            names::CATALOG => Catalog::may_be_new(&*file)?,
+            names::CATALOG => Pages::may_be_new(&*file)?,
             _ => true,
         };
         if !ours {
@@ -133,7 +148,7 @@ fn create(disk: &Arc<dyn Disk>, path: &Path) -> Result<()> {
     disk.create_dir(names::COLLECTIONS_DIR)?;
     disk.create_dir(names::WAL_DIR)?;
     disk.create(names::HEADS)?.sync()?;
-    Catalog::create(Backend::new(disk.create(names::CATALOG)?, Poison::new()), uuid)?;
+    Catalog::create(Backend::new(disk.create(names::CATALOG)?, Poison::new())?, uuid)?;
     if disk.is_persistent() {
         drop(Log::create(disk.clone(), uuid, Poison::new())?);
     }

@@ -205,7 +205,7 @@ fn a_real_disk_that_fills_up_at_many_levels() {
     for (round, background) in (0..8).map(|n| (n, n % 2 == 0)) {
         let label = format!("round {round}");
         let path = root.join(format!("store-{round}"));
-        std::fs::write(&ballast, vec![1; (round * 2 + 4) << 20]).unwrap();
+        std::fs::write(&ballast, vec![1; (round * 2 + 6) << 20]).unwrap();
         let mut model = Model::default();
         let mut rng = Rng::new(round as u64);
         let open = || options().background(background).open(&path);
