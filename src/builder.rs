@@ -1,5 +1,6 @@
 //! Opening and making collections.
 
+use crate::codes::Codes;
 use crate::collection::Collection;
 use crate::error::{Error, Result};
 use crate::key::Key;
@@ -39,6 +40,7 @@ pub struct CollectionBuilder<K: Key> {
     m: Option<usize>,
     ef_construction: Option<usize>,
     seed: Option<u64>,
+    codes: Option<Codes>,
     keys: PhantomData<fn() -> K>,
 }
 
@@ -52,6 +54,7 @@ impl<K: Key> CollectionBuilder<K> {
             m: None,
             ef_construction: None,
             seed: None,
+            codes: None,
             keys: PhantomData,
         }
     }
@@ -80,7 +83,13 @@ impl<K: Key> CollectionBuilder<K> {
         self
     }
 
-    /// Seed of the nodes' levels. Default: 100.
+    /// What walks compare. Default: [`Codes::Auto`], which, when a collection is opened, is whatever it has.
+    pub fn codes(mut self, codes: Codes) -> Self {
+        self.codes = Some(codes);
+        self
+    }
+
+    /// Seed of the nodes' levels and of the codes' rotation. Default: 100.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -123,6 +132,7 @@ impl<K: Key> CollectionBuilder<K> {
         self.same("m", self.m, stored.m)?;
         self.same("ef_construction", self.ef_construction, stored.ef_construction)?;
         self.same("seed", self.seed, stored.seed)?;
+        self.same("codes", self.codes.filter(|&codes| codes != Codes::Auto), Codes::of_bits(stored.codes))?;
         Ok(Collection::new(self.handle, open))
     }
 
@@ -145,12 +155,14 @@ impl<K: Key> CollectionBuilder<K> {
             return Err(Error::Setting(format!("{what}; got {:?}", self.name)));
         }
         let missing = || Error::Setting(format!("collection '{}' does not exist; to make it, give its dim", self.name));
+        let (dim, metric) = (self.dim.ok_or_else(missing)?, self.metric.unwrap_or(Metric::L2));
         let geometry = Geometry {
-            dim: self.dim.ok_or_else(missing)?,
-            metric: self.metric.unwrap_or(Metric::L2),
+            dim,
+            metric,
             m: self.m.unwrap_or(DEFAULT_M),
             ef_construction: self.ef_construction.unwrap_or(DEFAULT_EF_CONSTRUCTION),
             seed: self.seed.unwrap_or(DEFAULT_SEED),
+            codes: self.codes.unwrap_or_default().bits(dim, metric),
         };
         geometry.check().map_err(Error::Setting)?;
         let shared = &self.handle.0;

@@ -1,5 +1,6 @@
 //! A collection: records of one dimension and metric.
 
+use crate::codes::Codes;
 use crate::error::{Error, Result};
 use crate::key::{AsKey, Key};
 use crate::search::{Search, SearchMany};
@@ -338,8 +339,10 @@ pub struct CollectionInfo {
     pub m: usize,
     /// HNSW's ef_construction.
     pub ef_construction: usize,
-    /// Seed of the levels.
+    /// Seed of the levels and of the codes' rotation.
     pub seed: u64,
+    /// What walks compare; never [`Codes::Auto`].
+    pub codes: Codes,
     /// Records.
     pub len: u64,
     /// Slots given out, those of replaced and removed records included.
@@ -358,6 +361,7 @@ impl CollectionInfo {
             m: geometry.m,
             ef_construction: geometry.ef_construction,
             seed: geometry.seed,
+            codes: Codes::of_bits(geometry.codes),
             len: open.records.load(Ordering::Acquire),
             slots: u64::from(open.index.next_slot()),
             unlinked: open.index.unlinked().len() as u64,

@@ -31,6 +31,7 @@ mod error;
 mod clock;
 mod key;
 mod options;
+mod codes;
 mod op;
 mod pages;
 mod backend;
@@ -51,6 +52,7 @@ mod store;
 
 pub use batch::WriteBatch;
 pub use builder::{CollectionBuilder, MAX_NAME};
+pub use codes::Codes;
 pub use collection::{Collection, CollectionInfo, Record};
 pub use error::{Error, Result};
 pub use key::{AsKey, Key};

@@ -252,7 +252,7 @@ impl Pages {
 
     /// Where the whole pages at redb's `offset` are, group by group.
     fn runs(&self, op: &'static str, offset: u64, len: usize) -> Result<Vec<Run>> {
-        if offset % PAGE != 0 || len as u64 % PAGE != 0 {
+        if !offset.is_multiple_of(PAGE) || !(len as u64).is_multiple_of(PAGE) {
             return Err(self.odd(op, offset, len));
         }
         let (mut page, end) = (offset / PAGE, (offset + len as u64) / PAGE);

@@ -11,7 +11,7 @@ use crate::open::open_collection;
 use crate::options::StoreOptions;
 use crate::pages::Pages;
 use crate::shared::{Handle, LazyLog, Open, Parts, Shared, Task};
-use lodestore_engine::{Heads, Id, Super, Superblock, recover_segments, vector_crc};
+use lodestore_engine::{Heads, Id, SlotBytes, Super, Superblock, recover_segments, vector_crc};
 use lodestore_wal::log::Record;
 use lodestore_wal::{Disk, DiskFile, Log, LogScan, Poison, names};
 use std::collections::HashMap;
@@ -334,7 +334,9 @@ impl Replay<'_> {
             return Ok(());
         }
         let open = &self.open[&run.collection];
-        open.index.write_slots(run.first, &open.index.encode_vectors(&run.vectors), &run.ids)?;
+        let mut bytes = SlotBytes::default();
+        open.index.encode(&run.vectors, &mut bytes);
+        open.index.write_slots(run.first, &bytes, &run.ids)?;
         run.vectors.clear();
         run.ids.clear();
         Ok(())

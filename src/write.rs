@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::op;
 use crate::options::Durability;
 use crate::shared::{Flight, Open, Shared, Task};
-use lodestore_engine::{Id, Metric, Place, vector_crc};
+use lodestore_engine::{Id, Metric, Place, SlotBytes, vector_crc};
 use lodestore_wal::log::{Appender, Commit};
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -185,7 +185,7 @@ struct Target<'a> {
     /// Changes of this collection that put a vector, in order.
     puts: Vec<usize>,
     /// Their vectors, as they go into the slots.
-    vectors: Vec<u8>,
+    bytes: SlotBytes,
     checksums: Vec<u32>,
 }
 
@@ -205,7 +205,7 @@ impl<'a> Batch<'a> {
                 targets.push(Target {
                     open: change.target,
                     puts: Vec::new(),
-                    vectors: Vec::new(),
+                    bytes: SlotBytes::default(),
                     checksums: Vec::new(),
                 });
                 targets.len() - 1
@@ -214,7 +214,7 @@ impl<'a> Batch<'a> {
             if let Action::Put { vector, .. } = change.action {
                 let target = &mut targets[target];
                 target.puts.push(at);
-                target.vectors.extend_from_slice(&target.open.index.encode_vectors(vector));
+                target.open.index.encode(vector, &mut target.bytes);
                 target.checksums.push(vector_crc(vector));
             }
         }
@@ -325,7 +325,7 @@ impl<'a> Batch<'a> {
                     level: place.level,
                 })
                 .collect();
-            index.write_slots(chosen[0].slot, &target.vectors, &ids)?;
+            index.write_slots(chosen[0].slot, &target.bytes, &ids)?;
             for (&at, place) in target.puts.iter().zip(chosen) {
                 places[at] = Some(place);
             }

@@ -5,7 +5,7 @@ mod full;
 mod places;
 
 use crate::support::model::{Model, distance, same_distance};
-use lodestore::{Collection, Durability, Error, MAX_NAME, MAX_PAYLOAD, Metric, Store};
+use lodestore::{Codes, Collection, Durability, Error, MAX_NAME, MAX_PAYLOAD, Metric, Store};
 use std::time::Duration;
 
 /// Everything a store shows of itself that a refused call must leave alone.
@@ -239,6 +239,8 @@ fn collections_that_are_not_there_or_otherwise() {
     differs("m", "16", "15", fix.refused(|_| plain().m(15).open()));
     differs("ef_construction", "200", "10", fix.refused(|_| plain().ef_construction(10).open_or_create()));
     differs("seed", "100", "101", fix.refused(|_| plain().seed(101).open()));
+    differs("codes", "none", "8", fix.refused(|_| plain().codes(Codes::Eight).open()));
+    plain().codes(Codes::Auto).open().unwrap();
     plain().dim(3).metric(Metric::L2).m(16).ef_construction(200).seed(100).open().unwrap();
 
     type Set = fn(lodestore::CollectionBuilder<u64>) -> lodestore::CollectionBuilder<u64>;

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lodestore::{Durability, Metric};
+use lodestore::{Codes, Durability, Metric};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,6 +70,9 @@ pub(crate) struct ImportArgs {
     /// Candidates weighed when a record is linked [default for a new collection: 200]
     #[arg(long, value_name = "N")]
     pub(crate) ef_construction: Option<usize>,
+    /// What searches compare before the exact vectors [default for a new collection: auto]
+    #[arg(long)]
+    pub(crate) codes: Option<CodesArg>,
     /// Seed of the graph's levels
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
@@ -199,6 +202,31 @@ impl From<MetricArg> for Metric {
             MetricArg::L2 => Metric::L2,
             MetricArg::Ip => Metric::InnerProduct,
             MetricArg::Cosine => Metric::Cosine,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CodesArg {
+    /// By dimension and metric
+    Auto,
+    /// The vectors themselves
+    None,
+    /// Copies of 8 bits a component
+    #[value(name = "8")]
+    Eight,
+    /// Copies of 4 bits a component
+    #[value(name = "4")]
+    Four,
+}
+
+impl From<CodesArg> for Codes {
+    fn from(arg: CodesArg) -> Self {
+        match arg {
+            CodesArg::Auto => Codes::Auto,
+            CodesArg::None => Codes::None,
+            CodesArg::Eight => Codes::Eight,
+            CodesArg::Four => Codes::Four,
         }
     }
 }

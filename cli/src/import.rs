@@ -112,6 +112,9 @@ fn open(args: &ImportArgs, dim: usize) -> Result<(Store, Collection<u64>)> {
     if let Some(ef) = args.ef_construction {
         builder = builder.ef_construction(ef);
     }
+    if let Some(codes) = args.codes {
+        builder = builder.codes(codes.into());
+    }
     if let Some(seed) = args.seed {
         builder = builder.seed(seed);
     }

@@ -40,6 +40,8 @@ struct CollectionRow {
     metric: &'static str,
     m: usize,
     ef_construction: usize,
+    /// `none`, `4` or `8`.
+    codes: String,
     seed: u64,
 }
 
@@ -73,6 +75,7 @@ pub(crate) fn info(args: &InspectArgs) -> Result<ExitCode> {
         metric: info.metric.name(),
         m: info.m,
         ef_construction: info.ef_construction,
+        codes: info.codes.to_string(),
         seed: info.seed,
     };
     let info = Info {
@@ -115,12 +118,15 @@ fn describe(info: &Info) -> Result<()> {
         return say("\nno collections yet");
     }
     let width = info.collections.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).max("collection".len());
-    say(format!("\n{:width$}  {:>13}  {:>5}  metric    m  ef_construction  seed", "collection", "records", "dim"))?;
+    say(format!(
+        "\n{:width$}  {:>13}  {:>5}  metric    m  ef_construction  codes  seed",
+        "collection", "records", "dim"
+    ))?;
     for c in &info.collections {
         let (records, ef) = (count(c.records), c.ef_construction);
         say(format!(
-            "{:width$}  {records:>13}  {:>5}  {:6}  {:>3}  {ef:>15}  {}",
-            c.name, c.dim, c.metric, c.m, c.seed
+            "{:width$}  {records:>13}  {:>5}  {:6}  {:>3}  {ef:>15}  {:>5}  {}",
+            c.name, c.dim, c.metric, c.m, c.codes, c.seed
         ))?;
     }
     Ok(())
@@ -132,6 +138,7 @@ fn parts(files: &BTreeMap<String, u64>) -> Vec<(&'static str, u64)> {
     for (path, bytes) in files {
         let part = match path.rsplit('/').next().unwrap_or(path) {
             "vectors" => "vectors",
+            "codes" => "codes",
             "links" | "upper" => "graph",
             "catalog.redb" => "keys and payloads",
             name if name.ends_with(".wal") => "log",

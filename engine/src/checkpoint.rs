@@ -201,7 +201,7 @@ pub fn recover_segments(disk: &dyn Disk, superblock: &Superblock, state: &mut Su
 /// A checkpoint that was not named by SUPER relies on slots whose sync may have happened in another process.
 fn sync_all_slots(disk: &dyn Disk) -> Result<()> {
     for id in disk.list(names::COLLECTIONS_DIR)?.iter().filter_map(|n| n.parse::<u32>().ok()) {
-        for part in [Part::Vectors, Part::Ids] {
+        for part in [Part::Vectors, Part::Codes, Part::Ids] {
             match disk.open(&names::part(id, part)) {
                 Ok(file) => file.sync()?,
                 Err(error) if error.is_not_found() => {}

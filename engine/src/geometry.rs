@@ -25,6 +25,11 @@ pub const MAX_LEVEL: u8 = 15;
 
 const MAGIC: [u8; 8] = *b"LODEMETA";
 const LINE: usize = 64;
+/// Bytes behind a code's numbers.
+pub(crate) const TRAILER: usize = 5;
+/// One in so many components of a rotated vector may be left out of its code for the sake of a cache line: each is a
+/// random direction, and what distances lose by that is less than what rounding takes.
+const LEFT_OUT: usize = 10;
 
 /// Dimension, metric and graph parameters of a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +42,10 @@ pub struct Geometry {
     pub m: usize,
     /// Candidates kept while inserting.
     pub ef_construction: usize,
-    /// Seed of the levels.
+    /// Seed of the levels, and of the codes' rotation.
     pub seed: u64,
+    /// Bits of a component in the codes that walks run on: 8 or 4, or 0 for none.
+    pub codes: u8,
 }
 
 impl Geometry {
@@ -50,6 +57,27 @@ impl Geometry {
     /// Bytes from one vector to the next: whole cache lines.
     pub fn vector_stride(&self) -> usize {
         self.point_bytes().next_multiple_of(LINE)
+    }
+
+    /// Bytes from one code to the next: whole cache lines, which are the kernels' blocks; 0 without codes.
+    pub fn code_stride(&self) -> usize {
+        match self.codes {
+            0 => 0,
+            bits => {
+                let lines = (self.dim * usize::from(bits)).div_ceil(8) + TRAILER;
+                let lines = lines.div_ceil(LINE);
+                // A line less, if that costs few components.
+                let fits = |lines: usize| (lines * LINE).saturating_sub(TRAILER) * 8 / usize::from(bits);
+                let fewer = lines - usize::from(self.dim - fits(lines - 1).min(self.dim) <= self.dim / LEFT_OUT);
+                fewer.max(1) * LINE
+            }
+        }
+    }
+
+    /// Components that a code has numbers for: all, or most of those of the rotated vector.
+    pub fn coded(&self) -> usize {
+        let room = self.code_stride().saturating_sub(TRAILER) * 8;
+        room.checked_div(usize::from(self.codes)).unwrap_or(0).min(self.dim)
     }
 
     /// Links of a node on level 0.
@@ -92,7 +120,11 @@ impl Geometry {
         };
         within("dim", self.dim, 1, MAX_DIM)?;
         within("m", self.m, 2, MAX_M)?;
-        within("ef_construction", self.ef_construction, 1, MAX_EF_CONSTRUCTION)
+        within("ef_construction", self.ef_construction, 1, MAX_EF_CONSTRUCTION)?;
+        match self.codes {
+            0 | 4 | 8 => Ok(()),
+            bits => Err(format!("codes of {bits} bits, known are 0, 4 and 8")),
+        }
     }
 }
 
@@ -112,7 +144,8 @@ struct MetaFile {
     element: u8,
     /// 1 = u64.
     key: u8,
-    reserved: u8,
+    /// 0 = no codes, 4 or 8 = their bits.
+    codes: u8,
     m: U32,
     ef_construction: U32,
     seed: U64,
@@ -135,7 +168,7 @@ pub(crate) fn write_meta(disk: &dyn Disk, uuid: [u8; 16], id: u32, geometry: &Ge
         metric: geometry.metric.code(),
         element: 1,
         key: 1,
-        reserved: 0,
+        codes: geometry.codes,
         m: U32::new(geometry.m as u32),
         ef_construction: U32::new(geometry.ef_construction as u32),
         seed: U64::new(geometry.seed),
@@ -188,6 +221,7 @@ pub(crate) fn read_meta(disk: &dyn Disk, uuid: [u8; 16], id: u32) -> Result<Geom
         m: meta.m.get() as usize,
         ef_construction: meta.ef_construction.get() as usize,
         seed: meta.seed.get(),
+        codes: meta.codes,
     };
     geometry.check().map_err(|what| Error::corrupt(name, 32, what))?;
     Ok(geometry)
@@ -199,7 +233,7 @@ mod tests {
     use lodestore_wal::MemDisk;
 
     fn geometry() -> Geometry {
-        Geometry { dim: 128, metric: Metric::Cosine, m: 16, ef_construction: 200, seed: 9 }
+        Geometry { dim: 128, metric: Metric::Cosine, m: 16, ef_construction: 200, seed: 9, codes: 8 }
     }
 
     #[test]
@@ -222,6 +256,14 @@ mod tests {
         assert_eq!(Geometry { metric: Metric::L2, ..geometry }.vector_stride(), 512);
         assert_eq!((geometry.links_stride(), geometry.upper_stride()), (128, 64));
         assert_eq!(Geometry { m: 5, ..geometry }.links_stride(), 64);
+        let code = |dim, codes| {
+            let geometry = Geometry { dim, codes, ..geometry };
+            (geometry.code_stride(), geometry.coded())
+        };
+        assert_eq!([code(100, 8), code(128, 8), code(140, 8)], [(128, 100), (128, 123), (192, 140)]);
+        assert_eq!([code(100, 4), code(128, 4), code(384, 4)], [(64, 100), (64, 118), (192, 374)]);
+        assert_eq!([code(1, 4), code(1536, 4), code(65_536, 8)], [(64, 1), (768, 1526), (65_536, 65_531)]);
+        assert_eq!(code(128, 0), (0, 0));
     }
 
     #[test]

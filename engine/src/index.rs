@@ -9,15 +9,16 @@
 //! 4. The entry word names a node and its level together; its level is the highest of the graph.
 //! 5. `next_slot`, `next_upper` change only under the sequencer (the log's lock): slot order is log order.
 
+use crate::codes::{CodeQuery, Coder};
 use crate::cow::CowSegment;
 use crate::geometry::{self, Geometry, MAX_SLOTS};
 use crate::heads::Head;
 use crate::ids::{self, Id};
-use crate::kernel;
+use crate::kernel::{self, LINE};
 use crate::metric::{Point, Space};
 use crate::pending::Pending;
 use crate::scratch::ScratchPool;
-use crate::search::{AHEAD_OF_ONE, END, Level, Points};
+use crate::search::{AHEAD_OF_ONE, END, Level};
 use crate::sums::{Array, Sums};
 use crate::view;
 use crate::windows::Windows;
@@ -38,8 +39,10 @@ pub struct Index {
     geometry: Geometry,
     space: Space,
     vectors: Windows,
-    /// Bytes of a vector that a walk asks the memory for.
-    prefetched: usize,
+    /// Cache lines of a vector that a walk asks the memory for.
+    prefetched_lines: usize,
+    /// What walks compare instead of vectors, if the collection has it.
+    codes: Option<CodeSegment>,
     ids: Windows,
     pub(crate) links: CowSegment,
     pub(crate) upper: CowSegment,
@@ -60,6 +63,22 @@ pub struct Index {
     pub(crate) pending: OnceLock<Pending>,
     /// The head that the last checkpoint recorded.
     pub(crate) recorded: Mutex<Option<Head>>,
+}
+
+/// Codes, and how they are made.
+#[derive(Debug)]
+pub(crate) struct CodeSegment {
+    pub(crate) coder: Coder,
+    pub(crate) windows: Windows,
+    /// Cache lines of a code that a walk asks the memory for.
+    pub(crate) prefetched_lines: usize,
+}
+
+/// The bytes that vectors take in consecutive slots of the segments.
+#[derive(Debug, Default)]
+pub struct SlotBytes {
+    vectors: Vec<u8>,
+    codes: Vec<u8>,
 }
 
 /// The entry point: where every walk starts.
@@ -89,16 +108,17 @@ impl Index {
         let dir = names::collection_dir(id);
         disk.create_dir(names::COLLECTIONS_DIR)?;
         disk.create_dir(&dir)?;
-        let parts = [Part::Meta, Part::Vectors, Part::Ids, Part::Links, Part::Upper, Part::Tombs, Part::Sums];
-        for part in parts {
+        for part in [Part::Meta].into_iter().chain(Part::SEGMENTS) {
             match disk.remove(&names::part(id, part)) {
                 Err(error) if !error.is_not_found() => return Err(error),
                 _ => {}
             }
         }
         geometry::write_meta(disk, uuid, id, geometry)?;
-        for part in &parts[1..] {
-            disk.create(&names::part(id, *part))?.sync()?;
+        for part in Part::SEGMENTS {
+            if part != Part::Codes || geometry.codes != 0 {
+                disk.create(&names::part(id, part))?.sync()?;
+            }
         }
         disk.sync_dir(&dir)?;
         disk.sync_dir(names::COLLECTIONS_DIR)?;
@@ -123,12 +143,22 @@ impl Index {
         let tracked = disk.is_persistent();
         let cow =
             |part, stride, slots, array| CowSegment::open(open(part)?, stride, slots, array, sums.clone(), tracked);
+        let space = Space::new(geometry.metric);
+        let codes = match geometry.codes {
+            0 => None,
+            _ => Some(CodeSegment {
+                coder: Coder::new(&geometry, &space),
+                windows: Windows::open(open(Part::Codes)?, geometry.code_stride(), Mapping::Shared, slots)?,
+                prefetched_lines: geometry.code_stride().min(AHEAD_OF_ONE) / LINE,
+            }),
+        };
         Ok(Self {
             id,
             created,
             geometry,
-            space: Space::new(geometry.metric),
-            prefetched: geometry.point_bytes().min(AHEAD_OF_ONE),
+            space,
+            codes,
+            prefetched_lines: geometry.point_bytes().min(AHEAD_OF_ONE).div_ceil(LINE),
             vectors: Windows::open(open(Part::Vectors)?, geometry.vector_stride(), Mapping::Shared, slots)?,
             ids: Windows::open(open(Part::Ids)?, ids::STRIDE, Mapping::Shared, slots)?,
             links: cow(Part::Links, geometry.links_stride(), slots, Array::Links)?,
@@ -203,6 +233,7 @@ impl Index {
             return Err(Error::TooLarge { got: slots, limit: u64::from(MAX_SLOTS) });
         }
         self.vectors.ensure(slots)?;
+        self.codes.iter().try_for_each(|codes| codes.windows.ensure(slots))?;
         self.ids.ensure(slots)?;
         self.links.ensure(slots)?;
         self.upper.ensure(uppers)?;
@@ -244,28 +275,35 @@ impl Index {
         self.live.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The bytes that `vectors` (row by row) take in consecutive slots.
-    pub fn encode_vectors(&self, vectors: &[f32]) -> Vec<u8> {
+    /// Adds the bytes that `vectors` (row by row) take in consecutive slots.
+    pub fn encode(&self, vectors: &[f32], bytes: &mut SlotBytes) {
         let dim = self.geometry.dim;
         let stride = self.geometry.vector_stride();
-        let mut bytes = vec![0; vectors.len() / dim * stride];
-        for (row, out) in vectors.chunks_exact(dim).zip(bytes.chunks_exact_mut(stride)) {
+        let mut work = CodeQuery::default();
+        for row in vectors.chunks_exact(dim) {
+            let at = bytes.vectors.len();
+            bytes.vectors.resize(at + stride, 0);
+            let out = &mut bytes.vectors[at..];
             encode_floats(row, &mut out[..dim * 4]);
             if let Some(scale) = self.trailer(row) {
                 out[dim * 4..dim * 4 + 4].copy_from_slice(&scale.to_le_bytes());
             }
+            if let Some(codes) = &self.codes {
+                let at = bytes.codes.len();
+                bytes.codes.resize(at + codes.windows.stride(), 0);
+                codes.coder.encode(row, &mut work, &mut bytes.codes[at..]);
+            }
         }
-        bytes
     }
 
-    /// Writes what [`encode_vectors`](Self::encode_vectors) made, and the ids, of consecutive slots from `first` on.
+    /// Writes what [`encode`](Self::encode) made, and the ids, of consecutive slots from `first` on.
     /// Nobody may know of the slots yet.
     ///
     /// # Errors
     /// Of the disk.
-    pub fn write_slots(&self, first: u32, vectors: &[u8], ids: &[Id]) -> Result<()> {
+    pub fn write_slots(&self, first: u32, bytes: &SlotBytes, ids: &[Id]) -> Result<()> {
         let stride = self.geometry.vector_stride();
-        debug_assert_eq!(vectors.len(), ids.len() * stride);
+        debug_assert_eq!(bytes.vectors.len(), ids.len() * stride);
         let mut id_bytes = Vec::with_capacity(ids.len() * ids::STRIDE);
         for id in ids {
             id_bytes.extend_from_slice(&id.encode());
@@ -273,7 +311,10 @@ impl Index {
         // One word of tombstones for each page of them.
         let words = first / 32..(first + ids.len() as u32).div_ceil(32);
         words.clone().step_by(PAGE / 4).chain(words.last()).try_for_each(|word| self.tombs.touch_new(word))?;
-        self.vectors.file().write_at(u64::from(first) * stride as u64, vectors)?;
+        self.vectors.file().write_at(u64::from(first) * stride as u64, &bytes.vectors)?;
+        if let Some(codes) = &self.codes {
+            codes.windows.file().write_at(u64::from(first) * codes.windows.stride() as u64, &bytes.codes)?;
+        }
         self.ids.file().write_at(u64::from(first) * ids::STRIDE as u64, &id_bytes)
     }
 
@@ -285,7 +326,42 @@ impl Index {
     /// Makes write-once slots durable, and the files' lengths (checkpoint step S1).
     pub(crate) fn sync_slots(&self) -> Result<()> {
         self.vectors.file().sync()?;
+        self.codes.iter().try_for_each(|codes| codes.windows.file().sync())?;
         self.ids.file().sync()
+    }
+
+    /// Slots below this are published.
+    pub(crate) fn limit(&self) -> u32 {
+        self.next_slot()
+    }
+
+    /// A published slot's vector and scale.
+    #[inline(always)]
+    pub(crate) fn point(&self, slot: u32) -> Point<'_> {
+        let dim = self.geometry.dim;
+        if self.geometry.metric == crate::metric::Metric::Cosine {
+            let all = view::floats(&self.vectors, slot, dim + 1);
+            Point { vector: &all[..dim], scale: all[dim] }
+        } else {
+            Point { vector: view::floats(&self.vectors, slot, dim), scale: 1.0 }
+        }
+    }
+
+    /// Where a slot's vector is, for prefetching.
+    #[inline(always)]
+    pub(crate) fn vector_hint(&self, slot: u32) -> *const u8 {
+        self.vectors.hint(slot)
+    }
+
+    /// Cache lines of a vector that a walk asks the memory for.
+    #[inline(always)]
+    pub(crate) fn prefetched_lines(&self) -> usize {
+        self.prefetched_lines
+    }
+
+    /// What walks compare instead of vectors, if the collection has it.
+    pub(crate) fn codes(&self) -> Option<&CodeSegment> {
+        self.codes.as_ref()
     }
 
     /// The vector of a published slot, as given.
@@ -433,42 +509,6 @@ fn encode_floats(floats: &[f32], out: &mut [u8]) {
     }
 }
 
-impl Points for Index {
-    fn limit(&self) -> u32 {
-        self.next_slot()
-    }
-
-    #[inline(always)]
-    fn point(&self, slot: u32) -> Point<'_> {
-        let dim = self.geometry.dim;
-        if self.geometry.metric == crate::metric::Metric::Cosine {
-            let all = view::floats(&self.vectors, slot, dim + 1);
-            Point { vector: &all[..dim], scale: all[dim] }
-        } else {
-            Point { vector: view::floats(&self.vectors, slot, dim), scale: 1.0 }
-        }
-    }
-
-    #[inline]
-    fn distance(&self, query: Point<'_>, slot: u32) -> f32 {
-        self.space.distance(query, self.point(slot))
-    }
-
-    #[inline]
-    fn distance_4(&self, query: Point<'_>, slots: [u32; 4]) -> [f32; 4] {
-        self.space.distance_4(query, slots.map(|s| self.point(s)))
-    }
-
-    #[inline(always)]
-    fn prefetch(&self, slot: u32) {
-        kernel::prefetch(self.vectors.hint(slot), self.prefetched);
-    }
-
-    fn prefetched(&self) -> usize {
-        self.prefetched
-    }
-}
-
 /// One level of an index's graph.
 pub(crate) struct GraphLevel<'a> {
     pub(crate) index: &'a Index,
@@ -484,8 +524,8 @@ impl Level for GraphLevel<'_> {
     #[inline]
     fn prefetch_list(&self, slot: u32) {
         if self.level == 0 {
-            let bytes = self.index.geometry.links_stride();
-            kernel::prefetch(self.index.links.windows().hint(slot), bytes);
+            let links = self.index.links.windows();
+            kernel::prefetch_lines(links.hint(slot), links.stride() / LINE);
         } else {
             self.index.prefetch_id(slot);
         }

@@ -3,12 +3,31 @@
 //! All searches run before anything is written, then the node's own lists, then the links to it. Readers and other
 //! writers never wait, except two writers of one list, and of a new highest level.
 
+use crate::codes::CodeQuery;
+use crate::distances::{CodePairs, CodesTo, ExactPairs, ExactTo};
 use crate::index::{Entry, GraphLevel, Index};
 use crate::scratch::{Candidate, Scratch};
-use crate::search::{END, Points, descend, search_level};
+use crate::search::{Distances, END, Pairs, descend, search_level};
 use crate::select::select;
+use crate::view;
 use lodestore_wal::Result;
 use std::sync::atomic::Ordering;
+
+/// A node being linked.
+struct Node<D> {
+    slot: u32,
+    level: u8,
+    distances: D,
+}
+
+/// A link that `node` is to get.
+#[derive(Clone, Copy)]
+struct Link {
+    node: u32,
+    level: u8,
+    new: u32,
+    distance: f32,
+}
 
 impl Index {
     /// Links a slot that [`write_slots`](Self::write_slots) has written, so that searches find it.
@@ -40,20 +59,23 @@ impl Index {
             self.set_entry(Entry { slot, level });
             return Ok(());
         };
-        let own = self.find_neighbours(slot, level, from, scratch);
-        self.write_own_lists(slot, level, &own)?;
-        for (at, neighbours) in own.iter().enumerate() {
-            let mut kept = 0;
-            for neighbour in neighbours {
-                kept += usize::from(self.add_link(neighbour.slot, at as u8, slot, neighbour.distance, false)?);
+        let mut query = std::mem::take(&mut scratch.query);
+        let mut work = std::mem::take(&mut scratch.from);
+        let linked = match self.codes() {
+            Some(codes) => {
+                codes.coder.query_of(view::bytes(&codes.windows, slot), &mut query);
+                let limit = self.limit();
+                let pairs = CodePairs { codes, limit };
+                let node = Node { slot, level, distances: CodesTo { codes, query: &query, limit } };
+                self.link_to(&node, from, &pairs, &mut work, scratch)
             }
-            // Nobody kept a link to the node: it would never be found again. Its nearest neighbour must.
-            if kept == 0
-                && let Some(nearest) = neighbours.first()
-            {
-                self.add_link(nearest.slot, at as u8, slot, nearest.distance, true)?;
+            None => {
+                let node = Node { slot, level, distances: ExactTo { index: self, query: self.point(slot) } };
+                self.link_to(&node, from, &ExactPairs(self), &mut work, scratch)
             }
-        }
+        };
+        (scratch.query, scratch.from) = (query, work);
+        linked?;
         if level > from.level {
             self.set_entry(Entry { slot, level });
         }
@@ -61,12 +83,48 @@ impl Index {
         Ok(())
     }
 
+    /// Finds a node's neighbours and writes its lists and theirs.
+    fn link_to<D: Distances, P: Pairs>(
+        &self,
+        node: &Node<D>,
+        from: Entry,
+        pairs: &P,
+        work: &mut CodeQuery,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let Node { slot, level, .. } = *node;
+        let own = self.find_neighbours(node, from, pairs, work, scratch);
+        self.write_own_lists(slot, level, &own)?;
+        for (at, neighbours) in own.iter().enumerate() {
+            let mut kept = 0;
+            for neighbour in neighbours {
+                let link = Link { node: neighbour.slot, level: at as u8, new: slot, distance: neighbour.distance };
+                kept += usize::from(self.add_link(link, false, pairs, work)?);
+            }
+            // Nobody kept a link to the node: it would never be found again. Its nearest neighbour must.
+            if kept == 0
+                && let Some(nearest) = neighbours.first()
+            {
+                let link = Link { node: nearest.slot, level: at as u8, new: slot, distance: nearest.distance };
+                self.add_link(link, true, pairs, work)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The neighbours of a new node on each level, from 0 up.
-    fn find_neighbours(&self, slot: u32, level: u8, from: Entry, scratch: &mut Scratch) -> Vec<Vec<Candidate>> {
-        let query = self.point(slot);
-        let mut nearest = Candidate { distance: self.distance(query, from.slot), slot: from.slot };
+    fn find_neighbours<D: Distances, P: Pairs>(
+        &self,
+        node: &Node<D>,
+        from: Entry,
+        pairs: &P,
+        work: &mut CodeQuery,
+        scratch: &mut Scratch,
+    ) -> Vec<Vec<Candidate>> {
+        let Node { slot, level, ref distances } = *node;
+        let mut nearest = Candidate { distance: distances.to(from.slot), slot: from.slot };
         for above in (level + 1..=from.level).rev() {
-            nearest = descend(&GraphLevel { index: self, level: above }, self, query, nearest, scratch);
+            nearest = descend(&GraphLevel { index: self, level: above }, distances, nearest, scratch);
         }
         let top = level.min(from.level);
         let mut own = vec![Vec::new(); usize::from(top) + 1];
@@ -75,7 +133,7 @@ impl Index {
         for at in (0..=top).rev() {
             let graph_level = GraphLevel { index: self, level: at };
             let live = |s: u32| s != slot && (!self.any_dead() || !self.was_dead(s, slot));
-            search_level(&graph_level, self, query, &[nearest], ef, live, scratch);
+            search_level(&graph_level, distances, &[nearest], ef, live, scratch);
             if let Some(found) = scratch.pool.nearest() {
                 nearest = found;
             }
@@ -85,7 +143,7 @@ impl Index {
                 // Everything near is dead; a dead neighbour is better than none, since walks pass through it.
                 candidates.extend(scratch.pool.nearest().filter(|c| c.slot != slot));
             }
-            select(self, slot, &candidates, self.geometry().m, &mut own[usize::from(at)]);
+            select(pairs, slot, &candidates, self.geometry().m, work, &mut own[usize::from(at)]);
         }
         own
     }
@@ -106,7 +164,8 @@ impl Index {
 
     /// Adds `new` to the list of `node`, choosing again among its neighbours if the list is full. Says whether the
     /// list links to `new` now; with `force` it does in any case.
-    fn add_link(&self, node: u32, level: u8, new: u32, distance: f32, force: bool) -> Result<bool> {
+    fn add_link<P: Pairs>(&self, link: Link, force: bool, pairs: &P, work: &mut CodeQuery) -> Result<bool> {
+        let Link { node, level, new, distance } = link;
         let Some((segment, place)) = self.list_place(node, level) else { return Ok(false) };
         let cap = self.cap(level);
         let _lock = self.lock_lists(node);
@@ -130,23 +189,25 @@ impl Index {
             return Ok(true);
         }
         let limit = self.limit();
-        let point = self.point(node);
         let mut candidates = Vec::with_capacity(cap + 1);
         candidates.push(Candidate { distance, slot: new });
         let present: Vec<u32> = words.iter().map(|w| w.load(Ordering::Acquire)).filter(|&s| s < limit).collect();
-        present.iter().for_each(|&s| self.prefetch(s));
-        let mut fours = present.chunks_exact(4);
-        for four in &mut fours {
-            let four = [four[0], four[1], four[2], four[3]];
-            let distances = self.distance_4(point, four);
-            candidates.extend(distances.into_iter().zip(four).map(|(distance, slot)| Candidate { distance, slot }));
-        }
-        for &slot in fours.remainder() {
-            candidates.push(Candidate { distance: self.distance(point, slot), slot });
+        {
+            let from = pairs.from(node, work);
+            present.iter().for_each(|&s| from.prefetch(s));
+            let mut fours = present.chunks_exact(4);
+            for four in &mut fours {
+                let four = [four[0], four[1], four[2], four[3]];
+                candidates
+                    .extend(from.to_4(four).into_iter().zip(four).map(|(distance, slot)| Candidate { distance, slot }));
+            }
+            for &slot in fours.remainder() {
+                candidates.push(Candidate { distance: from.to(slot), slot });
+            }
         }
         candidates.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(b.slot.cmp(&a.slot)));
         let mut chosen = Vec::with_capacity(cap);
-        select(self, node, &candidates, cap, &mut chosen);
+        select(pairs, node, &candidates, cap, work, &mut chosen);
         if !chosen.iter().any(|c| c.slot == new) {
             // The list stays as it is: fuller than what was chosen, and one page less to write.
             return Ok(false);

@@ -14,11 +14,13 @@
 //! | [`kernel`] | distances by hand for each kind of CPU (`unsafe`) |
 //! | [`metric`] | metrics and points |
 //! | `pending` | slots not linked yet after a crash |
-//! | [`scratch`] | candidate pool, visited marks |
 //! | `windows` | slot numbers to addresses |
 //! | `view` | typed views of mapped memory (`unsafe`) |
 //! | [`geometry`] | what a collection is; its meta file |
 //! | [`heads`] | counters of each collection as of the last checkpoint |
+//! | `rotation` | random rotations that need no training |
+//! | `codes` | vectors in 8 or 4 bits a component |
+//! | [`scratch`] | candidate pool, visited marks |
 //! | `search` | the one search loop |
 //! | `sums` | page checksums |
 //! | `cow` | segments that change in place: dirty pages, captures |
@@ -26,6 +28,7 @@
 //! | `select` | neighbour selection |
 //! | [`superblock`] | SUPER: which checkpoint holds |
 //! | [`index`] | one collection's segments |
+//! | `distances` | what walks compare: vectors or codes |
 //! | [`checkpoint`] | the segments' part of checkpoint and recovery |
 //! | `insert` | linking a node |
 //! | [`query`] | queries |
@@ -38,11 +41,13 @@ pub mod ids;
 pub mod kernel;
 pub mod metric;
 mod pending;
-pub mod scratch;
 mod windows;
 mod view;
 pub mod geometry;
 pub mod heads;
+mod rotation;
+mod codes;
+pub mod scratch;
 mod search;
 mod sums;
 mod cow;
@@ -50,6 +55,7 @@ mod images;
 mod select;
 pub mod superblock;
 pub mod index;
+mod distances;
 pub mod checkpoint;
 mod insert;
 pub mod query;
@@ -59,7 +65,7 @@ pub use checkpoint::{Frozen, recover_segments};
 pub use geometry::Geometry;
 pub use heads::{Head, Heads};
 pub use ids::Id;
-pub use index::{Index, Place, vector_crc};
+pub use index::{Index, Place, SlotBytes, vector_crc};
 pub use metric::Metric;
 pub use query::Neighbour;
 pub use scratch::Counters;

@@ -1,9 +1,10 @@
 //! Queries: from the entry point down to level 0, and from slots to keys.
 
+use crate::distances::{CodesTo, ExactTo};
 use crate::index::{GraphLevel, Index};
 use crate::metric::Point;
 use crate::scratch::{Candidate, Counters, Pool, Scratch};
-use crate::search::{Points, descend, search_level};
+use crate::search::{Distances, descend, search_level};
 use std::collections::HashMap;
 
 /// A record found.
@@ -15,6 +16,16 @@ pub struct Neighbour {
     pub slot: u32,
     /// Its distance from the query.
     pub distance: f32,
+}
+
+/// How many of the nearest by code are compared exactly for `k` results.
+fn reranked(k: usize) -> usize {
+    2 * k + 10
+}
+
+/// As the pool does: of equal distances the newest slot first.
+fn sort(candidates: &mut [Candidate]) {
+    candidates.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(b.slot.cmp(&a.slot)));
 }
 
 /// Up to this many results are compared with each other directly; more go through a hash map.
@@ -29,36 +40,67 @@ impl Index {
     /// If `query` has not the collection's dimension.
     pub fn search(&self, query: &[f32], k: usize, ef: usize) -> (Vec<Neighbour>, Counters) {
         assert_eq!(query.len(), self.geometry().dim);
-        let query = Point { vector: query, scale: self.space().scale(query) };
+        let point = Point { vector: query, scale: self.space().scale(query) };
         let ef = ef.max(k).max(1);
         self.scratch.with(|scratch| {
             // Before the walk: a slot linked in between is then found twice rather than not at all.
-            let unlinked = self.scan_unlinked(query, ef, scratch);
-            scratch.pool.reset(ef);
-            if let Some(entry) = self.entry()
-                && entry.slot < self.limit()
-            {
-                let mut nearest = Candidate { distance: self.distance(query, entry.slot), slot: entry.slot };
-                scratch.counters.distances += 1;
-                for level in (1..=entry.level).rev() {
-                    nearest = descend(&GraphLevel { index: self, level }, self, query, nearest, scratch);
+            let unlinked = self.scan_unlinked(point, ef, scratch);
+            let mut found = std::mem::take(&mut scratch.found);
+            found.clear();
+            match self.codes() {
+                Some(codes) => {
+                    let mut code = std::mem::take(&mut scratch.query);
+                    codes.coder.query(query, &mut code);
+                    self.walk(&CodesTo { codes, query: &code, limit: self.limit() }, ef, scratch);
+                    scratch.query = code;
+                    found.extend(scratch.pool.live().take(reranked(k)));
+                    self.rerank(point, &mut found, scratch);
                 }
-                let level = GraphLevel { index: self, level: 0 };
-                if self.any_dead() {
-                    search_level(&level, self, query, &[nearest], ef, |s| !self.is_dead(s), scratch);
-                } else {
-                    search_level(&level, self, query, &[nearest], ef, |_| true, scratch);
-                }
-            }
-            for candidate in unlinked {
-                if candidate.distance <= scratch.pool.bound()
-                    && !scratch.pool.contains(candidate.distance, candidate.slot)
-                {
-                    scratch.pool.insert(candidate.distance, candidate.slot, true);
+                None => {
+                    self.walk(&ExactTo { index: self, query: point }, ef, scratch);
+                    found.extend(scratch.pool.live());
                 }
             }
-            (self.resolve(&scratch.pool, k), scratch.counters)
+            if !unlinked.is_empty() {
+                found.extend(unlinked);
+                sort(&mut found);
+                found.dedup_by_key(|c| c.slot);
+            }
+            let neighbours = self.resolve(&found, k);
+            scratch.found = found;
+            (neighbours, scratch.counters)
         })
+    }
+
+    /// Walks from the entry point to level 0; the `ef` nearest live nodes are in the pool then.
+    fn walk<D: Distances>(&self, distances: &D, ef: usize, scratch: &mut Scratch) {
+        scratch.pool.reset(ef);
+        let Some(entry) = self.entry().filter(|entry| entry.slot < distances.limit()) else { return };
+        let mut nearest = Candidate { distance: distances.to(entry.slot), slot: entry.slot };
+        scratch.counters.distances += 1;
+        for level in (1..=entry.level).rev() {
+            nearest = descend(&GraphLevel { index: self, level }, distances, nearest, scratch);
+        }
+        let level = GraphLevel { index: self, level: 0 };
+        if self.any_dead() {
+            search_level(&level, distances, &[nearest], ef, |s| !self.is_dead(s), scratch);
+        } else {
+            search_level(&level, distances, &[nearest], ef, |_| true, scratch);
+        }
+    }
+
+    /// Replaces the distances of codes by exact ones, and sorts by them.
+    fn rerank(&self, query: Point<'_>, found: &mut [Candidate], scratch: &mut Scratch) {
+        let exact = ExactTo { index: self, query };
+        found.iter().for_each(|c| exact.prefetch(c.slot));
+        scratch.counters.reranked += found.len() as u64;
+        let mut fours = found.chunks_exact_mut(4);
+        for four in &mut fours {
+            let distances = exact.to_4(std::array::from_fn(|n| four[n].slot));
+            four.iter_mut().zip(distances).for_each(|(c, distance)| c.distance = distance);
+        }
+        fours.into_remainder().iter_mut().for_each(|c| c.distance = exact.to(c.slot));
+        sort(found);
     }
 
     /// The `k` nearest records by comparing with every one.
@@ -72,7 +114,8 @@ impl Index {
             scratch.pool.reset(k.max(1));
             let live = (0..self.limit()).filter(|&s| !self.is_dead(s));
             self.scan(query, live, &mut scratch.pool);
-            self.resolve(&scratch.pool, k)
+            let found: Vec<Candidate> = scratch.pool.live().collect();
+            self.resolve(&found, k)
         })
     }
 
@@ -86,8 +129,9 @@ impl Index {
     }
 
     fn scan(&self, query: Point<'_>, slots: impl Iterator<Item = u32>, pool: &mut Pool) {
+        let exact = ExactTo { index: self, query };
         for slot in slots {
-            let distance = self.distance(query, slot);
+            let distance = exact.to(slot);
             if distance <= pool.bound() {
                 pool.insert(distance, slot, true);
             }
@@ -96,12 +140,12 @@ impl Index {
 
     /// Slots to records, one for each key: while an update runs, the old and the new slot of a key may both be found,
     /// and the newer one counts.
-    fn resolve(&self, pool: &Pool, k: usize) -> Vec<Neighbour> {
-        pool.live().take(k).for_each(|c| self.prefetch_id(c.slot));
+    fn resolve(&self, nearest: &[Candidate], k: usize) -> Vec<Neighbour> {
+        nearest.iter().take(k).for_each(|c| self.prefetch_id(c.slot));
         let mut found: Vec<Neighbour> = Vec::with_capacity(k.min(1 << 16));
         let mut places: HashMap<u64, usize> = HashMap::new();
         let mut superseded = false;
-        for Candidate { distance, slot } in pool.live() {
+        for &Candidate { distance, slot } in nearest {
             if found.len() == k {
                 break;
             }

@@ -1,5 +1,6 @@
 //! What a search needs besides the graph: the candidate pool, the visited marks, and buffers. Reused.
 
+use crate::codes::CodeQuery;
 use parking_lot::Mutex;
 
 /// A node and its distance from the query.
@@ -11,21 +12,46 @@ pub struct Candidate {
     pub slot: u32,
 }
 
-const EXPANDED: u32 = 1 << 31;
-const DEAD: u32 = 1 << 30;
-const SLOT: u32 = DEAD - 1;
+/// Flags of a pool entry, below the slot.
+const EXPANDED: u64 = 1;
+const DEAD: u64 = 2;
+const FLAGS: u32 = 2;
+/// The largest slot number that an entry has room for.
+const LAST_SLOT: u32 = u32::MAX >> FLAGS;
 
 /// The nearest nodes seen so far, sorted: `ef` live ones and whatever dead ones lie between.
 ///
 /// Equal distances are ordered by falling slot number: among many copies of one vector a walk drifts to the newest,
 /// which is where the next copy finds its neighbours.
+///
+/// An entry is one number, so that comparing two takes one instruction and finding a place no guesses of branches:
+/// the distance's bits, made to sort as numbers do, then the slot counted from the end, then the flags.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    entries: Vec<(f32, u32)>,
+    entries: Vec<u64>,
     ef: usize,
     live: usize,
     /// Entries below are all expanded.
     next: usize,
+}
+
+#[inline(always)]
+fn entry(distance: f32, slot: u32) -> u64 {
+    let bits = distance.to_bits();
+    // Negative numbers sort backwards: all their bits flip; of the others the sign only.
+    let sorted = bits ^ (((bits as i32 >> 31) as u32) | 1 << 31);
+    u64::from(sorted) << 32 | u64::from(LAST_SLOT - slot) << FLAGS
+}
+
+#[inline(always)]
+fn slot_of(entry: u64) -> u32 {
+    LAST_SLOT - (entry as u32 >> FLAGS)
+}
+
+#[inline(always)]
+fn distance_of(entry: u64) -> f32 {
+    let sorted = (entry >> 32) as u32;
+    f32::from_bits(sorted ^ (((!sorted as i32 >> 31) as u32) | 1 << 31))
 }
 
 impl Pool {
@@ -40,35 +66,34 @@ impl Pool {
     /// Nodes farther than this are of no use.
     #[inline]
     pub(crate) fn bound(&self) -> f32 {
-        if self.live < self.ef { f32::INFINITY } else { self.entries.last().map_or(f32::INFINITY, |e| e.0) }
+        if self.live < self.ef { f32::INFINITY } else { self.entries.last().map_or(f32::INFINITY, |&e| distance_of(e)) }
     }
 
-    /// Adds a node that is not in the pool yet.
+    /// Adds a node that is not in the pool yet. Says whether it is the nearest one not expanded.
     #[inline]
-    pub(crate) fn insert(&mut self, distance: f32, slot: u32, live: bool) {
-        let at = self.entries.partition_point(|&(d, s)| d < distance || (d == distance && s & SLOT > slot));
-        if self.live == self.ef && at == self.entries.len() {
-            return;
-        }
-        self.entries.insert(at, (distance, if live { slot } else { slot | DEAD }));
-        self.next = self.next.min(at);
-        self.live += usize::from(live);
-        if self.live >= self.ef {
+    pub(crate) fn insert(&mut self, distance: f32, slot: u32, live: bool) -> bool {
+        let new = entry(distance, slot) | if live { 0 } else { DEAD };
+        let at = self.entries.partition_point(|&e| e < new);
+        if self.live == self.ef {
             // Once there are ef live ones the last entry is one of them; what lies beyond is of no use.
-            self.trim();
-            if self.live > self.ef {
+            if at == self.entries.len() {
+                return false;
+            }
+            if live {
                 self.entries.pop();
                 self.live -= 1;
-                self.trim();
             }
-            self.next = self.next.min(self.entries.len());
         }
-    }
-
-    fn trim(&mut self) {
-        while self.entries.last().is_some_and(|e| e.1 & DEAD != 0) {
-            self.entries.pop();
+        self.entries.insert(at, new);
+        self.live += usize::from(live);
+        if self.live >= self.ef {
+            while self.entries.last().is_some_and(|e| e & DEAD != 0) {
+                self.entries.pop();
+            }
         }
+        let first = at <= self.next || self.entries[self.next..at].iter().all(|e| e & EXPANDED != 0);
+        self.next = if first { at } else { self.next }.min(self.entries.len());
+        first
     }
 
     /// The nearest node not expanded yet, which becomes expanded.
@@ -76,38 +101,31 @@ impl Pool {
     pub(crate) fn expand_next(&mut self) -> Option<u32> {
         let found = self.peek_from(self.next)?;
         self.next = found + 1;
-        let entry = &mut self.entries[found].1;
+        let entry = &mut self.entries[found];
         *entry |= EXPANDED;
-        Some(*entry & SLOT)
+        Some(slot_of(*entry))
     }
 
     /// The nearest node not expanded yet.
     #[inline]
     pub(crate) fn peek_next(&self) -> Option<u32> {
-        self.peek_from(self.next).map(|at| self.entries[at].1 & SLOT)
+        self.peek_from(self.next).map(|at| slot_of(self.entries[at]))
     }
 
     #[inline]
     fn peek_from(&self, from: usize) -> Option<usize> {
-        self.entries[from..].iter().position(|e| e.1 & EXPANDED == 0).map(|i| from + i)
+        self.entries[from..].iter().position(|e| e & EXPANDED == 0).map(|i| from + i)
     }
 
     /// The live nodes, nearest first.
     pub(crate) fn live(&self) -> impl Iterator<Item = Candidate> + '_ {
-        self.entries
-            .iter()
-            .filter(|e| e.1 & DEAD == 0)
-            .map(|&(distance, slot)| Candidate { distance, slot: slot & SLOT })
+        let live = self.entries.iter().filter(|&e| e & DEAD == 0);
+        live.map(|&e| Candidate { distance: distance_of(e), slot: slot_of(e) })
     }
 
     /// The nearest node, live or not.
     pub(crate) fn nearest(&self) -> Option<Candidate> {
-        self.entries.first().map(|&(distance, slot)| Candidate { distance, slot: slot & SLOT })
-    }
-
-    pub(crate) fn contains(&self, distance: f32, slot: u32) -> bool {
-        let from = self.entries.partition_point(|e| e.0 < distance);
-        self.entries[from..].iter().take_while(|e| e.0 == distance).any(|e| e.1 & SLOT == slot)
+        self.entries.first().map(|&e| Candidate { distance: distance_of(e), slot: slot_of(e) })
     }
 }
 
@@ -152,6 +170,8 @@ pub struct Counters {
     pub hops: u64,
     /// Distances computed.
     pub distances: u64,
+    /// Vectors compared exactly after a walk on codes.
+    pub reranked: u64,
 }
 
 /// The reusable memory of one search.
@@ -162,6 +182,11 @@ pub(crate) struct Scratch {
     /// Neighbours not seen before, of the node being expanded.
     pub(crate) fresh: Vec<u32>,
     pub(crate) counters: Counters,
+    /// What a query has found.
+    pub(crate) found: Vec<Candidate>,
+    /// The point that a walk on codes looks for, and one that a choice among neighbours looks from.
+    pub(crate) query: CodeQuery,
+    pub(crate) from: CodeQuery,
 }
 
 /// Scratches waiting to be used again.

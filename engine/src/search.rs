@@ -4,7 +4,7 @@
 //! are exactly the unexpanded ones among the `ef` nearest. The neighbours of a node are gathered first and all their
 //! lines asked for, then computed four at a time, so that the memory's latency overlaps.
 
-use crate::metric::Point;
+use crate::codes::CodeQuery;
 use crate::scratch::{Candidate, Scratch};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -24,34 +24,44 @@ pub(crate) trait Level {
     fn prefetch_list(&self, slot: u32);
 }
 
-/// The nodes of a graph as points.
-pub(crate) trait Points {
+/// Distances from one point to the nodes of a graph.
+pub(crate) trait Distances {
     /// Slots below this are published.
     fn limit(&self) -> u32;
-    fn point(&self, slot: u32) -> Point<'_>;
-    fn distance(&self, query: Point<'_>, slot: u32) -> f32;
-    fn distance_4(&self, query: Point<'_>, slots: [u32; 4]) -> [f32; 4];
-    /// Asks the memory for the point.
+    fn to(&self, slot: u32) -> f32;
+    /// Each equals [`to`](Self::to) bit for bit.
+    fn to_4(&self, slots: [u32; 4]) -> [f32; 4];
+    /// Asks the memory for what [`to`](Self::to) reads.
     fn prefetch(&self, slot: u32);
     /// Bytes that [`prefetch`](Self::prefetch) asks for.
     fn prefetched(&self) -> usize;
 }
 
+/// Distances between any two nodes of a graph.
+pub(crate) trait Pairs {
+    /// The distances from one of them.
+    type From<'a>: Distances
+    where
+        Self: 'a;
+    fn from<'a>(&'a self, slot: u32, work: &'a mut CodeQuery) -> Self::From<'a>;
+    /// Whether two nodes lie at one point.
+    fn are_copies(&self, a: u32, b: u32) -> bool;
+}
+
 /// Searches a level from `entries` for the `ef` nearest live nodes; the result is in `scratch.pool`.
 ///
 /// Complexity: about `ef` lists read, and a distance for each of their nodes not seen before.
-pub(crate) fn search_level<L: Level, P: Points>(
+pub(crate) fn search_level<L: Level, D: Distances>(
     level: &L,
-    points: &P,
-    query: Point<'_>,
+    distances: &D,
     entries: &[Candidate],
     ef: usize,
     live: impl Fn(u32) -> bool,
     scratch: &mut Scratch,
 ) {
-    let Scratch { pool, visited, fresh, counters } = scratch;
-    let limit = points.limit();
-    let ahead = (AHEAD_BYTES / points.prefetched()).clamp(4, 64);
+    let Scratch { pool, visited, fresh, counters, .. } = scratch;
+    let limit = distances.limit();
+    let ahead = (AHEAD_BYTES / distances.prefetched()).clamp(4, 64);
     pool.reset(ef);
     visited.reset(limit as usize);
     for entry in entries {
@@ -60,62 +70,66 @@ pub(crate) fn search_level<L: Level, P: Points>(
         }
     }
     while let Some(slot) = pool.expand_next() {
-        fresh.clear();
-        for link in level.list(slot) {
-            let neighbour = link.load(Ordering::Acquire);
-            if neighbour == END {
-                break;
-            }
-            if neighbour < limit && visited.insert(neighbour) {
-                if fresh.len() < ahead {
-                    points.prefetch(neighbour);
-                }
-                fresh.push(neighbour);
-            }
+        let list = level.list(slot);
+        // Room for three more: the last group of four is filled up.
+        if fresh.len() < list.len() + 3 {
+            fresh.resize(list.len() + 3, 0);
         }
+        let mut count = 0;
+        for link in list {
+            let neighbour = link.load(Ordering::Acquire);
+            if neighbour >= limit {
+                if neighbour == END {
+                    break;
+                }
+                continue;
+            }
+            // About half of them are new, which no branch could guess: so each is written, and counted if it is.
+            fresh[count] = neighbour;
+            count += usize::from(visited.insert(neighbour));
+        }
+        fresh[..count.min(ahead)].iter().for_each(|&slot| distances.prefetch(slot));
         counters.hops += 1;
-        counters.distances += fresh.len() as u64;
+        counters.distances += count as u64;
         // Likely the next to be expanded: its list arrives while the distances are computed.
         if let Some(next) = pool.peek_next() {
             level.prefetch_list(next);
         }
+        if count == 0 {
+            continue;
+        }
+        let last = fresh[count - 1];
+        fresh[count..count + 3].fill(last);
+        let mut bound = pool.bound();
         let mut at = 0;
-        while at + 4 <= fresh.len() {
-            for later in fresh.iter().skip(at + ahead).take(4) {
-                points.prefetch(*later);
+        while at < count {
+            if at + ahead < count {
+                fresh[at + ahead..count.min(at + ahead + 4)].iter().for_each(|&later| distances.prefetch(later));
             }
             let four = [fresh[at], fresh[at + 1], fresh[at + 2], fresh[at + 3]];
-            let distances = points.distance_4(query, four);
-            for (distance, neighbour) in distances.into_iter().zip(four) {
-                offer(pool, level, distance, neighbour, &live);
+            let to = distances.to_4(four);
+            for n in 0..4 {
+                // The last group's repetitions come last.
+                if to[n] <= bound && at + n < count {
+                    if pool.insert(to[n], four[n], live(four[n])) {
+                        level.prefetch_list(four[n]);
+                    }
+                    bound = pool.bound();
+                }
             }
             at += 4;
-        }
-        for &neighbour in &fresh[at..] {
-            offer(pool, level, points.distance(query, neighbour), neighbour, &live);
-        }
-    }
-}
-
-#[inline]
-fn offer<L: Level>(pool: &mut crate::scratch::Pool, level: &L, distance: f32, slot: u32, live: &impl Fn(u32) -> bool) {
-    if distance <= pool.bound() {
-        pool.insert(distance, slot, live(slot));
-        if pool.peek_next() == Some(slot) {
-            level.prefetch_list(slot);
         }
     }
 }
 
 /// Walks a level greedily to a node nearer to the query than all its neighbours.
-pub(crate) fn descend<L: Level, P: Points>(
+pub(crate) fn descend<L: Level, D: Distances>(
     level: &L,
-    points: &P,
-    query: Point<'_>,
+    distances: &D,
     mut nearest: Candidate,
     scratch: &mut Scratch,
 ) -> Candidate {
-    let limit = points.limit();
+    let limit = distances.limit();
     loop {
         let before = nearest;
         let fresh = &mut scratch.fresh;
@@ -126,7 +140,7 @@ pub(crate) fn descend<L: Level, P: Points>(
                 break;
             }
             if neighbour < limit {
-                points.prefetch(neighbour);
+                distances.prefetch(neighbour);
                 fresh.push(neighbour);
             }
         }
@@ -140,12 +154,12 @@ pub(crate) fn descend<L: Level, P: Points>(
         let mut fours = fresh.chunks_exact(4);
         for four in &mut fours {
             let four = [four[0], four[1], four[2], four[3]];
-            for (distance, slot) in points.distance_4(query, four).into_iter().zip(four) {
+            for (distance, slot) in distances.to_4(four).into_iter().zip(four) {
                 consider(distance, slot);
             }
         }
         for &slot in fours.remainder() {
-            consider(points.distance(query, slot), slot);
+            consider(distances.to(slot), slot);
         }
         if nearest.slot == before.slot {
             return nearest;

@@ -12,8 +12,9 @@
 //! which neither count as directions nor prune others; the choice (the next older, the next newer, then at random by
 //! slot) ties all copies of a vector into one connected group.
 
+use crate::codes::CodeQuery;
 use crate::scratch::Candidate;
-use crate::search::Points;
+use crate::search::{Distances, Pairs};
 
 /// Links that a list of `cap` gets even if the rule prunes them.
 fn filled(cap: usize) -> usize {
@@ -27,11 +28,12 @@ fn copies_kept(cap: usize) -> usize {
 
 /// Chooses at most `cap` neighbours of `base` among `candidates`, which are sorted by distance and do not hold `base`.
 /// `chosen` receives them, nearest first.
-pub(crate) fn select<P: Points>(
-    points: &P,
+pub(crate) fn select<P: Pairs>(
+    pairs: &P,
     base: u32,
     candidates: &[Candidate],
     cap: usize,
+    work: &mut CodeQuery,
     chosen: &mut Vec<Candidate>,
 ) {
     chosen.clear();
@@ -39,7 +41,6 @@ pub(crate) fn select<P: Points>(
         chosen.extend_from_slice(candidates);
         return;
     }
-    let base_point = points.point(base);
     let mut copies: Vec<Candidate> = Vec::new();
     let mut directions: Vec<Candidate> = Vec::with_capacity(cap);
     let mut pruned: Vec<Candidate> = Vec::new();
@@ -47,13 +48,11 @@ pub(crate) fn select<P: Points>(
         if directions.len() == cap {
             break;
         }
-        let point = points.point(candidate.slot);
-        // The first components settle it for all but true copies.
-        if point.vector == base_point.vector {
+        if pairs.are_copies(candidate.slot, base) {
             copies.push(candidate);
             continue;
         }
-        if !is_pruned(points, candidate, &directions) {
+        if !is_pruned(pairs, candidate, &directions, work) {
             directions.push(candidate);
         } else if pruned.len() < filled(cap) {
             pruned.push(candidate);
@@ -73,16 +72,19 @@ pub(crate) fn select<P: Points>(
 }
 
 /// Whether a taken node is nearer to the candidate than the base is.
-fn is_pruned<P: Points>(points: &P, candidate: Candidate, taken: &[Candidate]) -> bool {
-    let point = points.point(candidate.slot);
+fn is_pruned<P: Pairs>(pairs: &P, candidate: Candidate, taken: &[Candidate], work: &mut CodeQuery) -> bool {
+    if taken.is_empty() {
+        return false;
+    }
+    let from = pairs.from(candidate.slot, work);
     let mut fours = taken.chunks_exact(4);
     for four in &mut fours {
         let slots = [four[0].slot, four[1].slot, four[2].slot, four[3].slot];
-        if points.distance_4(point, slots).iter().any(|&d| d < candidate.distance) {
+        if from.to_4(slots).iter().any(|&d| d < candidate.distance) {
             return true;
         }
     }
-    fours.remainder().iter().any(|t| points.distance(point, t.slot) < candidate.distance)
+    fours.remainder().iter().any(|t| from.to(t.slot) < candidate.distance)
 }
 
 /// Keeps the next older, the next newer, and a seeded choice of the other copies.

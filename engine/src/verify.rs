@@ -1,8 +1,9 @@
 //! Whether a collection's segments are what they must be: checksums, and the graph's invariants.
 
+use crate::codes::CodeQuery;
 use crate::cow::CowSegment;
 use crate::index::{Index, tomb_words};
-use crate::search::{END, Points};
+use crate::search::END;
 use crate::sums::Sums;
 use crate::view;
 use lodestore_wal::{PAGE, Result};
@@ -85,6 +86,7 @@ impl Index {
     }
 
     fn verify_slots(&self, findings: &mut Findings) {
+        let (mut work, mut code) = (CodeQuery::default(), Vec::new());
         for slot in 0..self.limit() {
             findings.slots += 1;
             findings.live += u64::from(!self.is_dead(slot));
@@ -95,6 +97,13 @@ impl Index {
             let close = (kept - due).abs() <= 1e-5 * due.abs();
             if kept != due && !close {
                 findings.problem(format!("slot {slot}: its vector is scaled by {kept}, not {due}"));
+            }
+            if let Some(codes) = self.codes() {
+                code.resize(codes.windows.stride(), 0);
+                codes.coder.encode(self.vector(slot), &mut work, &mut code);
+                if code != view::bytes(&codes.windows, slot) {
+                    findings.problem(format!("slot {slot}: its code is not that of its vector"));
+                }
             }
             if id.level != self.geometry().level(slot) {
                 findings.problem(format!("slot {slot} is on level {}, not {}", id.level, self.geometry().level(slot)));

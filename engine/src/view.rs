@@ -44,6 +44,17 @@ pub(crate) fn bytes(windows: &Windows, slot: u32) -> &[u8] {
     unsafe { std::slice::from_raw_parts(address, windows.stride()) }
 }
 
+/// The bytes of four write-once slots.
+#[inline(always)]
+pub(crate) fn bytes_4(windows: &Windows, slots: [u32; 4]) -> [&[u8]; 4] {
+    let [a, b, c, d] = slots;
+    // One comparison for all of them.
+    windows.address(a.max(b).max(c.max(d)));
+    // SAFETY: as for `bytes`; `address` checked the largest slot, and so all.
+    let of = |slot| unsafe { std::slice::from_raw_parts(windows.hint(slot), windows.stride()) };
+    [of(a), of(b), of(c), of(d)]
+}
+
 /// One word of a read-only page that a checkpoint may be rewriting with the same bytes meanwhile.
 pub(crate) fn shared_word(windows: &Windows, slot: u32, word: usize) -> u32 {
     assert!(word * 4 + 4 <= windows.stride());

@@ -6,7 +6,7 @@
 //! LOCK  SUPER  heads  catalog.redb
 //! wal/NNNNNNNN.wal      log files
 //! ckpt/NNNNNNNN.pgs     page images of a checkpoint
-//! c/<id>/{meta,vectors,ids,links,upper,tombs,sums}   one collection
+//! c/<id>/{meta,vectors,codes,ids,links,upper,tombs,sums}   one collection
 //! *.tmp                 being written; removed at open
 //! ```
 
@@ -34,6 +34,8 @@ pub enum Part {
     Meta,
     /// Vectors, write-once slots.
     Vectors,
+    /// Codes of the vectors, write-once slots; of a collection that has them.
+    Codes,
     /// Keys, LSNs, levels and vector checksums, write-once slots.
     Ids,
     /// Level-0 link lists.
@@ -47,11 +49,16 @@ pub enum Part {
 }
 
 impl Part {
+    /// All that slots are in; codes only of a collection that has them.
+    pub const SEGMENTS: [Part; 7] =
+        [Part::Vectors, Part::Codes, Part::Ids, Part::Links, Part::Upper, Part::Tombs, Part::Sums];
+
     /// The file's name within its collection's directory.
     pub fn name(self) -> &'static str {
         match self {
             Part::Meta => "meta",
             Part::Vectors => "vectors",
+            Part::Codes => "codes",
             Part::Ids => "ids",
             Part::Links => "links",
             Part::Upper => "upper",

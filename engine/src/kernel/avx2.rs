@@ -4,10 +4,15 @@
 
 use std::arch::x86_64::*;
 
-use super::Functions;
+use super::{CODE_BLOCK, CodeFunctions, Functions};
 
 pub(super) static F32: Functions<f32> =
     Functions { l2: one::<true>, dot: one::<false>, l2_4: four::<true>, dot_4: four::<false> };
+
+pub(super) static CODES: CodeFunctions = CodeFunctions {
+    one: [one_code::<1>, one_code::<2>, one_code::<4>, one_code::<8>],
+    four: [four_codes::<1>, four_codes::<2>, four_codes::<4>, four_codes::<8>],
+};
 
 /// Floats in a register.
 const LANES: usize = 8;
@@ -115,4 +120,74 @@ fn add<const L2: bool>(sum: __m256, a: __m256, b: __m256) -> __m256 {
     } else {
         _mm256_fmadd_ps(a, b, sum)
     }
+}
+
+/// # Safety
+/// See [`OneCode`](super::OneCode).
+#[target_feature(enable = "avx2")]
+unsafe fn one_code<const PER_BYTE: usize>(q: &[i8], x: &[u8]) -> i32 {
+    // SAFETY: the caller's promise.
+    let [v] = unsafe { code_sums::<PER_BYTE, 1>(q, &[x]) };
+    let v = _mm256_hadd_epi32(v, v);
+    let v = _mm256_hadd_epi32(v, v);
+    _mm256_extract_epi32::<0>(v).wrapping_add(_mm256_extract_epi32::<4>(v))
+}
+
+/// # Safety
+/// See [`FourCodes`](super::FourCodes).
+#[target_feature(enable = "avx2")]
+unsafe fn four_codes<const PER_BYTE: usize>(q: &[i8], x: &[&[u8]; 4]) -> [i32; 4] {
+    // SAFETY: the caller's promise.
+    let [a, b, c, d] = unsafe { code_sums::<PER_BYTE, 4>(q, x) };
+    let v = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+    let v = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+    let mut out = [0; 4];
+    // SAFETY: `out` has room for four numbers.
+    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), v) };
+    out
+}
+
+/// The products of `q` with each of `x`, added up to one register each.
+///
+/// # Safety
+/// Each of `x` is whole blocks, and `q` is `PER_BYTE` times as long.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn code_sums<const PER_BYTE: usize, const N: usize>(q: &[i8], x: &[&[u8]; N]) -> [__m256i; N] {
+    let mut sums = [_mm256_setzero_si256(); N];
+    if PER_BYTE == 1 {
+        // Multiplying bytes would saturate: 255 · 127 twice is more than 16 bits hold. So they are widened first.
+        for at in (0..q.len()).step_by(16) {
+            // SAFETY: lengths are multiples of 64.
+            let a = unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(q.as_ptr().add(at).cast())) };
+            for (sum, x) in sums.iter_mut().zip(x) {
+                // SAFETY: `x` has the length of `q`.
+                let v = unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(x.as_ptr().add(at).cast())) };
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(a, v));
+            }
+        }
+        return sums;
+    }
+    let (mask, ones) = (_mm256_set1_epi8((0xFFu8 >> (8 - 8 / PER_BYTE)) as i8), _mm256_set1_epi16(1));
+    for step in (0..q.len()).step_by(PER_BYTE * CODE_BLOCK) {
+        for half in [0, CODE_BLOCK / 2] {
+            // SAFETY: each of `x` is whole blocks, as many as there are steps.
+            let mut blocks = x.map(|x| unsafe { _mm256_loadu_si256(x.as_ptr().add(step / PER_BYTE + half).cast()) });
+            for part in 0..PER_BYTE {
+                // SAFETY: a step is that many blocks of `q`.
+                let a = unsafe { _mm256_loadu_si256(q.as_ptr().add(step + part * CODE_BLOCK + half).cast()) };
+                for (sum, block) in sums.iter_mut().zip(&mut blocks) {
+                    // 15 · 127 twice fits into 16 bits.
+                    let pairs = _mm256_maddubs_epi16(_mm256_and_si256(*block, mask), a);
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+                    *block = match PER_BYTE {
+                        2 => _mm256_srli_epi16::<4>(*block),
+                        4 => _mm256_srli_epi16::<2>(*block),
+                        _ => _mm256_srli_epi16::<1>(*block),
+                    };
+                }
+            }
+        }
+    }
+    sums
 }

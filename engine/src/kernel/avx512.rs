@@ -1,13 +1,18 @@
-//! The kernels for x86-64 with AVX-512 F.
+//! The kernels for x86-64 with AVX-512 F; those for codes also need BW and VNNI.
 
 #![expect(unsafe_code, reason = "loads vectors through pointers, in functions that need CPU features")]
 
 use std::arch::x86_64::*;
 
-use super::Functions;
+use super::{CODE_BLOCK, CodeFunctions, Functions};
 
 pub(super) static F32: Functions<f32> =
     Functions { l2: one::<true>, dot: one::<false>, l2_4: four::<true>, dot_4: four::<false> };
+
+pub(super) static CODES: CodeFunctions = CodeFunctions {
+    one: [one_code::<1>, one_code::<2>, one_code::<4>, one_code::<8>],
+    four: [four_codes::<1>, four_codes::<2>, four_codes::<4>, four_codes::<8>],
+};
 
 /// Floats in a register.
 const LANES: usize = 16;
@@ -119,4 +124,62 @@ fn add<const L2: bool>(sum: __m512, a: __m512, b: __m512) -> __m512 {
     } else {
         _mm512_fmadd_ps(a, b, sum)
     }
+}
+
+/// # Safety
+/// See [`OneCode`](super::OneCode).
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn one_code<const PER_BYTE: usize>(q: &[i8], x: &[u8]) -> i32 {
+    // SAFETY: the caller's promise.
+    let [v] = unsafe { code_sums::<PER_BYTE, 1>(q, &[x]) };
+    _mm512_reduce_add_epi32(v)
+}
+
+/// # Safety
+/// See [`FourCodes`](super::FourCodes).
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn four_codes<const PER_BYTE: usize>(q: &[i8], x: &[&[u8]; 4]) -> [i32; 4] {
+    // SAFETY: the caller's promise.
+    let [a, b, c, d] = unsafe { code_sums::<PER_BYTE, 4>(q, x) };
+    // As in `four`.
+    let ab = _mm512_add_epi32(_mm512_shuffle_i32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_i32x4::<0b11_10_11_10>(a, b));
+    let cd = _mm512_add_epi32(_mm512_shuffle_i32x4::<0b01_00_01_00>(c, d), _mm512_shuffle_i32x4::<0b11_10_11_10>(c, d));
+    let v =
+        _mm512_add_epi32(_mm512_shuffle_i32x4::<0b10_00_10_00>(ab, cd), _mm512_shuffle_i32x4::<0b11_01_11_01>(ab, cd));
+    let v = _mm512_add_epi32(v, _mm512_shuffle_epi32::<0b10_11_00_01>(v));
+    let v = _mm512_add_epi32(v, _mm512_shuffle_epi32::<0b01_00_11_10>(v));
+    let v = _mm512_maskz_compress_epi32(0x1111, v);
+    let mut out = [0; 4];
+    // SAFETY: `out` has room for four numbers.
+    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_castsi512_si128(v)) };
+    out
+}
+
+/// The products of `q` with each of `x`, added up to one register each.
+///
+/// # Safety
+/// Each of `x` is whole blocks, and `q` is `PER_BYTE` times as long.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn code_sums<const PER_BYTE: usize, const N: usize>(q: &[i8], x: &[&[u8]; N]) -> [__m512i; N] {
+    let mask = _mm512_set1_epi8((0xFFu8 >> (8 - 8 / PER_BYTE)) as i8);
+    let mut sums = [_mm512_setzero_si512(); N];
+    for at in (0..q.len()).step_by(PER_BYTE * CODE_BLOCK) {
+        // SAFETY: each of `x` is whole blocks, as many as there are steps.
+        let mut blocks = x.map(|x| unsafe { _mm512_loadu_si512(x.as_ptr().add(at / PER_BYTE).cast()) });
+        for part in 0..PER_BYTE {
+            // SAFETY: a step is that many blocks of `q`.
+            let a = unsafe { _mm512_loadu_si512(q.as_ptr().add(at + part * CODE_BLOCK).cast()) };
+            for (sum, block) in sums.iter_mut().zip(&mut blocks) {
+                *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(*block, mask), a);
+                // The lowest bits that come into a byte are those of its neighbour, and masked off.
+                *block = match PER_BYTE {
+                    2 => _mm512_srli_epi16::<4>(*block),
+                    4 => _mm512_srli_epi16::<2>(*block),
+                    _ => _mm512_srli_epi16::<1>(*block),
+                };
+            }
+        }
+    }
+    sums
 }

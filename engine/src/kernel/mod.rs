@@ -15,6 +15,9 @@
 //! Sums stay in f32, in several independent accumulators: one chain of additions would wait for the latency of every
 //! single one, and widening to f64 costs several times the time for digits a search does not need.
 //!
+//! Codes (`codes.rs` of the engine) are whole numbers, so what is computed of them is exact and the same on every tier:
+//! Σ x·q of a code's unsigned numbers x, of 8, 4, 2 or 1 bits, with signed ones q of 8.
+//!
 //! To add an element type, write a `Functions` of it in every tier's file and a field of [`Kernel`] that holds it.
 
 #![expect(
@@ -71,7 +74,7 @@ impl Tier {
         self.f32().is_some()
     }
 
-    /// The functions of the tier, if this CPU may call them: the one place that decides it.
+    /// The functions of the tier for floats, if this CPU may call them: the one place that decides it.
     fn f32(self) -> Option<&'static Functions<f32>> {
         match self {
             Tier::Scalar => Some(&scalar::F32),
@@ -82,6 +85,21 @@ impl Tier {
             #[cfg(target_arch = "aarch64")]
             Tier::Neon if std::arch::is_aarch64_feature_detected!("neon") => Some(&neon::F32),
             _ => None,
+        }
+    }
+
+    /// The functions of the tier for codes, and of the next lower one where this CPU lacks an instruction for them.
+    fn codes(self) -> &'static CodeFunctions {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni") => {
+                &avx512::CODES
+            }
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 | Tier::Avx2 if is_x86_feature_detected!("avx2") => &avx2::CODES,
+            #[cfg(target_arch = "aarch64")]
+            Tier::Neon if std::arch::is_aarch64_feature_detected!("neon") => &neon::CODES,
+            _ => &scalar::CODES,
         }
     }
 }
@@ -113,11 +131,34 @@ struct Functions<T: 'static> {
     dot_4: Four<T>,
 }
 
+/// Σ x·q of one code.
+///
+/// # Safety
+/// - The CPU has the features of the function's tier.
+/// - The lengths are those that [`Kernel::codes`] checks.
+type OneCode = unsafe fn(&[i8], &[u8]) -> i32;
+
+/// Σ x·q of four codes.
+///
+/// # Safety
+/// As for [`OneCode`], for each of the four.
+type FourCodes = unsafe fn(&[i8], &[&[u8]; 4]) -> [i32; 4];
+
+/// What one tier can do with codes of 1, 2, 4 and 8 numbers a byte.
+struct CodeFunctions {
+    one: [OneCode; 4],
+    four: [FourCodes; 4],
+}
+
+/// Bytes of a code that are taken at a time, and so the granule of its length.
+pub const CODE_BLOCK: usize = 64;
+
 /// The distance functions of one tier that this CPU has.
 #[derive(Clone, Copy)]
 pub struct Kernel {
     tier: Tier,
     f32: &'static Functions<f32>,
+    codes: &'static CodeFunctions,
 }
 
 impl Kernel {
@@ -152,7 +193,7 @@ impl Kernel {
 
     /// The kernel of one tier; `None` if this CPU lacks it.
     pub fn of(tier: Tier) -> Option<Kernel> {
-        Some(Kernel { tier, f32: tier.f32()? })
+        Some(Kernel { tier, f32: tier.f32()?, codes: tier.codes() })
     }
 
     /// The tier whose functions these are.
@@ -203,6 +244,30 @@ impl Kernel {
         // SAFETY: `of` saw that the CPU has the tier, and the lengths are equal.
         unsafe { (self.f32.dot_4)(q, &x) }
     }
+
+    /// Σ x·q of a code `x` with 1, 2, 4 or 8 numbers a byte. Of each block of 64 bytes, the lowest bits of the bytes are
+    /// the first 64 numbers, the next higher ones the next 64, and so on. Exact unless the sum leaves an `i32`, which no
+    /// 65,536 numbers can make it do; then it wraps.
+    ///
+    /// # Panics
+    /// If `x` is not whole blocks, `q` not as many numbers, or `per_byte` another number.
+    #[inline]
+    pub fn codes(&self, per_byte: usize, q: &[i8], x: &[u8]) -> i32 {
+        check_codes(q, per_byte, &[x]);
+        // SAFETY: `of` saw that the CPU has the tier, and the lengths are right.
+        unsafe { (self.codes.one[per_byte.trailing_zeros() as usize])(q, x) }
+    }
+
+    /// [`codes`](Kernel::codes) of four.
+    ///
+    /// # Panics
+    /// As [`codes`](Kernel::codes).
+    #[inline]
+    pub fn codes_4(&self, per_byte: usize, q: &[i8], x: [&[u8]; 4]) -> [i32; 4] {
+        check_codes(q, per_byte, &x);
+        // SAFETY: `of` saw that the CPU has the tier, and the lengths are right.
+        unsafe { (self.codes.four[per_byte.trailing_zeros() as usize])(q, &x) }
+    }
 }
 
 impl fmt::Debug for Kernel {
@@ -221,6 +286,16 @@ fn check<T, const N: usize>(q: &[T], x: &[&[T]; N]) {
     }
 }
 
+/// Panics unless every code is whole blocks and has `per_byte` numbers a byte for those of `q`.
+#[inline(always)]
+fn check_codes<const N: usize>(q: &[i8], per_byte: usize, x: &[&[u8]; N]) {
+    for x in x {
+        if x.len() * per_byte != q.len() || x.len() % CODE_BLOCK != 0 || !matches!(per_byte, 1 | 2 | 4 | 8) {
+            lengths_differ(q.len(), x.len() * per_byte);
+        }
+    }
+}
+
 /// Out of line, so that the check costs its callers no more than a compare.
 #[cold]
 #[inline(never)]
@@ -229,7 +304,7 @@ fn lengths_differ(a: usize, b: usize) -> ! {
 }
 
 /// The bytes that a prefetch fetches. Some CPUs fetch more; none that we know of fetches less.
-const LINE: usize = 64;
+pub const LINE: usize = 64;
 
 /// Asks for every cache line of the `bytes` at `at`, to be found in the nearest cache a little later.
 ///
@@ -240,6 +315,16 @@ pub fn prefetch(at: *const u8, bytes: usize) {
     let first = at.wrapping_sub(skipped);
     for line in 0..(skipped + bytes).div_ceil(LINE) {
         prefetch_line(first.wrapping_add(line * LINE));
+    }
+}
+
+/// As [`prefetch`], of so many lines from one that begins at `at`.
+#[inline(always)]
+pub fn prefetch_lines(at: *const u8, lines: usize) {
+    let mut line = at;
+    for _ in 0..lines {
+        prefetch_line(line);
+        line = line.wrapping_add(LINE);
     }
 }
 

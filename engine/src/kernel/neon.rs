@@ -4,10 +4,15 @@
 
 use std::arch::aarch64::*;
 
-use super::Functions;
+use super::{CODE_BLOCK, CodeFunctions, Functions};
 
 pub(super) static F32: Functions<f32> =
     Functions { l2: one::<true>, dot: one::<false>, l2_4: four::<true>, dot_4: four::<false> };
+
+pub(super) static CODES: CodeFunctions = CodeFunctions {
+    one: [one_code::<1>, one_code::<2>, one_code::<4>, one_code::<8>],
+    four: [four_codes::<1>, four_codes::<2>, four_codes::<4>, four_codes::<8>],
+};
 
 /// Floats in a register.
 const LANES: usize = 4;
@@ -114,4 +119,62 @@ fn add<const L2: bool>(sum: float32x4_t, a: float32x4_t, b: float32x4_t) -> floa
     } else {
         vfmaq_f32(sum, a, b)
     }
+}
+
+/// # Safety
+/// See [`OneCode`](super::OneCode).
+#[target_feature(enable = "neon")]
+unsafe fn one_code<const PER_BYTE: usize>(q: &[i8], x: &[u8]) -> i32 {
+    // SAFETY: the caller's promise.
+    let [v] = unsafe { code_sums::<PER_BYTE, 1>(q, &[x]) };
+    vaddvq_s32(v)
+}
+
+/// # Safety
+/// See [`FourCodes`](super::FourCodes).
+#[target_feature(enable = "neon")]
+unsafe fn four_codes<const PER_BYTE: usize>(q: &[i8], x: &[&[u8]; 4]) -> [i32; 4] {
+    // SAFETY: the caller's promise.
+    unsafe { code_sums::<PER_BYTE, 4>(q, x) }.map(|v| vaddvq_s32(v))
+}
+
+/// The products of `q` with each of `x`, added up to one register each.
+///
+/// # Safety
+/// Each of `x` is whole blocks, and `q` is `PER_BYTE` times as long.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn code_sums<const PER_BYTE: usize, const N: usize>(q: &[i8], x: &[&[u8]; N]) -> [int32x4_t; N] {
+    let bits = 8 / PER_BYTE;
+    let mut sums = [vdupq_n_s32(0); N];
+    for step in (0..q.len()).step_by(PER_BYTE * CODE_BLOCK) {
+        for at in (0..CODE_BLOCK).step_by(16) {
+            // SAFETY: each of `x` is whole blocks, as many as there are steps.
+            let blocks = x.map(|x| unsafe { vld1q_u8(x.as_ptr().add(step / PER_BYTE + at)) });
+            for part in 0..PER_BYTE {
+                // SAFETY: a step is that many blocks of `q`.
+                let a = unsafe { vld1q_s8(q.as_ptr().add(step + part * CODE_BLOCK + at)) };
+                for (sum, block) in sums.iter_mut().zip(blocks) {
+                    if PER_BYTE == 1 {
+                        let (low, high) = (vmovl_u8(vget_low_u8(block)), vmovl_high_u8(block));
+                        *sum = widening(*sum, vmovl_s8(vget_low_s8(a)), vreinterpretq_s16_u16(low));
+                        *sum = widening(*sum, vmovl_high_s8(a), vreinterpretq_s16_u16(high));
+                        continue;
+                    }
+                    let numbers = vshlq_u8(block, vdupq_n_s8(-((part * bits) as i8)));
+                    let numbers = vreinterpretq_s8_u8(vandq_u8(numbers, vdupq_n_u8(0xFF >> (8 - bits))));
+                    // 15 · 127 twice fits into 16 bits.
+                    let pairs = vmlal_high_s8(vmull_s8(vget_low_s8(numbers), vget_low_s8(a)), numbers, a);
+                    *sum = vpadalq_s16(*sum, pairs);
+                }
+            }
+        }
+    }
+    sums
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn widening(sum: int32x4_t, a: int16x8_t, b: int16x8_t) -> int32x4_t {
+    vmlal_high_s16(vmlal_s16(sum, vget_low_s16(a), vget_low_s16(b)), a, b)
 }

@@ -6,10 +6,20 @@
 
 #![forbid(unsafe_code)]
 
-use super::Functions;
+use super::{CODE_BLOCK, CodeFunctions, Functions};
 
 pub(super) static F32: Functions<f32> =
     Functions { l2, dot, l2_4: |q, x| x.map(|x| l2(q, x)), dot_4: |q, x| x.map(|x| dot(q, x)) };
+
+pub(super) static CODES: CodeFunctions = CodeFunctions {
+    one: [code::<1>, code::<2>, code::<4>, code::<8>],
+    four: [
+        |q, x| x.map(|x| code::<1>(q, x)),
+        |q, x| x.map(|x| code::<2>(q, x)),
+        |q, x| x.map(|x| code::<4>(q, x)),
+        |q, x| x.map(|x| code::<8>(q, x)),
+    ],
+};
 
 /// Sums side by side: four registers of the narrowest vector unit (128 bits).
 const LANES: usize = 16;
@@ -44,4 +54,18 @@ fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
         }
     }
     sums[0]
+}
+
+fn code<const PER_BYTE: usize>(q: &[i8], x: &[u8]) -> i32 {
+    let bits = 8 / PER_BYTE;
+    let mut sum: i32 = 0;
+    for (q, x) in q.chunks_exact(PER_BYTE * CODE_BLOCK).zip(x.chunks_exact(CODE_BLOCK)) {
+        for (part, q) in q.chunks_exact(CODE_BLOCK).enumerate() {
+            for (&q, &x) in q.iter().zip(x) {
+                let number = x >> (part * bits) & (0xFF >> (8 - bits));
+                sum = sum.wrapping_add(i32::from(q) * i32::from(number));
+            }
+        }
+    }
+    sum
 }

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Kernel, Tier, prefetch, prefetch_line};
+use super::{CODE_BLOCK, Kernel, Tier, prefetch, prefetch_line};
 
 macro_rules! tests_of {
     ($name:ident, $tier:expr) => {
@@ -45,6 +45,11 @@ macro_rules! tests_of {
             #[test]
             fn nothing_beyond_the_end_counts() {
                 tier($tier, super::nothing_beyond_the_end_counts);
+            }
+
+            #[test]
+            fn codes_are_added_up_exactly() {
+                tier($tier, super::codes_are_added_up_exactly);
             }
 
             #[test]
@@ -308,4 +313,54 @@ fn prefetch_takes_any_address() {
     prefetch_line(std::ptr::null());
     prefetch(std::ptr::null(), 129);
     prefetch(std::ptr::without_provenance(usize::MAX - 10), 500);
+}
+
+/// Against sums in i64, with extreme and with random numbers, at every alignment.
+fn codes_are_added_up_exactly(kernel: Kernel) {
+    let mut state = 7u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    for blocks in [1, 2, 3, 6, 12, 13, 1024] {
+        let length = blocks * CODE_BLOCK;
+        for kind in 0..4 {
+            let mut number = || match kind {
+                0 => 255,
+                1 => next() | 127,
+                _ => next(),
+            };
+            let offset = kind * 13 % CODE_BLOCK;
+            let x: Vec<Vec<u8>> = (0..4).map(|_| (0..length + offset).map(|_| number()).collect()).collect();
+            let x: [&[u8]; 4] = std::array::from_fn(|n| &x[n][offset..]);
+            for per_byte in [1, 2, 4, 8] {
+                let q: Vec<i8> = (0..per_byte * length)
+                    .map(|_| match kind {
+                        0 => 127,
+                        1 => -127,
+                        _ => next() as i8,
+                    })
+                    .collect();
+                let bits = 8 / per_byte;
+                let expected = x.map(|x| {
+                    let of = |at: usize| {
+                        let (step, inside) = (at / (per_byte * CODE_BLOCK), at % (per_byte * CODE_BLOCK));
+                        let byte = u32::from(x[step * CODE_BLOCK + inside % CODE_BLOCK]);
+                        byte >> (inside / CODE_BLOCK * bits) & ((1 << bits) - 1)
+                    };
+                    q.iter().enumerate().map(|(at, &q)| i64::from(q) * i64::from(of(at))).sum::<i64>()
+                });
+                let case = format!("{blocks} blocks, kind {kind}, {bits} bits");
+                assert_eq!(kernel.codes_4(per_byte, &q, x).map(i64::from), expected, "{case}");
+                assert_eq!(x.map(|x| i64::from(kernel.codes(per_byte, &q, x))), expected, "{case}");
+            }
+        }
+    }
+    let bad = |per_byte, q: usize, x: usize| {
+        let call = || kernel.codes(per_byte, &vec![0; q], &vec![0; x]);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err()
+    };
+    assert!(
+        bad(1, 64, 63) && bad(1, 63, 63) && bad(2, 64, 64) && bad(2, 64, 32) && bad(3, 192, 64) && bad(16, 1024, 64)
+    );
 }

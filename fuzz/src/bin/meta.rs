@@ -1,7 +1,7 @@
 //! Any bytes as a collection's `meta`: opening the collection must end in an error or in one that works.
 #![cfg_attr(fuzzing, no_main)]
 
-use lodestore_engine::{Geometry, Id, Index, Metric, vector_crc};
+use lodestore_engine::{Geometry, Id, Index, Metric, SlotBytes, vector_crc};
 use lodestore_fuzz::{UUID, get, put, reseal, switch, with_switch};
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, MemDisk};
@@ -17,7 +17,7 @@ fn open(input: &[u8]) {
     }
     let disk = MemDisk::new();
     put(&disk, &names::part(0, Part::Meta), &bytes);
-    for part in [Part::Vectors, Part::Ids, Part::Links, Part::Upper, Part::Tombs, Part::Sums] {
+    for part in Part::SEGMENTS {
         put(&disk, &names::part(0, part), b"");
     }
     let Ok(index) = Index::open(&disk, UUID, 0, 1, None) else { return };
@@ -31,7 +31,9 @@ fn open(input: &[u8]) {
             .expect("a little room");
         let (level, upper) = (place.level, place.upper);
         let id = Id { key: 7, lsn: 1, vector_crc: vector_crc(&vector), upper, level };
-        index.write_slots(place.slot, &index.encode_vectors(&vector), &[id]).expect("memory does not fail");
+        let mut bytes = SlotBytes::default();
+        index.encode(&vector, &mut bytes);
+        index.write_slots(place.slot, &bytes, &[id]).expect("memory does not fail");
         index.advance(place);
         index.link(place.slot).expect("nothing is damaged");
     }
@@ -46,7 +48,7 @@ fn seeds() -> Vec<Vec<u8>> {
         .flat_map(|metric| {
             let disk = MemDisk::new();
             disk.create_dir(names::COLLECTIONS_DIR).expect("a directory in memory");
-            let geometry = Geometry { dim: 3, metric, m: 4, ef_construction: 8, seed: 1 };
+            let geometry = Geometry { dim: 3, metric, m: 4, ef_construction: 8, seed: 1, codes: 8 };
             Index::create(&disk, UUID, 0, &geometry).expect("memory does not fail");
             let bytes = get(&disk, &names::part(0, Part::Meta));
             [with_switch(true, &bytes), with_switch(false, &bytes)]
@@ -59,7 +61,7 @@ fn the_seeds_are_opened() {
     for input in seeds() {
         let disk = MemDisk::new();
         put(&disk, &names::part(0, Part::Meta), &switch(&input).unwrap().1);
-        for part in [Part::Vectors, Part::Ids, Part::Links, Part::Upper, Part::Tombs, Part::Sums] {
+        for part in Part::SEGMENTS {
             put(&disk, &names::part(0, part), b"");
         }
         assert_eq!(Index::open(&disk, UUID, 0, 1, None).unwrap().geometry().dim, 3);

@@ -23,7 +23,7 @@ fn recover(input: &[u8]) {
         disk.create_dir(names::COLLECTIONS_DIR).expect("a directory in memory");
         put(&disk, names::HEADS, b"");
         for id in 0..2 {
-            for part in [Part::Vectors, Part::Ids, Part::Links, Part::Upper, Part::Tombs, Part::Sums] {
+            for part in Part::SEGMENTS {
                 put(&disk, &names::part(id, part), b"");
             }
         }

@@ -1,0 +1,101 @@
+//! A random rotation that costs `O(d log d)` and needs no training: signs by a seed, then Hadamard transforms.
+//!
+//! After it the components of any vector look like draws from one normal distribution (Ailon and Chazelle 2009, the
+//! "fast Johnson-Lindenstrauss transform"), so that one range suits them all, whatever the data and however it drifts.
+//! A transform needs a power of two; other dimensions take two windows of one, at the start and at the end, by turns
+//! (as the RaBitQ library does).
+
+/// Rounds for a power of two. One leaves a vector with a single non-zero component flat, but not random; two do.
+const ROUNDS: usize = 2;
+/// Rounds of two overlapping windows.
+const WINDOWED_ROUNDS: usize = 4;
+
+/// An orthogonal map of vectors of one dimension.
+#[derive(Clone, Debug)]
+pub(crate) struct Rotation {
+    dim: usize,
+    /// The largest power of two in `dim`.
+    window: usize,
+    /// 1 or −1 for each component, round by round.
+    signs: Vec<f32>,
+}
+
+impl Rotation {
+    pub(crate) fn new(dim: usize, seed: u64) -> Self {
+        let window = 1 << dim.ilog2();
+        let rounds = if window == dim { ROUNDS } else { WINDOWED_ROUNDS };
+        let mut state = seed ^ 0x726F_7461_7469_6F6E;
+        let signs = (0..rounds * dim)
+            .map(|_| {
+                state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+                let x = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+                let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+                if x >> 63 == 0 { 1.0 } else { -1.0 }
+            })
+            .collect();
+        Self { dim, window, signs }
+    }
+
+    /// Rotates a vector. Every operation is rounded by itself and in a fixed order, so that all CPUs agree on all bits.
+    pub(crate) fn apply(&self, vector: &mut [f32]) {
+        assert_eq!(vector.len(), self.dim);
+        let factor = 1.0 / (self.window as f32).sqrt();
+        for (round, signs) in self.signs.chunks_exact(self.dim).enumerate() {
+            vector.iter_mut().zip(signs).for_each(|(x, sign)| *x *= sign);
+            let start = if round % 2 == 0 { 0 } else { self.dim - self.window };
+            let window = &mut vector[start..start + self.window];
+            hadamard(window);
+            window.iter_mut().for_each(|x| *x *= factor);
+        }
+    }
+}
+
+/// The Walsh-Hadamard transform, not scaled.
+fn hadamard(x: &mut [f32]) {
+    let mut half = 1;
+    while half < x.len() {
+        for pair in x.chunks_exact_mut(2 * half) {
+            let (low, high) = pair.split_at_mut(half);
+            for (a, b) in low.iter_mut().zip(high) {
+                (*a, *b) = (*a + *b, *a - *b);
+            }
+        }
+        half *= 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn norm(x: &[f32]) -> f64 {
+        x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt()
+    }
+
+    #[test]
+    fn lengths_and_angles_stay() {
+        for dim in [1, 2, 3, 7, 64, 100, 128, 200, 384, 900, 1536] {
+            let rotation = Rotation::new(dim, 5);
+            let a: Vec<f32> = (0..dim).map(|n| ((n * 37 % 101) as f32) - 20.0).collect();
+            let b: Vec<f32> = (0..dim).map(|n| ((n * 53 % 89) as f32) - 70.0).collect();
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+            let (mut ra, mut rb) = (a.clone(), b.clone());
+            rotation.apply(&mut ra);
+            rotation.apply(&mut rb);
+            assert!((norm(&ra) / norm(&a) - 1.0).abs() < 1e-5, "{dim}");
+            assert!((dot(&ra, &rb) - dot(&a, &b)).abs() < 1e-4 * norm(&a) * norm(&b), "{dim}");
+        }
+    }
+
+    #[test]
+    fn a_single_component_is_spread_over_all() {
+        for dim in [64, 100, 128, 384, 1536] {
+            let mut x = vec![0.0; dim];
+            x[3] = 1.0;
+            Rotation::new(dim, 1).apply(&mut x);
+            let largest = x.iter().fold(0f32, |max, x| max.max(x.abs()));
+            // Of a normal distribution about 3.5 / √d.
+            assert!(largest < 6.0 / (dim as f32).sqrt(), "{dim}: {largest}");
+        }
+    }
+}
