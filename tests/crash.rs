@@ -195,6 +195,7 @@ fn neglected_duties_are_noticed() {
         Mutant::Sync("wal/", ".wal"),
         Mutant::Sync("ckpt/", ".pgs"),
         Mutant::Sync("c/", "vectors"),
+        Mutant::Sync("c/", "codes"),
         Mutant::Sync("c/", "ids"),
         Mutant::Sync("c/", "links"),
         Mutant::Sync("c/", "tombs"),

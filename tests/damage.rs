@@ -7,7 +7,7 @@ mod log;
 
 use crate::support::model::{Model, Rng, seed};
 use files::{Files, Outcome, Table, Watch};
-use lodestore::{Error, Metric, Store, StoreOptions};
+use lodestore::{Codes, Error, Metric, Store, StoreOptions};
 use std::path::Path;
 
 /// Keys that were ever used in a collection, and a few more.
@@ -30,7 +30,8 @@ fn options() -> StoreOptions {
 fn fill(store: &Store, seed: u64) -> Models {
     let mut rng = Rng::new(seed);
     let mut models = Models::default();
-    let plain = store.collection::<u64>("plain").dim(6).m(4).ef_construction(32).open_or_create().unwrap();
+    let plain =
+        store.collection::<u64>("plain").dim(6).m(4).codes(Codes::Eight).ef_construction(32).open_or_create().unwrap();
     let angles = store.collection::<u64>("angles").dim(5).metric(Metric::Cosine).m(3).open_or_create().unwrap();
     for key in 0..45 {
         let (vector, payload) = (rng.vector(6), format!("plain {key}").into_bytes());

@@ -2,7 +2,7 @@
 
 use super::faulty::Mutant;
 use super::model::{COLLECTIONS, DIM, History, KEYS, Op, State, Value};
-use lodestore::{Collection, Durability, Error, Metric, Store, VerifyReport};
+use lodestore::{Codes, Collection, Durability, Error, Metric, Store, VerifyReport};
 use lodestore_wal::Disk;
 use lodestore_wal::disk::{CrashMode, SimDisk};
 use lodestore_wal::names::{self, Part};
@@ -148,6 +148,7 @@ impl Machine {
                 (Part::Upper, uppers * 64),
                 (Part::Tombs, slots.div_ceil(32) * 4),
                 (Part::Vectors, slots * 64),
+                (Part::Codes, if id % 2 == 0 { slots * 64 } else { 0 }),
             ] {
                 let path = names::part(id as u32, part);
                 let bytes = if len == 0 { Vec::new() } else { read(&path, 0, len).expect("as long as its head says") };
@@ -190,8 +191,10 @@ impl Live {
         match op {
             Op::Create(collection) => {
                 let (name, metric) = COLLECTIONS[*collection];
-                let builder = self.store.collection(name).dim(DIM).metric(metric).m(4).ef_construction(24);
-                self.collections.insert(*collection, builder.create()?);
+                // One walks on codes, one on vectors.
+                let codes = [Codes::Eight, Codes::None][*collection % 2];
+                let builder = self.store.collection(name).dim(DIM).metric(metric).codes(codes).m(4);
+                self.collections.insert(*collection, builder.ef_construction(24).create()?);
                 Ok(())
             }
             Op::Write(changes) => match &changes[..] {

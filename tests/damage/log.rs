@@ -4,7 +4,7 @@ use super::files::{self, Files, Outcome, Table, Watch};
 use super::{Models, ask, fill, options};
 use crate::support::model::{Rng, seed};
 use lodestore::disk::Disk;
-use lodestore::{Durability, Error, Metric, Store};
+use lodestore::{Codes, Durability, Error, Metric, Store};
 use lodestore_wal::disk::{CrashMode, SimDisk};
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ fn unclosed_store(durability: Durability) -> (Files, Vec<Models>) {
     let store = options().durability(durability).open(dir.path()).unwrap();
     let mut rng = Rng::new(5);
     let mut states = vec![Models::default()];
-    let plain = store.collection::<u64>("plain").dim(6).m(4).open_or_create().unwrap();
+    let plain = store.collection::<u64>("plain").dim(6).m(4).codes(Codes::Four).open_or_create().unwrap();
     let angles = store.collection::<u64>("angles").dim(5).metric(Metric::Cosine).m(3).open_or_create().unwrap();
     for n in 0..40u64 {
         let mut now = states[states.len() - 1].clone();
