@@ -59,10 +59,10 @@ impl Levels {
     fn number(self, x: f32, inverse: f32) -> u8 {
         let scaled = x * inverse;
         match self.bits {
-            8 => (scaled.round_ties_even().clamp(-LIMIT_8, LIMIT_8) as i32 + 128) as u8,
+            8 => nearest(scaled.clamp(-LIMIT_8, LIMIT_8) + 128.0),
             bits => {
                 let half = f32::from(1u8 << (bits - 1));
-                (scaled * 0.5 + half).floor().clamp(0.0, 2.0 * half - 1.0) as u8
+                nearest((scaled * 0.5 + (half - 0.5)).clamp(0.0, 2.0 * half - 1.0))
             }
         }
     }
@@ -270,6 +270,14 @@ impl Coder {
     fn finish(&self, query: &mut CodeQuery) {
         query.excess = self.levels.offset * query.numbers.iter().map(|&x| i32::from(x)).sum::<i32>();
     }
+}
+
+/// The whole number nearest to `x`, which is between 0 and 255; of two the even one.
+#[inline(always)]
+fn nearest(x: f32) -> u8 {
+    // Here floats are whole numbers, and adding rounds; the CPUs' own instructions for it are not in every baseline.
+    const WHOLE: f32 = (1 << 23) as f32;
+    (x + WHOLE).to_bits() as u8
 }
 
 /// Of a vector too small to be divided by its scale, 0: it has the code of the zero vector.

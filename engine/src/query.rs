@@ -18,14 +18,12 @@ pub struct Neighbour {
     pub distance: f32,
 }
 
-/// How many of the nearest by code are compared exactly for `k` results.
-fn reranked(k: usize) -> usize {
-    2 * k + 10
-}
+/// Candidates beyond `k` whose vectors are asked for ahead.
+const AHEAD: usize = 6;
 
-/// As the pool does: of equal distances the newest slot first.
-fn sort(candidates: &mut [Candidate]) {
-    candidates.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(b.slot.cmp(&a.slot)));
+/// As the pool sorts: of equal distances the newest slot first.
+fn by_distance(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
+    a.distance.total_cmp(&b.distance).then(b.slot.cmp(&a.slot))
 }
 
 /// Up to this many results are compared with each other directly; more go through a hash map.
@@ -53,8 +51,7 @@ impl Index {
                     codes.coder.query(query, &mut code);
                     self.walk(&CodesTo { codes, query: &code, limit: self.limit() }, ef, scratch);
                     scratch.query = code;
-                    found.extend(scratch.pool.live().take(reranked(k)));
-                    self.rerank(point, &mut found, scratch);
+                    self.rerank(point, k, &mut found, scratch);
                 }
                 None => {
                     self.walk(&ExactTo { index: self, query: point }, ef, scratch);
@@ -63,7 +60,7 @@ impl Index {
             }
             if !unlinked.is_empty() {
                 found.extend(unlinked);
-                sort(&mut found);
+                found.sort_unstable_by(by_distance);
                 found.dedup_by_key(|c| c.slot);
             }
             let neighbours = self.resolve(&found, k);
@@ -89,18 +86,35 @@ impl Index {
         }
     }
 
-    /// Replaces the distances of codes by exact ones, and sorts by them.
-    fn rerank(&self, query: Point<'_>, found: &mut [Candidate], scratch: &mut Scratch) {
+    /// Compares what a walk on codes has found exactly, nearest first, until nothing that is left can be among the `k`
+    /// nearest, as far as the codes' errors so far tell.
+    fn rerank(&self, query: Point<'_>, k: usize, found: &mut Vec<Candidate>, scratch: &mut Scratch) {
         let exact = ExactTo { index: self, query };
-        found.iter().for_each(|c| exact.prefetch(c.slot));
-        scratch.counters.reranked += found.len() as u64;
-        let mut fours = found.chunks_exact_mut(4);
-        for four in &mut fours {
-            let distances = exact.to_4(std::array::from_fn(|n| four[n].slot));
-            four.iter_mut().zip(distances).for_each(|(c, distance)| c.distance = distance);
+        let candidates = &mut scratch.candidates;
+        candidates.clear();
+        candidates.extend(scratch.pool.live());
+        let mut error = 0f32;
+        let mut at = 0;
+        candidates.iter().take(k + AHEAD).for_each(|c| exact.prefetch(c.slot));
+        while at < candidates.len() {
+            if found.len() >= k {
+                let (_, kth, _) = found.select_nth_unstable_by(k - 1, by_distance);
+                if candidates[at].distance - error > kth.distance {
+                    break;
+                }
+            }
+            let group = &candidates[at..candidates.len().min(at + 4)];
+            candidates[at..].iter().skip(k + AHEAD).take(4).for_each(|c| exact.prefetch(c.slot));
+            let last = group.len() - 1;
+            let distances = exact.to_4(std::array::from_fn(|n| group[n.min(last)].slot));
+            for (candidate, distance) in group.iter().zip(distances) {
+                error = error.max((distance - candidate.distance).abs());
+                found.push(Candidate { distance, slot: candidate.slot });
+            }
+            at += 4;
         }
-        fours.into_remainder().iter_mut().for_each(|c| c.distance = exact.to(c.slot));
-        sort(found);
+        scratch.counters.reranked += found.len() as u64;
+        found.sort_unstable_by(by_distance);
     }
 
     /// The `k` nearest records by comparing with every one.

@@ -16,8 +16,9 @@ pub(crate) struct Rotation {
     dim: usize,
     /// The largest power of two in `dim`.
     window: usize,
-    /// 1 or −1 for each component, round by round.
-    signs: Vec<f32>,
+    /// What each component is multiplied with, round by round: 1 or −1, and the factor that the transform of the round
+    /// before is short of. The last round is all factor.
+    factors: Vec<f32>,
 }
 
 impl Rotation {
@@ -25,27 +26,37 @@ impl Rotation {
         let window = 1 << dim.ilog2();
         let rounds = if window == dim { ROUNDS } else { WINDOWED_ROUNDS };
         let mut state = seed ^ 0x726F_7461_7469_6F6E;
-        let signs = (0..rounds * dim)
-            .map(|_| {
-                state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-                let x = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-                let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-                if x >> 63 == 0 { 1.0 } else { -1.0 }
-            })
-            .collect();
-        Self { dim, window, signs }
+        let mut sign = || {
+            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let x = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            if x >> 63 == 0 { 1.0 } else { -1.0 }
+        };
+        let mut factors: Vec<f32> = (0..rounds * dim).map(|_| sign()).collect();
+        factors.resize((rounds + 1) * dim, 1.0);
+        let scale = 1.0 / (window as f32).sqrt();
+        for round in 0..rounds {
+            let start = (round + 1) * dim + Self::start(dim, window, round);
+            factors[start..start + window].iter_mut().for_each(|factor| *factor *= scale);
+        }
+        Self { dim, window, factors }
+    }
+
+    /// Where a round's window begins.
+    fn start(dim: usize, window: usize, round: usize) -> usize {
+        if round.is_multiple_of(2) { 0 } else { dim - window }
     }
 
     /// Rotates a vector. Every operation is rounded by itself and in a fixed order, so that all CPUs agree on all bits.
     pub(crate) fn apply(&self, vector: &mut [f32]) {
         assert_eq!(vector.len(), self.dim);
-        let factor = 1.0 / (self.window as f32).sqrt();
-        for (round, signs) in self.signs.chunks_exact(self.dim).enumerate() {
-            vector.iter_mut().zip(signs).for_each(|(x, sign)| *x *= sign);
-            let start = if round % 2 == 0 { 0 } else { self.dim - self.window };
-            let window = &mut vector[start..start + self.window];
-            hadamard(window);
-            window.iter_mut().for_each(|x| *x *= factor);
+        let rounds = self.factors.len() / self.dim - 1;
+        for (round, factors) in self.factors.chunks_exact(self.dim).enumerate() {
+            vector.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
+            if round < rounds {
+                let start = Self::start(self.dim, self.window, round);
+                hadamard(&mut vector[start..start + self.window]);
+            }
         }
     }
 }
@@ -53,6 +64,29 @@ impl Rotation {
 /// The Walsh-Hadamard transform, not scaled.
 fn hadamard(x: &mut [f32]) {
     let mut half = 1;
+    // The first steps eight components at a time, within registers.
+    let (eights, _) = x.as_chunks_mut::<8>();
+    if !eights.is_empty() {
+        for x in eights {
+            let [a, b, c, d, e, f, g, h] = *x;
+            let [a, b, c, d, e, f, g, h] = [a + b, a - b, c + d, c - d, e + f, e - f, g + h, g - h];
+            let [a, b, c, d, e, f, g, h] = [a + c, b + d, a - c, b - d, e + g, f + h, e - g, f - h];
+            *x = [a + e, b + f, c + g, d + h, a - e, b - f, c - g, d - h];
+        }
+        half = 8;
+    }
+    // Then two steps at a time, where there are two.
+    while 4 * half <= x.len() {
+        for four in x.chunks_exact_mut(4 * half) {
+            let (ab, cd) = four.split_at_mut(2 * half);
+            let ((a, b), (c, d)) = (ab.split_at_mut(half), cd.split_at_mut(half));
+            for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
+                let (p, q, r, s) = (*a + *b, *a - *b, *c + *d, *c - *d);
+                (*a, *b, *c, *d) = (p + r, q + s, p - r, q - s);
+            }
+        }
+        half *= 4;
+    }
     while half < x.len() {
         for pair in x.chunks_exact_mut(2 * half) {
             let (low, high) = pair.split_at_mut(half);
@@ -84,6 +118,20 @@ mod tests {
             rotation.apply(&mut rb);
             assert!((norm(&ra) / norm(&a) - 1.0).abs() < 1e-5, "{dim}");
             assert!((dot(&ra, &rb) - dot(&a, &b)).abs() < 1e-4 * norm(&a) * norm(&b), "{dim}");
+        }
+    }
+
+    #[test]
+    fn the_transform_is_hadamards() {
+        for bits in 0..10 {
+            let x: Vec<f32> = (0..1 << bits).map(|n| (n * n % 31) as f32 - 9.0).collect();
+            let mut got = x.clone();
+            hadamard(&mut got);
+            for (row, got) in got.iter().enumerate() {
+                let sign = |column: usize| if (row & column).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+                let expected: f32 = x.iter().enumerate().map(|(column, x)| sign(column) * x).sum();
+                assert_eq!(*got, expected, "{bits} {row}");
+            }
         }
     }
 

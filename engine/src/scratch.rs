@@ -182,7 +182,8 @@ pub(crate) struct Scratch {
     /// Neighbours not seen before, of the node being expanded.
     pub(crate) fresh: Vec<u32>,
     pub(crate) counters: Counters,
-    /// What a query has found.
+    /// What a walk has found, and what of it is compared exactly.
+    pub(crate) candidates: Vec<Candidate>,
     pub(crate) found: Vec<Candidate>,
     /// The point that a walk on codes looks for, and one that a choice among neighbours looks from.
     pub(crate) query: CodeQuery,
