@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub const MAX_NAME: usize = 255;
 
 const DEFAULT_M: usize = 16;
-const DEFAULT_EF_CONSTRUCTION: usize = 200;
+const DEFAULT_EF_CONSTRUCTION: usize = 128;
 const DEFAULT_SEED: u64 = 100;
 
 /// What a collection is to be: its settings, then [`open_or_create`](Self::open_or_create), [`create`](Self::create)
@@ -77,7 +77,8 @@ impl<K: Key> CollectionBuilder<K> {
         self
     }
 
-    /// HNSW's ef_construction, 1 to 65,536: candidates kept while a node is inserted. Default: 200.
+    /// HNSW's ef_construction, 1 to 65,536: candidates kept while a node is inserted. Default: 128,
+    /// which finds as much as 200 does in hnswlib.
     pub fn ef_construction(mut self, ef_construction: usize) -> Self {
         self.ef_construction = Some(ef_construction);
         self

@@ -102,7 +102,7 @@ impl<K: Key> Collection<K> {
     /// ```
     /// let store = lodestore::Store::in_memory()?;
     /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
-    /// assert_eq!((docs.info().m, docs.info().ef_construction), (16, 200));
+    /// assert_eq!((docs.info().m, docs.info().ef_construction), (16, 128));
     /// # Ok::<(), lodestore::Error>(())
     /// ```
     pub fn info(&self) -> CollectionInfo {

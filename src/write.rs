@@ -14,6 +14,7 @@ use crate::options::Durability;
 use crate::shared::{Flight, Open, Shared, Task};
 use lodestore_engine::{Id, Metric, Place, SlotBytes, vector_crc};
 use lodestore_wal::log::{Appender, Commit};
+use rayon::ThreadPool;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use std::sync::atomic::Ordering;
 pub const MAX_PAYLOAD: usize = 16 << 20;
 /// New slots in one write that are worth several threads.
 const PARALLEL_ROWS: usize = 8;
+/// New slots that a thread encodes at a time.
+const ENCODED_ROWS: usize = 64;
 /// New slots in one write that are worth syncing the log while they are linked.
 const OVERLAP_ROWS: usize = 64;
 
@@ -104,11 +107,10 @@ impl Shared {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        let batch = Batch::new(changes);
-        if changes.len() >= PARALLEL_ROWS {
-            // Threads that cannot be had must not be missed once the log has the records.
-            self.threads()?;
-        }
+        let large = changes.len() >= PARALLEL_ROWS;
+        // Threads that cannot be had must not be missed once the log has the records.
+        let pool = if large && self.threads()? > 1 { Some(self.pool()?) } else { None };
+        let batch = Batch::new(changes, pool);
         let log = self.log()?;
         let sequenced = {
             let _gate = self.gate.read();
@@ -183,7 +185,7 @@ impl Shared {
 struct Target<'a> {
     open: &'a Arc<Open>,
     /// Changes of this collection that put a vector, in order.
-    puts: Vec<usize>,
+    puts: Vec<(usize, &'a [f32])>,
     /// Their vectors, as they go into the slots.
     bytes: SlotBytes,
     checksums: Vec<u32>,
@@ -196,8 +198,32 @@ struct Batch<'a> {
     target_of: Vec<usize>,
 }
 
+impl Target<'_> {
+    fn encode(&mut self, pool: Option<&ThreadPool>) {
+        let index = &self.open.index;
+        let encode = |puts: &[(usize, &[f32])]| {
+            let (mut bytes, mut checksums) = (SlotBytes::default(), Vec::with_capacity(puts.len()));
+            for (_, vector) in puts {
+                index.encode(vector, &mut bytes);
+                checksums.push(vector_crc(vector));
+            }
+            (bytes, checksums)
+        };
+        let Some(pool) = pool else {
+            (self.bytes, self.checksums) = encode(&self.puts);
+            return;
+        };
+        let parts: Vec<_> = pool.install(|| self.puts.par_chunks(ENCODED_ROWS).map(encode).collect());
+        for (bytes, checksums) in parts {
+            self.bytes.append(&bytes);
+            self.checksums.extend(checksums);
+        }
+    }
+}
+
 impl<'a> Batch<'a> {
-    fn new(changes: &'a [Change<'a>]) -> Self {
+    /// Large ones are encoded by the threads of `pool`.
+    fn new(changes: &'a [Change<'a>], pool: Option<&ThreadPool>) -> Self {
         let mut targets: Vec<Target<'a>> = Vec::new();
         let mut target_of = Vec::with_capacity(changes.len());
         for (at, change) in changes.iter().enumerate() {
@@ -212,11 +238,11 @@ impl<'a> Batch<'a> {
             });
             target_of.push(target);
             if let Action::Put { vector, .. } = change.action {
-                let target = &mut targets[target];
-                target.puts.push(at);
-                target.open.index.encode(vector, &mut target.bytes);
-                target.checksums.push(vector_crc(vector));
+                targets[target].puts.push((at, vector));
             }
+        }
+        for target in &mut targets {
+            target.encode(pool);
         }
         Self { changes, targets, target_of }
     }
@@ -317,7 +343,7 @@ impl<'a> Batch<'a> {
                 .iter()
                 .zip(&chosen)
                 .zip(&target.checksums)
-                .map(|((&at, place), &vector_crc)| Id {
+                .map(|((&(at, _), place), &vector_crc)| Id {
                     key: self.changes[at].key,
                     lsn: lsns[at],
                     vector_crc,
@@ -326,7 +352,7 @@ impl<'a> Batch<'a> {
                 })
                 .collect();
             index.write_slots(chosen[0].slot, &target.bytes, &ids)?;
-            for (&at, place) in target.puts.iter().zip(chosen) {
+            for (&(at, _), place) in target.puts.iter().zip(chosen) {
                 places[at] = Some(place);
             }
         }

@@ -237,11 +237,11 @@ fn collections_that_are_not_there_or_otherwise() {
     differs("dim", "3", "4", fix.refused(|_| plain().dim(4).open_or_create()));
     differs("metric", "l2", "cosine", fix.refused(|_| plain().metric(Metric::Cosine).open()));
     differs("m", "16", "15", fix.refused(|_| plain().m(15).open()));
-    differs("ef_construction", "200", "10", fix.refused(|_| plain().ef_construction(10).open_or_create()));
+    differs("ef_construction", "128", "10", fix.refused(|_| plain().ef_construction(10).open_or_create()));
     differs("seed", "100", "101", fix.refused(|_| plain().seed(101).open()));
     differs("codes", "none", "8", fix.refused(|_| plain().codes(Codes::Eight).open()));
     plain().codes(Codes::Auto).open().unwrap();
-    plain().dim(3).metric(Metric::L2).m(16).ef_construction(200).seed(100).open().unwrap();
+    plain().dim(3).metric(Metric::L2).m(16).ef_construction(128).seed(100).open().unwrap();
 
     type Set = fn(lodestore::CollectionBuilder<u64>) -> lodestore::CollectionBuilder<u64>;
     let bad: [(Set, &str); 9] = [

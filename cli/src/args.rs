@@ -67,7 +67,7 @@ pub(crate) struct ImportArgs {
     /// Neighbours a record keeps in the graph [default for a new collection: 16]
     #[arg(long, value_name = "M")]
     pub(crate) m: Option<usize>,
-    /// Candidates weighed when a record is linked [default for a new collection: 200]
+    /// Candidates weighed when a record is linked [default for a new collection: 128]
     #[arg(long, value_name = "N")]
     pub(crate) ef_construction: Option<usize>,
     /// What searches compare before the exact vectors [default for a new collection: auto]

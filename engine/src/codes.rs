@@ -86,6 +86,8 @@ pub(crate) struct Coder {
     /// Components that are coded.
     coded: usize,
     stride: usize,
+    /// 1 for each place of a number, 0 for the rest, in the order of the kernels.
+    counting: Vec<i8>,
 }
 
 /// What codes are compared with: a vector in 8-bit numbers, whatever the bits of the codes.
@@ -106,7 +108,7 @@ impl Coder {
     /// If the geometry has no codes.
     pub(crate) fn new(geometry: &Geometry, space: &Space) -> Self {
         let levels = Levels::new(geometry.codes);
-        Self {
+        let mut coder = Self {
             levels,
             per_byte: 8 / usize::from(levels.bits),
             metric: geometry.metric,
@@ -114,12 +116,17 @@ impl Coder {
             kernel: space.kernel(),
             coded: geometry.coded(),
             stride: geometry.code_stride(),
+            counting: vec![0; geometry.code_stride() * 8 / usize::from(levels.bits)],
+        };
+        for (_, count, block, part) in coder.runs() {
+            coder.counting[(block * coder.per_byte + part) * CODE_BLOCK..][..count].fill(1);
         }
+        coder
     }
 
     /// Where the numbers are: for each run of them that lies in one part of the bytes of a block, the first number,
     /// their count, the block and the part.
-    fn runs(&self) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+    fn runs(&self) -> impl Iterator<Item = (usize, usize, usize, usize)> + use<> {
         let (coded, stride, per_byte) = (self.coded, self.stride, self.per_byte);
         (0..stride / CODE_BLOCK).flat_map(move |block| {
             let first = block * CODE_BLOCK * per_byte;
@@ -195,16 +202,27 @@ impl Coder {
 
     /// Makes `query` one of what a code stands for.
     pub(crate) fn query_of(&self, code: &[u8], query: &mut CodeQuery) {
-        self.clear(query);
-        let (bits, mask) = (usize::from(self.levels.bits), 0xFF >> (8 - self.levels.bits));
-        for (_, count, block, part) in self.runs() {
-            let numbers = &mut query.numbers[(block * self.per_byte + part) * CODE_BLOCK..][..count];
-            for (byte, number) in code[block * CODE_BLOCK..].iter().zip(numbers) {
-                *number = self.levels.level(byte >> (part * bits) & mask) as i8;
+        query.numbers.resize(self.stride * self.per_byte, 0);
+        let (levels, mask) = (self.levels, 0xFF >> (8 - self.levels.bits));
+        let (blocks, _) = code.as_chunks::<CODE_BLOCK>();
+        let (parts, _) = query.numbers.as_chunks_mut::<CODE_BLOCK>();
+        for (block, parts) in blocks.iter().zip(parts.chunks_exact_mut(self.per_byte)) {
+            for (part, numbers) in parts.iter_mut().enumerate() {
+                let shift = part * usize::from(levels.bits);
+                for (byte, number) in block.iter().zip(numbers) {
+                    let level = (byte >> shift & mask).wrapping_mul(levels.factor as u8);
+                    *number = level.wrapping_sub(levels.offset as u8) as i8;
+                }
             }
         }
+        // What lies in the last block behind the numbers, the trailer too, counts nothing.
+        let rest = query.numbers.len() - CODE_BLOCK * self.per_byte;
+        for (number, counts) in query.numbers[rest..].iter_mut().zip(&self.counting[rest..]) {
+            *number &= -counts;
+        }
+        let sum = self.kernel.codes(self.per_byte, &self.counting, code);
+        query.excess = levels.offset.wrapping_mul(levels.factor * sum - levels.offset * self.coded as i32);
         (query.scale, query.norm) = self.trailer(code);
-        self.finish(query);
     }
 
     /// The distance of what a code stands for; at least 0, except of inner products.
@@ -433,6 +451,27 @@ mod tests {
     }
 
     proptest! {
+        /// What a code stands for as a query is the numbers that were put into it.
+        #[test]
+        fn a_query_of_a_code_holds_its_levels(seed in any::<u64>(), dim in 1usize..700, bits in prop_oneof![Just(4u8), Just(8u8)]) {
+            let (coder, _) = coder(dim, Metric::L2, bits);
+            let code = encode(&coder, &vector(dim, seed));
+            let (mut query, mut expected) = (CodeQuery::default(), vec![0i8; coder.stride * coder.per_byte]);
+            let mut count = 0;
+            for (at, run, block, part) in coder.runs() {
+                prop_assert_eq!(at, count);
+                count += run;
+                for n in 0..run {
+                    let number = code[block * CODE_BLOCK + n] >> (part as u8 * (bits % 8)) & (0xFF >> (8 - bits));
+                    expected[(block * coder.per_byte + part) * CODE_BLOCK + n] = coder.levels.level(number) as i8;
+                }
+            }
+            prop_assert_eq!(count, coder.coded);
+            coder.query_of(&code, &mut query);
+            prop_assert_eq!(query.excess, coder.levels.offset * expected.iter().map(|&x| i32::from(x)).sum::<i32>());
+            prop_assert_eq!(query.numbers, expected);
+        }
+
         /// A code is the same whichever kernel the machine has, since nothing in it depends on an order of additions
         /// that a kernel chooses: it can be made again and compared, as `verify` does.
         #[test]

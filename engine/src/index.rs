@@ -81,6 +81,14 @@ pub struct SlotBytes {
     codes: Vec<u8>,
 }
 
+impl SlotBytes {
+    /// Adds the bytes of the slots that follow.
+    pub fn append(&mut self, next: &SlotBytes) {
+        self.vectors.extend_from_slice(&next.vectors);
+        self.codes.extend_from_slice(&next.codes);
+    }
+}
+
 /// The entry point: where every walk starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -277,9 +285,12 @@ impl Index {
 
     /// Adds the bytes that `vectors` (row by row) take in consecutive slots.
     pub fn encode(&self, vectors: &[f32], bytes: &mut SlotBytes) {
+        self.scratch.with(|scratch| self.encode_with(vectors, &mut scratch.query, bytes));
+    }
+
+    fn encode_with(&self, vectors: &[f32], work: &mut CodeQuery, bytes: &mut SlotBytes) {
         let dim = self.geometry.dim;
         let stride = self.geometry.vector_stride();
-        let mut work = CodeQuery::default();
         for row in vectors.chunks_exact(dim) {
             let at = bytes.vectors.len();
             bytes.vectors.resize(at + stride, 0);
@@ -291,7 +302,7 @@ impl Index {
             if let Some(codes) = &self.codes {
                 let at = bytes.codes.len();
                 bytes.codes.resize(at + codes.windows.stride(), 0);
-                codes.coder.encode(row, &mut work, &mut bytes.codes[at..]);
+                codes.coder.encode(row, work, &mut bytes.codes[at..]);
             }
         }
     }

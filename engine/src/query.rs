@@ -18,6 +18,10 @@ pub struct Neighbour {
     pub distance: f32,
 }
 
+/// How much larger an error of a code may still be than the largest seen. Measured on 30,000 sentence vectors with
+/// codes of 4 bits, recall@10 at ef 128: 0.9912 with 1, 0.9925 with 1.5, 0.9926 with 2, 0.9927 with 3.
+const SLACK: f32 = 1.5;
+
 /// Candidates beyond `k` whose vectors are asked for ahead.
 const AHEAD: usize = 6;
 
@@ -99,7 +103,7 @@ impl Index {
         while at < candidates.len() {
             if found.len() >= k {
                 let (_, kth, _) = found.select_nth_unstable_by(k - 1, by_distance);
-                if candidates[at].distance - error > kth.distance {
+                if candidates[at].distance - SLACK * error > kth.distance {
                     break;
                 }
             }

@@ -66,6 +66,7 @@ pub(crate) fn search_level<L: Level, D: Distances>(
     visited.reset(limit as usize);
     for entry in entries {
         if entry.slot < limit && visited.insert(entry.slot) {
+            visited.note(&[entry.slot]);
             pool.insert(entry.distance, entry.slot, live(entry.slot));
         }
     }
@@ -89,6 +90,7 @@ pub(crate) fn search_level<L: Level, D: Distances>(
             count += usize::from(visited.insert(neighbour));
         }
         fresh[..count.min(ahead)].iter().for_each(|&slot| distances.prefetch(slot));
+        visited.note(&fresh[..count]);
         counters.hops += 1;
         counters.distances += count as u64;
         // Likely the next to be expanded: its list arrives while the distances are computed.
