@@ -109,6 +109,19 @@ impl<K: Key> Collection<K> {
         CollectionInfo::of(&self.open)
     }
 
+    /// Bytes of what searches walk through that are in huge pages now; 0 where the system does not tell. What
+    /// [`Residency::Resident`](crate::Residency::Resident) asks for, and the system grants or not. Takes milliseconds.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// println!("{} bytes in huge pages", docs.huge_bytes());
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    pub fn huge_bytes(&self) -> u64 {
+        self.open.index.huge_bytes()
+    }
+
     /// Records in it.
     ///
     /// ```

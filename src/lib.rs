@@ -57,7 +57,7 @@ pub use collection::{Collection, CollectionInfo, Record};
 pub use error::{Error, Result};
 pub use key::{AsKey, Key};
 pub use lodestore_engine::Metric;
-pub use options::{Durability, StoreOptions};
+pub use options::{Durability, Residency, StoreOptions};
 pub use search::{BatchHits, Hit, Hits, Search, SearchMany, SearchStats};
 pub use stats::StoreStats;
 pub use store::Store;

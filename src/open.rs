@@ -2,6 +2,7 @@
 
 use crate::catalog::NameEntry;
 use crate::error::{Error, Result};
+use crate::options::Residency;
 use crate::shared::{Open, Shared};
 use lodestore_engine::{Heads, Index, Super};
 use lodestore_wal::{Disk, names};
@@ -26,6 +27,9 @@ impl Shared {
         }
         let state = self.superblock.lock().1;
         let open = open_collection(&*self.disk, &state, &self.heads, name, entry)?;
+        if self.options.residency == Residency::Resident {
+            open.index.make_resident();
+        }
         all.insert(entry.id, open.clone());
         Ok(open)
     }

@@ -30,6 +30,27 @@ pub enum Durability {
     Buffered,
 }
 
+/// Where what searches walk through is: links, and codes (without codes, vectors).
+///
+/// ```
+/// use lodestore::{Residency, Store};
+/// let dir = tempfile::tempdir()?;
+/// let store = Store::options().residency(Residency::Resident).open(dir.path())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Residency {
+    /// In the files, mapped: opening reads nothing, and the system keeps in memory what is used.
+    #[default]
+    Mapped,
+    /// As `Mapped`, but read into memory when a collection is opened, in huge pages where the system grants them, which
+    /// [`Collection::huge_bytes`](crate::Collection::huge_bytes) tells (Linux does on file systems with large folios).
+    /// Opening takes as long as reading takes, searches of large collections are faster (of 1,000,000 vectors by a
+    /// fifth), and where memory is short a walk reads 2 MiB where it would read 4 KiB.
+    Resident,
+}
+
 /// How a store is opened; see [`Store::options`](crate::Store::options).
 ///
 /// ```
@@ -44,6 +65,7 @@ pub struct StoreOptions {
     pub(crate) create: bool,
     pub(crate) threads: usize,
     pub(crate) background: bool,
+    pub(crate) residency: Residency,
     pub(crate) checkpoint_log_bytes: u64,
     pub(crate) checkpoint_dirty_bytes: u64,
 }
@@ -55,6 +77,7 @@ impl Default for StoreOptions {
             create: true,
             threads: 0,
             background: true,
+            residency: Residency::Mapped,
             checkpoint_log_bytes: 64 << 20,
             checkpoint_dirty_bytes: 1 << 30,
         }
@@ -86,6 +109,12 @@ impl StoreOptions {
     /// happen within the write that makes them due.
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
+        self
+    }
+
+    /// Whether collections are read into memory when they are opened. Default: [`Residency::Mapped`].
+    pub fn residency(mut self, residency: Residency) -> Self {
+        self.residency = residency;
         self
     }
 

@@ -111,6 +111,9 @@ pub(crate) struct SearchArgs {
     /// Use at most this many queries
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
+    /// Read what searches walk through into memory at the start, in huge pages where the system grants them
+    #[arg(long)]
+    pub(crate) resident: bool,
     /// Run all queries once untimed beforehand, so that pages read for the first time do not count
     #[arg(long)]
     pub(crate) warmup: bool,

@@ -9,12 +9,11 @@ pub(crate) fn store(path: &Path) -> Result<Store> {
     Ok(Store::options().create(false).open(path)?)
 }
 
-/// An existing collection and the store that holds it.
-pub(crate) fn collection(path: &Path, name: &str) -> Result<(Store, Collection<u64>, CollectionInfo)> {
-    let store = store(path)?;
+/// An existing collection and what it is.
+pub(crate) fn collection(store: &Store, name: &str) -> Result<(Collection<u64>, CollectionInfo)> {
     let collection = store.collection::<u64>(name).open()?;
-    let info = find(&store, name)?.context("the collection vanished while it was being opened")?;
-    Ok((store, collection, info))
+    let info = find(store, name)?.context("the collection vanished while it was being opened")?;
+    Ok((collection, info))
 }
 
 pub(crate) fn find(store: &Store, name: &str) -> Result<Option<CollectionInfo>> {

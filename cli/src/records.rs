@@ -25,7 +25,8 @@ struct Record<'a> {
 }
 
 pub(crate) fn get(args: &GetArgs) -> Result<ExitCode> {
-    let (_store, collection, _) = open::collection(&args.store, &args.collection)?;
+    let _store = open::store(&args.store)?;
+    let (collection, _) = open::collection(&_store, &args.collection)?;
     let record = collection.get(args.key)?.with_context(|| missing(args.key, &args.collection))?;
     let (vector, dim) = (&record.vector, record.vector.len());
     if args.json {
@@ -48,7 +49,8 @@ pub(crate) fn get(args: &GetArgs) -> Result<ExitCode> {
 
 pub(crate) fn put(args: &PutArgs) -> Result<ExitCode> {
     let vector = vector(&args.vector)?;
-    let (store, collection, _) = open::collection(&args.store, &args.collection)?;
+    let store = open::store(&args.store)?;
+    let (collection, _) = open::collection(&store, &args.collection)?;
     let verb = if collection.contains(args.key)? { "replaced" } else { "stored" };
     collection.put(args.key, &vector, args.payload.as_bytes())?;
     drop(collection);
@@ -59,7 +61,8 @@ pub(crate) fn put(args: &PutArgs) -> Result<ExitCode> {
 }
 
 pub(crate) fn remove(args: &RemoveArgs) -> Result<ExitCode> {
-    let (store, collection, _) = open::collection(&args.store, &args.collection)?;
+    let store = open::store(&args.store)?;
+    let (collection, _) = open::collection(&store, &args.collection)?;
     if !collection.remove(args.key)? {
         bail!(missing(args.key, &args.collection));
     }

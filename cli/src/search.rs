@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use lodestore::{Collection, CollectionInfo};
+use lodestore::{Collection, CollectionInfo, Residency, Store};
 use serde::Serialize;
 
 use crate::{
@@ -44,6 +44,8 @@ struct Summary<'a> {
     max_us: f64,
     seconds: f64,
     open_ms: f64,
+    /// Bytes of what searches walk through that are in huge pages.
+    huge_bytes: u64,
     /// Latency of the very first query after opening.
     first_us: f64,
     /// Nodes expanded by a query, on average.
@@ -73,7 +75,9 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
     };
 
     let opening = Instant::now();
-    let (store, collection, info) = open::collection(&args.store, &args.collection)?;
+    let residency = if args.resident { Residency::Resident } else { Residency::Mapped };
+    let store = Store::options().create(false).residency(residency).open(&args.store)?;
+    let (collection, info) = open::collection(&store, &args.collection)?;
     let open_ms = opening.elapsed().as_secs_f64() * 1e3;
     if queries.dim() != info.dim {
         bail!("the queries have dimension {}, and the collection '{}' has {}", queries.dim(), info.name, info.dim);
@@ -132,6 +136,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
         max_us: us(percentile(&latencies, 100)),
         seconds: spent.as_secs_f64(),
         open_ms,
+        huge_bytes: collection.huge_bytes(),
         first_us: first.map_or(0.0, us),
         hops: a_query(hops),
         distances: a_query(distances),

@@ -186,6 +186,21 @@ impl Index {
         })
     }
 
+    /// Reads what walks read into memory, in huge pages where the system grants them: links, and codes or else vectors.
+    pub fn make_resident(&self) {
+        self.walked().for_each(Windows::make_resident);
+    }
+
+    /// Bytes of links, and of codes or else vectors, that are in huge pages; 0 where the system does not tell.
+    pub fn huge_bytes(&self) -> u64 {
+        self.walked().map(Windows::huge_bytes).sum()
+    }
+
+    fn walked(&self) -> impl Iterator<Item = &Windows> {
+        let points = self.codes.as_ref().map_or(&self.vectors, |codes| &codes.windows);
+        [points, self.links.windows(), self.upper.windows()].into_iter()
+    }
+
     /// The collection's number.
     pub fn id(&self) -> u32 {
         self.id

@@ -128,7 +128,7 @@ mod tests {
             let mut got = x.clone();
             hadamard(&mut got);
             for (row, got) in got.iter().enumerate() {
-                let sign = |column: usize| if (row & column).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+                let sign = |column: usize| if (row & column).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
                 let expected: f32 = x.iter().enumerate().map(|(column, x)| sign(column) * x).sum();
                 assert_eq!(*got, expected, "{bits} {row}");
             }

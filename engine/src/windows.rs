@@ -135,6 +135,23 @@ impl Windows {
         Ok(())
     }
 
+    /// Reads the file into memory anew, in huge pages where the system grants them.
+    pub(crate) fn make_resident(&self) {
+        // Pages that are there already stay as small as they are. A refusal costs speed only.
+        let _ = self.file.evict();
+        let length = self.slots() as usize * self.stride;
+        for (window, map) in self.maps.iter().enumerate() {
+            let Some(map) = map.get() else { break };
+            let start = window_slots(window).start as usize * self.stride;
+            map.populate(length.saturating_sub(start));
+        }
+    }
+
+    /// Bytes that are in huge pages.
+    pub(crate) fn huge_bytes(&self) -> u64 {
+        self.maps.iter().filter_map(OnceLock::get).map(Map::huge_bytes).sum()
+    }
+
     /// The address of a slot.
     ///
     /// # Panics

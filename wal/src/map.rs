@@ -105,6 +105,27 @@ impl Map {
         self.len() == 0
     }
 
+    /// Reads the first `bytes` into memory, in huge pages where the system grants them. A refusal costs speed only.
+    pub fn populate(&self, bytes: usize) {
+        let bytes = bytes.min(self.len());
+        if bytes == 0 {
+            return;
+        }
+        #[cfg(target_os = "linux")]
+        for advice in [Advice::HugePage, Advice::PopulateRead] {
+            let _ = match &self.inner {
+                Inner::Shared(map) => map.advise_range(advice, 0, bytes),
+                Inner::Private(map, _) => map.advise_range(advice, 0, bytes),
+            };
+        }
+    }
+
+    /// Bytes of the map that are in huge pages now; 0 where the system does not tell.
+    pub fn huge_bytes(&self) -> u64 {
+        let start = self.as_ptr() as usize;
+        std::fs::read_to_string("/proc/self/smaps").map_or(0, |smaps| huge_bytes_in(&smaps, start..start + self.len()))
+    }
+
     /// Forgets the private copies of the pages in `bytes` (page-aligned), so that the file's bytes show again.
     /// Does nothing for shared and anonymous maps, and where the system keeps the page.
     ///
@@ -120,6 +141,54 @@ impl Map {
             // A refusal (a locked page, a system without it) only means that the memory stays in use.
             // SAFETY: the caller vouches for the content; the range lies inside the map.
             let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len()) };
+        }
+    }
+}
+
+/// What Linux says, mapping by mapping, of those that lie in `range`.
+fn huge_bytes_in(smaps: &str, range: Range<usize>) -> u64 {
+    let (mut inside, mut kib) = (false, 0);
+    for line in smaps.lines() {
+        let mut words = line.split_whitespace();
+        let Some(first) = words.next() else { continue };
+        if let Some(field) = first.strip_suffix(':') {
+            if inside && matches!(field, "AnonHugePages" | "ShmemPmdMapped" | "FilePmdMapped") {
+                kib += words.next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+            }
+        } else if let Some((start, end)) = first.split_once('-') {
+            let number = |text| usize::from_str_radix(text, 16).unwrap_or(0);
+            inside = number(start) >= range.start && number(end) <= range.end;
+        }
+    }
+    kib << 10
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_pages_are_counted_in_the_range_only() {
+        let smaps = "1000-3000 r--s 00000000 fe:00 7 /store/c/0/codes\nRss:  8 kB\nAnonHugePages:  0 kB\n\
+            FilePmdMapped:  6144 kB\nVmFlags: rd sh\n3000-4000 rw-p 00000000 00:00 0\nAnonHugePages:  2048 kB\n";
+        assert_eq!(huge_bytes_in(smaps, 0x1000..0x3000), 6144 << 10);
+        assert_eq!(huge_bytes_in(smaps, 0x1000..0x4000), 8192 << 10);
+        assert_eq!(huge_bytes_in(smaps, 0x2000..0x4000), 2048 << 10);
+        assert_eq!(huge_bytes_in("", 0..usize::MAX), 0);
+    }
+
+    #[test]
+    fn populating_changes_no_byte() {
+        let mut file = tempfile::tempfile().unwrap();
+        let bytes: Vec<u8> = (0..3 * PAGE).map(|n| (n % 251) as u8).collect();
+        std::io::Write::write_all(&mut file, &bytes).unwrap();
+        // Longer than the file, as maps of growing files are.
+        let map = Map::file(&file, 0, 16 * PAGE, Mapping::Shared).unwrap();
+        map.populate(3 * PAGE);
+        assert!(map.huge_bytes() <= map.len() as u64);
+        for (n, byte) in bytes.iter().enumerate() {
+            // SAFETY: within the file and its live map, which nobody writes.
+            assert_eq!(unsafe { *map.as_ptr().add(n) }, *byte);
         }
     }
 }
