@@ -368,3 +368,15 @@ fn any_period_between_syncs_will_do() {
         assert_eq!(options().open(dir.path()).unwrap().collection::<u64>("docs").open().unwrap().len(), 200);
     }
 }
+
+#[test]
+fn a_ratio_below_one_is_refused() {
+    let fix = fixture();
+    for ratio in [0.99, 0.0, -1.0, f32::NAN, f32::NEG_INFINITY] {
+        let one = fix.refused(|f| f.plain.search(&[1.0; 3]).stop_beyond(ratio).run().map(|hits| hits.len()));
+        let many = fix.refused(|f| f.plain.search_many(&[1.0; 3]).stop_beyond(ratio).run().map(|hits| hits.rows()));
+        for error in [one, many] {
+            assert!(matches!(&error, Error::Setting(what) if what.contains("stop_beyond")), "{error:?}");
+        }
+    }
+}

@@ -56,7 +56,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--venv", type=Path, default=DEFAULT_VENV, metavar="DIR", help=f"[default: {DEFAULT_VENV}]")
     limit = parser.add_argument_group("the latency limit of lodestore's searches")
     limit.add_argument("--hop-ns", type=float, default=150, help="waiting for the memory, a hop [default: 150]")
-    limit.add_argument("--code-bits", type=int, help="bits a component of what `lodestore` compares [default: 8 if it "
+    limit.add_argument("--code-bits", type=int, help="bits a component of what `lodestore` compares [default: 4 or 8 if it "
                                                      "has codes, else 32]")
     limit.add_argument("--bytes-per-distance", type=float, help="[default: dimension × code bits / 8]")
     limit.add_argument("--kernel-ns", type=float,
@@ -136,7 +136,8 @@ def compare(args: argparse.Namespace) -> None:
 
     def limit_of(name: str) -> Limit:
         code = name.removeprefix("lodestore").removeprefix("-")
-        bits = int(code) if code.isdecimal() else 32 if code or not codes else 8
+        own = 4 if dataset.base.shape[1] >= 256 and args.metric != "l2" else 8
+        bits = int(code) if code.isdecimal() else 32 if code or not codes else own
         bits = args.code_bits if name == "lodestore" and args.code_bits else bits
         width = args.bytes_per_distance or dataset.base.shape[1] * bits / 8
         kernel = width / KERNEL_BYTES_PER_NS if args.kernel_ns is None else args.kernel_ns

@@ -243,7 +243,7 @@ class Lodestore:
     def build(self) -> dict:
         report = self.run(
             "import", self.store, COLLECTION, "--input", self.job.base, "--metric", self.job.metric, "--m", M,
-            "--ef-construction", EF_CONSTRUCTION, "--threads", self.job.threads, "--durability", "buffered",
+            "--threads", self.job.threads, "--durability", "buffered",
             *self.job.options["import"])
         # Closing counts: only then has everything been done that the others do in memory.
         seconds = report["seconds"] + report["close_seconds"]
@@ -252,7 +252,7 @@ class Lodestore:
     def search(self, ef: int) -> dict:
         report = self.run(
             "search", self.store, COLLECTION, "--queries", self.job.queries, "--groundtruth", self.job.truth,
-            "--k", self.job.k, "--ef", ef, "--threads", 1, "--warmup")
+            "--k", self.job.k, "--ef", ef, "--threads", 1, "--warmup", "--resident", *self.job.options["search"])
         return {**{name: report[name] for name in ("seconds", "recall", "hops", "distances")}, "report": report}
 
 
@@ -276,10 +276,13 @@ def class_of(name: str) -> type[Library] | type[Lodestore]:
 
 
 def variants(name: str, hugetlb: bool) -> list[Variant]:
-    """The ways to run a contender. `lodestore-X` is a store made with `--codes X`."""
+    """The ways to run a contender. `lodestore-X` is a store made with `--codes X`. With an early stop, hard queries
+    may take a larger ef than all would otherwise."""
     if is_lodestore(name):
         codes = name.removeprefix("lodestore").removeprefix("-")
-        return [Variant(options={"import": ["--codes", codes] if codes else []})]
+        made = ["--codes", codes] if codes else []
+        stops = [("", []), ("stop 1.2", ["--stop-beyond", "1.2"])]
+        return [Variant(label, options={"import": made, "search": stop}) for label, stop in stops]
     found = [Variant(label, options) for label, options in OPTIONS.get(name, [("", {})])]
     if hugetlb and name in MALLOC:
         found += [Variant(f"{v.label} hugetlb".strip(), v.options, huge=True) for v in found]

@@ -105,6 +105,9 @@ pub(crate) struct SearchArgs {
     /// Candidates kept while searching: more is slower and finds more of the true neighbours
     #[arg(long, default_value = "64")]
     pub(crate) ef: NonZeroUsize,
+    /// End a search before `ef` once what comes next is farther than this many times the k-th nearest found
+    #[arg(long, value_name = "RATIO")]
+    pub(crate) stop_beyond: Option<f32>,
     /// Threads that search, each one query at a time
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) threads: NonZeroUsize,

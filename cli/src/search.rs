@@ -94,7 +94,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
             rows.clear();
             let read = queries.read(BLOCK_ROWS.min(total - done), &mut rows)?;
             let started = Instant::now();
-            let runs = search(&collection, &rows, k, ef, threads)?;
+            let runs = search(&collection, &rows, args)?;
             let elapsed = started.elapsed();
             done += read;
             first = first.or_else(|| runs[0].latencies.first().copied());
@@ -163,24 +163,28 @@ fn ground_truth(truth: Rows, k: usize, queries: u64) -> Result<Rows> {
 }
 
 /// Searches all `rows`, split evenly among threads.
-fn search(collection: &Collection<u64>, rows: &[f32], k: usize, ef: usize, threads: usize) -> Result<Vec<Run>> {
-    let dim = collection.dim();
+fn search(collection: &Collection<u64>, rows: &[f32], args: &SearchArgs) -> Result<Vec<Run>> {
+    let (dim, threads) = (collection.dim(), args.threads.get());
     if threads == 1 {
-        return Ok(vec![one_by_one(collection, rows, k, ef)?]);
+        return Ok(vec![one_by_one(collection, rows, args)?]);
     }
     let share = (rows.len() / dim).div_ceil(threads).max(1) * dim;
     thread::scope(|scope| {
         let workers: Vec<_> =
-            rows.chunks(share).map(|rows| scope.spawn(move || one_by_one(collection, rows, k, ef))).collect();
+            rows.chunks(share).map(|rows| scope.spawn(move || one_by_one(collection, rows, args))).collect();
         workers.into_iter().map(|worker| worker.join().expect("a searching thread panicked")).collect()
     })
 }
 
-fn one_by_one(collection: &Collection<u64>, rows: &[f32], k: usize, ef: usize) -> Result<Run> {
+fn one_by_one(collection: &Collection<u64>, rows: &[f32], args: &SearchArgs) -> Result<Run> {
     let mut run = Run::default();
     for query in rows.chunks_exact(collection.dim()) {
         let started = Instant::now();
-        let hits = collection.search(query).k(k).ef(ef).run()?;
+        let mut search = collection.search(query).k(args.k.get()).ef(args.ef.get());
+        if let Some(ratio) = args.stop_beyond {
+            search = search.stop_beyond(ratio);
+        }
+        let hits = search.run()?;
         run.latencies.push(started.elapsed());
         run.hops += hits.stats().hops;
         run.distances += hits.stats().distances;

@@ -7,7 +7,7 @@ use crate::codes::CodeQuery;
 use crate::distances::{CodePairs, CodesTo, ExactPairs, ExactTo};
 use crate::index::{Entry, GraphLevel, Index};
 use crate::scratch::{Candidate, Scratch};
-use crate::search::{Distances, END, Pairs, descend, search_level};
+use crate::search::{Distances, END, Pairs, Until, descend, search_level};
 use crate::select::select;
 use crate::view;
 use lodestore_wal::Result;
@@ -133,7 +133,7 @@ impl Index {
         for at in (0..=top).rev() {
             let graph_level = GraphLevel { index: self, level: at };
             let live = |s: u32| s != slot && (!self.any_dead() || !self.was_dead(s, slot));
-            search_level(&graph_level, distances, &[nearest], ef, live, scratch);
+            search_level(&graph_level, distances, &[nearest], Until::ef(ef), live, scratch);
             if let Some(found) = scratch.pool.nearest() {
                 nearest = found;
             }

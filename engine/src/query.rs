@@ -2,9 +2,9 @@
 
 use crate::distances::{CodesTo, ExactTo};
 use crate::index::{GraphLevel, Index};
-use crate::metric::Point;
+use crate::metric::{Metric, Point};
 use crate::scratch::{Candidate, Counters, Pool, Scratch};
-use crate::search::{Distances, descend, search_level};
+use crate::search::{Distances, Until, descend, search_level};
 use std::collections::HashMap;
 
 /// A record found.
@@ -35,15 +35,20 @@ const FEW: usize = 64;
 
 impl Index {
     /// The `k` nearest records to `query`, nearest first; `ef` (at least `k`) candidates are kept on the way.
+    /// The walk ends before when what it would look at next is farther than `ratio` times the `k`th nearest found
+    /// (infinite: never; without effect on inner products).
     ///
     /// Takes no lock that a writer holds for long. Complexity: about `ef · m` distances.
     ///
     /// # Panics
     /// If `query` has not the collection's dimension.
-    pub fn search(&self, query: &[f32], k: usize, ef: usize) -> (Vec<Neighbour>, Counters) {
+    pub fn search(&self, query: &[f32], k: usize, ef: usize, ratio: f32) -> (Vec<Neighbour>, Counters) {
         assert_eq!(query.len(), self.geometry().dim);
         let point = Point { vector: query, scale: self.space().scale(query) };
         let ef = ef.max(k).max(1);
+        // Inner products have no zero to measure ratios from.
+        let ratio = if self.geometry().metric == Metric::InnerProduct { f32::INFINITY } else { ratio };
+        let until = Until { ef, k, ratio };
         self.scratch.with(|scratch| {
             // Before the walk: a slot linked in between is then found twice rather than not at all.
             let unlinked = self.scan_unlinked(point, ef, scratch);
@@ -53,12 +58,12 @@ impl Index {
                 Some(codes) => {
                     let mut code = std::mem::take(&mut scratch.query);
                     codes.coder.query(query, &mut code);
-                    self.walk(&CodesTo { codes, query: &code, limit: self.limit() }, ef, scratch);
+                    self.walk(&CodesTo { codes, query: &code, limit: self.limit() }, until, scratch);
                     scratch.query = code;
                     self.rerank(point, k, &mut found, scratch);
                 }
                 None => {
-                    self.walk(&ExactTo { index: self, query: point }, ef, scratch);
+                    self.walk(&ExactTo { index: self, query: point }, until, scratch);
                     found.extend(scratch.pool.live());
                 }
             }
@@ -74,8 +79,8 @@ impl Index {
     }
 
     /// Walks from the entry point to level 0; the `ef` nearest live nodes are in the pool then.
-    fn walk<D: Distances>(&self, distances: &D, ef: usize, scratch: &mut Scratch) {
-        scratch.pool.reset(ef);
+    fn walk<D: Distances>(&self, distances: &D, until: Until, scratch: &mut Scratch) {
+        scratch.pool.reset(until.ef);
         let Some(entry) = self.entry().filter(|entry| entry.slot < distances.limit()) else { return };
         let mut nearest = Candidate { distance: distances.to(entry.slot), slot: entry.slot };
         scratch.counters.distances += 1;
@@ -84,9 +89,9 @@ impl Index {
         }
         let level = GraphLevel { index: self, level: 0 };
         if self.any_dead() {
-            search_level(&level, distances, &[nearest], ef, |s| !self.is_dead(s), scratch);
+            search_level(&level, distances, &[nearest], until, |s| !self.is_dead(s), scratch);
         } else {
-            search_level(&level, distances, &[nearest], ef, |_| true, scratch);
+            search_level(&level, distances, &[nearest], until, |_| true, scratch);
         }
     }
 

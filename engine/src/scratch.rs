@@ -108,6 +108,20 @@ impl Pool {
         Some(slot_of(*entry))
     }
 
+    /// Whether the node expanded last is farther than `ratio` times the `k`th nearest. With dead nodes among them, of
+    /// which the `k` nearest cannot be told, never.
+    #[inline]
+    pub(crate) fn is_beyond(&self, k: usize, ratio: f32) -> bool {
+        let (last, kth) = (self.next.wrapping_sub(1), k.wrapping_sub(1));
+        if last <= kth || self.live < self.entries.len() {
+            return false;
+        }
+        match (self.entries.get(last), self.entries.get(kth)) {
+            (Some(&last), Some(&kth)) => distance_of(last) > ratio * distance_of(kth),
+            _ => false,
+        }
+    }
+
     /// The nearest node not expanded yet.
     #[inline]
     pub(crate) fn peek_next(&self) -> Option<u32> {

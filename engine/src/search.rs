@@ -48,21 +48,40 @@ pub(crate) trait Pairs {
     fn are_copies(&self, a: u32, b: u32) -> bool;
 }
 
-/// Searches a level from `entries` for the `ef` nearest live nodes; the result is in `scratch.pool`.
+/// When a search ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Until {
+    /// When so many nearest live nodes are known, and their neighbours.
+    pub(crate) ef: usize,
+    /// Or before: when what is to be expanded next is farther than `ratio` times the `k`th nearest (Al-Jazzazi and
+    /// others 2025, "Distance adaptive beam search").
+    pub(crate) k: usize,
+    pub(crate) ratio: f32,
+}
+
+impl Until {
+    /// Not before.
+    pub(crate) fn ef(ef: usize) -> Self {
+        Self { ef, k: ef, ratio: f32::INFINITY }
+    }
+}
+
+/// Searches a level from `entries` for the nearest live nodes; the result is in `scratch.pool`.
 ///
 /// Complexity: about `ef` lists read, and a distance for each of their nodes not seen before.
 pub(crate) fn search_level<L: Level, D: Distances>(
     level: &L,
     distances: &D,
     entries: &[Candidate],
-    ef: usize,
+    until: Until,
     live: impl Fn(u32) -> bool,
     scratch: &mut Scratch,
 ) {
     let Scratch { pool, visited, fresh, counters, .. } = scratch;
     let limit = distances.limit();
     let ahead = (AHEAD_BYTES / distances.prefetched()).clamp(4, 64);
-    pool.reset(ef);
+    pool.reset(until.ef);
+    let adapts = until.ratio.is_finite();
     visited.reset(limit as usize);
     for entry in entries {
         if entry.slot < limit && visited.insert(entry.slot) {
@@ -71,6 +90,9 @@ pub(crate) fn search_level<L: Level, D: Distances>(
         }
     }
     while let Some(slot) = pool.expand_next() {
+        if adapts && pool.is_beyond(until.k, until.ratio) {
+            break;
+        }
         let list = level.list(slot);
         // Room for three more: the last group of four is filled up.
         if fresh.len() < list.len() + 3 {

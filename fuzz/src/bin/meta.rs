@@ -37,7 +37,7 @@ fn open(input: &[u8]) {
         index.advance(place);
         index.link(place.slot).expect("nothing is damaged");
     }
-    let (found, _) = index.search(&vector, 3, 3);
+    let (found, _) = index.search(&vector, 3, 3, f32::INFINITY);
     assert_eq!(found.len(), 1, "three slots of one key");
     assert_eq!(index.verify().problems, [""; 0]);
 }
