@@ -4,7 +4,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lodestore_benches::numbers;
-use lodestore_engine::kernel::{Kernel, Tier};
+use lodestore_engine::kernel::{CODE_BLOCK, Kernel, Tier};
 use std::hint::black_box;
 
 const DIMS: [usize; 3] = [128, 384, 768];
@@ -31,16 +31,26 @@ fn kernels(c: &mut Criterion) {
                 b.iter(|| kernel.dot(black_box(&query), row(next())));
             });
             group.throughput(Throughput::Bytes(dim as u64 * 16));
-            let mut four = || {
-                let n = next() * 4;
-                [row(n), row(n + 1), row(n + 2), row(n + 3)]
-            };
+            let four = |n: usize| [row(4 * n), row(4 * n + 1), row(4 * n + 2), row(4 * n + 3)];
             group.bench_function(BenchmarkId::new("l2_4", dim), |b| {
-                b.iter(|| kernel.l2_4(black_box(&query), four()));
+                b.iter(|| kernel.l2_4(black_box(&query), four(next())));
             });
             group.bench_function(BenchmarkId::new("dot_4", dim), |b| {
-                b.iter(|| kernel.dot_4(black_box(&query), four()));
+                b.iter(|| kernel.dot_4(black_box(&query), four(next())));
             });
+            for per_byte in [1, 2] {
+                let bytes = dim.div_ceil(per_byte * CODE_BLOCK) * CODE_BLOCK;
+                let codes: Vec<u8> = (0..bytes * VECTORS).map(|n| (n * 37 % 251) as u8).collect();
+                let query: Vec<i8> = (0..bytes * per_byte).map(|n| (n * 29 % 255) as u8 as i8).collect();
+                let code = |n: usize| &codes[n % VECTORS * bytes..][..bytes];
+                group.throughput(Throughput::Bytes(bytes as u64 * 4));
+                group.bench_function(BenchmarkId::new(format!("codes{}_4", 8 / per_byte), dim), |b| {
+                    b.iter(|| {
+                        let n = next() * 4;
+                        kernel.codes_4(per_byte, black_box(&query), [code(n), code(n + 1), code(n + 2), code(n + 3)])
+                    });
+                });
+            }
             group.finish();
         }
     }
