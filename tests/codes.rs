@@ -107,3 +107,17 @@ fn a_resident_store_answers_as_a_mapped_one() {
     });
     assert_eq!(answers[0], answers[1]);
 }
+
+#[test]
+fn asking_for_no_record_finds_none() {
+    let data = Data::load();
+    let store = Store::in_memory().unwrap();
+    for codes in [Codes::None, Codes::Eight, Codes::Four] {
+        let docs = build(&store, &data, 64, Metric::L2, codes);
+        let query = &data.queries.vector(0)[..64];
+        assert_eq!(docs.search(query).k(0).run().unwrap().len(), 0);
+        assert_eq!(docs.search(query).k(0).ef(0).stop_beyond(1.0).run().unwrap().len(), 0);
+        assert!(docs.search_many(query).k(0).run().unwrap().keys(0).is_empty());
+        assert_eq!(docs.search(query).k(1).ef(0).run().unwrap().len(), 1);
+    }
+}

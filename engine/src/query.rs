@@ -60,7 +60,7 @@ impl Index {
                     codes.coder.query(query, &mut code);
                     self.walk(&CodesTo { codes, query: &code, limit: self.limit() }, until, scratch);
                     scratch.query = code;
-                    self.rerank(point, k, &mut found, scratch);
+                    self.rerank(point, k.max(1), &mut found, scratch);
                 }
                 None => {
                     self.walk(&ExactTo { index: self, query: point }, until, scratch);
