@@ -108,7 +108,10 @@ pub(crate) struct SearchArgs {
     /// End a search before `ef` once what comes next is farther than this many times the k-th nearest found
     #[arg(long, value_name = "RATIO")]
     pub(crate) stop_beyond: Option<f32>,
-    /// Threads that search, each one query at a time
+    /// Answer all queries in calls of many instead of one at a time: without latencies
+    #[arg(long)]
+    pub(crate) batch: bool,
+    /// Threads that search
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) threads: NonZeroUsize,
     /// Use at most this many queries

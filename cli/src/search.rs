@@ -1,4 +1,4 @@
-//! `lodestore search`: a file of queries, timed one call at a time.
+//! `lodestore search`: a file of queries, timed one call at a time, or all in one.
 
 use std::{
     process::ExitCode,
@@ -38,20 +38,43 @@ struct Summary<'a> {
     recall: Option<f64>,
     /// Queries a second over the time spent in queries alone.
     qps: f64,
-    mean_us: f64,
-    p50_us: f64,
-    p99_us: f64,
-    max_us: f64,
+    #[serde(flatten)]
+    latency: Option<Latency>,
     seconds: f64,
     open_ms: f64,
     /// Bytes of what searches walk through that are in huge pages.
     huge_bytes: u64,
-    /// Latency of the very first query after opening.
-    first_us: f64,
     /// Nodes expanded by a query, on average.
     hops: f64,
     /// Distances computed by a query, on average.
     distances: f64,
+}
+
+/// What single queries took.
+#[derive(Debug, Serialize)]
+struct Latency {
+    mean_us: f64,
+    p50_us: f64,
+    p99_us: f64,
+    max_us: f64,
+    /// Of the very first query after opening.
+    first_us: f64,
+}
+
+impl Latency {
+    /// `None` if no query was timed by itself.
+    fn of(mut latencies: Vec<Duration>, first: Option<Duration>) -> Option<Self> {
+        let first = first?;
+        latencies.sort_unstable();
+        let us = |latency: Duration| latency.as_secs_f64() * 1e6;
+        Some(Self {
+            mean_us: latencies.iter().copied().map(us).sum::<f64>() / latencies.len().max(1) as f64,
+            p50_us: us(percentile(&latencies, 50)),
+            p99_us: us(percentile(&latencies, 99)),
+            max_us: us(percentile(&latencies, 100)),
+            first_us: us(first),
+        })
+    }
 }
 
 /// What one stretch of queries gave.
@@ -116,8 +139,6 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
         }
     }
 
-    latencies.sort_unstable();
-    let us = |latency: Duration| latency.as_secs_f64() * 1e6;
     let a_query = |sum: u64| sum as f64 / total.max(1) as f64;
     let summary = Summary {
         collection: &info.name,
@@ -130,14 +151,10 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
         threads,
         recall: truth.is_some().then(|| found as f64 / (total as f64 * k as f64)),
         qps: per_second(total, spent),
-        mean_us: latencies.iter().copied().map(us).sum::<f64>() / total.max(1) as f64,
-        p50_us: us(percentile(&latencies, 50)),
-        p99_us: us(percentile(&latencies, 99)),
-        max_us: us(percentile(&latencies, 100)),
+        latency: Latency::of(latencies, first),
         seconds: spent.as_secs_f64(),
         open_ms,
         huge_bytes: collection.huge_bytes(),
-        first_us: first.map_or(0.0, us),
         hops: a_query(hops),
         distances: a_query(distances),
     };
@@ -165,6 +182,9 @@ fn ground_truth(truth: Rows, k: usize, queries: u64) -> Result<Rows> {
 /// Searches all `rows`, split evenly among threads.
 fn search(collection: &Collection<u64>, rows: &[f32], args: &SearchArgs) -> Result<Vec<Run>> {
     let (dim, threads) = (collection.dim(), args.threads.get());
+    if args.batch {
+        return Ok(vec![all_at_once(collection, rows, args)?]);
+    }
     if threads == 1 {
         return Ok(vec![one_by_one(collection, rows, args)?]);
     }
@@ -189,6 +209,20 @@ fn one_by_one(collection: &Collection<u64>, rows: &[f32], args: &SearchArgs) -> 
         run.hops += hits.stats().hops;
         run.distances += hits.stats().distances;
         run.keys.extend(hits.iter().map(|hit| hit.key));
+        run.ends.push(run.keys.len());
+    }
+    Ok(run)
+}
+
+fn all_at_once(collection: &Collection<u64>, rows: &[f32], args: &SearchArgs) -> Result<Run> {
+    let mut search = collection.search_many(rows).k(args.k.get()).ef(args.ef.get()).threads(args.threads.get());
+    if let Some(ratio) = args.stop_beyond {
+        search = search.stop_beyond(ratio);
+    }
+    let hits = search.run()?;
+    let mut run = Run { hops: hits.stats().hops, distances: hits.stats().distances, ..Run::default() };
+    for row in 0..hits.rows() {
+        run.keys.extend_from_slice(hits.keys(row));
         run.ends.push(run.keys.len());
     }
     Ok(run)
@@ -222,7 +256,11 @@ fn report(s: &Summary<'_>) -> Result<()> {
         say(format!("recall@{:<4} {recall:.4}", s.k))?;
     }
     say(format!("speed       {} queries/s", count(s.qps as u64)))?;
-    say(format!("latency     mean {}, p50 {}, p99 {}", us(s.mean_us), us(s.p50_us), us(s.p99_us)))
+    if let Some(latency) = &s.latency {
+        let [mean, p50, p99] = [latency.mean_us, latency.p50_us, latency.p99_us].map(us);
+        say(format!("latency     mean {mean}, p50 {p50}, p99 {p99}"))?;
+    }
+    Ok(())
 }
 
 /// What the first queries found, with the payloads if there are any.

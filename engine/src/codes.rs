@@ -21,9 +21,11 @@
 //! The rotated components that have no room ([`Geometry::coded`]) are left out.
 
 use crate::geometry::{Geometry, TRAILER};
-use crate::kernel::{CODE_BLOCK, Kernel};
+use crate::kernel::{CODE_BLOCK, Codes, Kernel};
 use crate::metric::{Metric, Space};
 use crate::rotation::Rotation;
+use crate::view;
+use crate::windows::Windows;
 
 /// What the numbers of a code stand for: `factor · n − offset`.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +124,10 @@ impl Coder {
             coder.counting[(block * coder.per_byte + part) * CODE_BLOCK..][..count].fill(1);
         }
         coder
+    }
+
+    pub(crate) fn kernel(&self) -> Kernel {
+        self.kernel
     }
 
     /// Where the numbers are: for each run of them that lies in one part of the bytes of a block, the first number,
@@ -244,30 +250,74 @@ impl Coder {
         ]
     }
 
+    /// The distances of the codes in `slots`, at most [`view::CODES`]; each equals [`distance`](Self::distance) bit for
+    /// bit.
+    ///
+    /// # Panics
+    /// As [`view::code_sums`].
     #[inline(always)]
-    fn finished(&self, query: &CodeQuery, sum: i32, code: &[u8]) -> f32 {
-        let (scale, norm) = self.trailer(code);
-        let levels = self.levels.factor.wrapping_mul(sum).wrapping_sub(query.excess);
-        let dot = query.scale * scale * levels as f32;
+    pub(crate) fn distances(
+        &self,
+        kernel: impl Codes,
+        query: &CodeQuery,
+        codes: &Windows,
+        slots: &[[u32; 4]],
+        to: &mut [[f32; 4]],
+    ) {
+        let (mut sums, mut last) = ([[0; 4]; view::CODES / 4], [[0; 4]; view::CODES / 4]);
+        view::code_sums(kernel, (codes, self.per_byte), &query.numbers, slots, &mut sums, &mut last);
+        let each = to.iter_mut().zip(sums.iter().zip(&last));
+        // Decided once, so that the rest has no branches.
         match self.metric {
-            Metric::L2 => (query.norm + norm - 2.0 * dot).max(0.0),
-            Metric::Cosine => (1.0 - dot).max(0.0),
-            Metric::InnerProduct => 1.0 - dot,
+            Metric::L2 => each.for_each(|(to, (sums, last))| *to = four(sums, last, |s, l| self.l2(query, s, l))),
+            Metric::Cosine => {
+                each.for_each(|(to, (sums, last))| *to = four(sums, last, |s, l| self.cosine(query, s, l)))
+            }
+            _ => each.for_each(|(to, (sums, last))| *to = four(sums, last, |s, l| 1.0 - self.dot(query, s, l))),
         }
     }
 
-    /// Scale and squared norm.
     #[inline(always)]
+    fn finished(&self, query: &CodeQuery, sum: i32, code: &[u8]) -> f32 {
+        let last = last_bytes(code);
+        match self.metric {
+            Metric::L2 => self.l2(query, sum, last),
+            Metric::Cosine => self.cosine(query, sum, last),
+            _ => 1.0 - self.dot(query, sum, last),
+        }
+    }
+
+    #[inline(always)]
+    fn levels(&self, query: &CodeQuery, sum: i32) -> f32 {
+        self.levels.factor.wrapping_mul(sum).wrapping_sub(query.excess) as f32
+    }
+
+    #[inline(always)]
+    fn l2(&self, query: &CodeQuery, sum: i32, last: u64) -> f32 {
+        let scale = low_half(last);
+        let norm = scale * scale * high_part(last);
+        (query.norm + norm - 2.0 * (query.scale * scale * self.levels(query, sum))).max(0.0)
+    }
+
+    #[inline(always)]
+    fn cosine(&self, query: &CodeQuery, sum: i32, last: u64) -> f32 {
+        (1.0 - self.dot(query, sum, last)).max(0.0)
+    }
+
+    #[inline(always)]
+    fn dot(&self, query: &CodeQuery, sum: i32, last: u64) -> f32 {
+        query.scale * high_part(last) * self.levels(query, sum)
+    }
+
+    /// Scale and squared norm.
     fn trailer(&self, code: &[u8]) -> (f32, f32) {
-        let bytes = code.last_chunk::<8>().expect("a code is whole blocks");
-        let word = u64::from_le_bytes(*bytes);
-        let last = f32::from_bits(((word >> 40) as u32) << 8);
+        let last = last_bytes(code);
         match self.metric {
             Metric::L2 => {
-                let scale = f32::from_bits(((word >> 24) as u32) << 16);
-                (scale, scale * scale * last)
+                let scale = low_half(last);
+                (scale, scale * scale * high_part(last))
             }
-            _ => (last, 1.0),
+            _ => (high_part(last), 1.0),
         }
     }
 
@@ -288,6 +338,29 @@ impl Coder {
     fn finish(&self, query: &mut CodeQuery) {
         query.excess = self.levels.offset * query.numbers.iter().map(|&x| i32::from(x)).sum::<i32>();
     }
+}
+
+/// The last bytes of a code, which its trailer is in.
+#[inline(always)]
+fn last_bytes(code: &[u8]) -> u64 {
+    u64::from_le_bytes(*code.last_chunk::<8>().expect("a code is whole blocks"))
+}
+
+/// The trailer's last three bytes, as a number.
+#[inline(always)]
+fn high_part(last: u64) -> f32 {
+    f32::from_bits(((last >> 40) as u32) << 8)
+}
+
+/// The two before.
+#[inline(always)]
+fn low_half(last: u64) -> f32 {
+    f32::from_bits(((last >> 24) as u32) << 16)
+}
+
+#[inline(always)]
+fn four(sums: &[i32; 4], last: &[u64; 4], finish: impl Fn(i32, u64) -> f32) -> [f32; 4] {
+    std::array::from_fn(|n| finish(sums[n], last[n]))
 }
 
 /// The whole number nearest to `x`, which is between 0 and 255; of two the even one.

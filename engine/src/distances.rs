@@ -5,7 +5,7 @@
 
 use crate::codes::CodeQuery;
 use crate::index::{CodeSegment, Index};
-use crate::kernel::{self, LINE};
+use crate::kernel::{self, Codes, Kernel, LINE};
 use crate::metric::Point;
 use crate::search::{Distances, Pairs};
 use crate::view;
@@ -18,6 +18,11 @@ pub(crate) struct ExactTo<'a> {
 }
 
 impl Distances for ExactTo<'_> {
+    #[inline(always)]
+    fn kernel(&self) -> Kernel {
+        self.index.space().kernel()
+    }
+
     #[inline]
     fn limit(&self) -> u32 {
         self.index.next_slot()
@@ -31,6 +36,11 @@ impl Distances for ExactTo<'_> {
     #[inline]
     fn to_4(&self, slots: [u32; 4]) -> [f32; 4] {
         self.index.space().distance_4(self.query, slots.map(|s| self.index.point(s)))
+    }
+
+    #[inline]
+    fn many(&self, _kernel: impl Codes, slots: &[[u32; 4]], to: &mut [[f32; 4]]) {
+        slots.iter().zip(to).for_each(|(&slots, to)| *to = self.to_4(slots));
     }
 
     #[inline(always)]
@@ -54,6 +64,11 @@ pub(crate) struct CodesTo<'a> {
 
 impl Distances for CodesTo<'_> {
     #[inline(always)]
+    fn kernel(&self) -> Kernel {
+        self.codes.coder.kernel()
+    }
+
+    #[inline(always)]
     fn limit(&self) -> u32 {
         self.limit
     }
@@ -66,6 +81,13 @@ impl Distances for CodesTo<'_> {
     #[inline(always)]
     fn to_4(&self, slots: [u32; 4]) -> [f32; 4] {
         self.codes.coder.distance_4(self.query, view::bytes_4(&self.codes.windows, slots))
+    }
+
+    #[inline(always)]
+    fn many(&self, kernel: impl Codes, slots: &[[u32; 4]], to: &mut [[f32; 4]]) {
+        for (slots, to) in slots.chunks(view::CODES / 4).zip(to.chunks_mut(view::CODES / 4)) {
+            self.codes.coder.distances(kernel, self.query, &self.codes.windows, slots, to);
+        }
     }
 
     #[inline(always)]

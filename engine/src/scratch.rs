@@ -38,7 +38,7 @@ pub(crate) struct Pool {
 }
 
 #[inline(always)]
-fn entry(distance: f32, slot: u32) -> u64 {
+pub(crate) fn entry(distance: f32, slot: u32) -> u64 {
     let bits = distance.to_bits();
     // Negative numbers sort backwards: all their bits flip; of the others the sign only.
     let sorted = bits ^ (((bits as i32 >> 31) as u32) | 1 << 31);
@@ -46,7 +46,7 @@ fn entry(distance: f32, slot: u32) -> u64 {
 }
 
 #[inline(always)]
-fn slot_of(entry: u64) -> u32 {
+pub(crate) fn slot_of(entry: u64) -> u32 {
     LAST_SLOT - (entry as u32 >> FLAGS)
 }
 
@@ -66,7 +66,7 @@ impl Pool {
     }
 
     /// Nodes farther than this are of no use.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn bound(&self) -> f32 {
         if self.live < self.ef { f32::INFINITY } else { self.entries.last().map_or(f32::INFINITY, |&e| distance_of(e)) }
     }
@@ -98,8 +98,50 @@ impl Pool {
         first
     }
 
+    /// Whether an [`entry`] would be the nearest one not expanded.
+    #[inline(always)]
+    pub(crate) fn is_next(&self, new: u64) -> bool {
+        self.peek_from(self.next).is_none_or(|at| new < self.entries[at])
+    }
+
+    /// Adds nodes that are not in the pool yet: their [entries](entry), sorted.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, new: &[u64], live: &impl Fn(u32) -> bool) {
+        if self.live < self.entries.len() || !new.iter().all(|&e| live(slot_of(e))) {
+            for &e in new {
+                if distance_of(e) <= self.bound() {
+                    self.insert(distance_of(e), slot_of(e), live(slot_of(e)));
+                }
+            }
+            return;
+        }
+        // All are alive, so that the farthest drop out, one for each beyond ef.
+        let (mut old, mut new) = (&self.entries[..], new);
+        for _ in self.ef..old.len() + new.len() {
+            if old.last() > new.last() {
+                old = &old[..old.len() - 1];
+            } else {
+                new = &new[..new.len() - 1];
+            }
+        }
+        if new.is_empty() {
+            return;
+        }
+        let (mut unmoved, new) = (old.len(), new);
+        self.entries.resize(unmoved + new.len(), 0);
+        // Each stretch between two new ones moves once.
+        for (before, &e) in new.iter().enumerate().rev() {
+            let at = self.entries[..unmoved].partition_point(|&old| old < e);
+            self.entries.copy_within(at..unmoved, at + before + 1);
+            self.entries[at + before] = e;
+            unmoved = at;
+        }
+        self.next = self.next.min(unmoved);
+        self.live = self.entries.len();
+    }
+
     /// The nearest node not expanded yet, which becomes expanded.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn expand_next(&mut self) -> Option<u32> {
         let found = self.peek_from(self.next)?;
         self.next = found + 1;
@@ -123,12 +165,12 @@ impl Pool {
     }
 
     /// The nearest node not expanded yet.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn peek_next(&self) -> Option<u32> {
         self.peek_from(self.next).map(|at| slot_of(self.entries[at]))
     }
 
-    #[inline]
+    #[inline(always)]
     fn peek_from(&self, from: usize) -> Option<usize> {
         self.entries[from..].iter().position(|e| e & EXPANDED == 0).map(|i| from + i)
     }
@@ -152,6 +194,8 @@ pub(crate) struct Visited {
     words: Vec<u64>,
     /// Nodes whose bits are to be cleared.
     seen: Vec<u32>,
+    /// There is a bit for those below.
+    slots: u32,
 }
 
 impl Visited {
@@ -167,22 +211,45 @@ impl Visited {
             self.seen.iter().for_each(|&slot| self.words[slot as usize / 64] = 0);
         }
         self.seen.clear();
+        self.slots = slots as u32;
+    }
+
+    /// The `slots` of the last [`reset`](Self::reset).
+    pub(crate) fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// For marking several.
+    #[inline(always)]
+    pub(crate) fn marks(&mut self) -> Marks<'_> {
+        Marks(&mut self.words)
     }
 
     /// Marks a node below the `slots` of the last [`reset`](Self::reset); says whether it was new. What is new has to
     /// be [noted](Self::note).
     #[inline(always)]
     pub(crate) fn insert(&mut self, slot: u32) -> bool {
-        let (word, bit) = (&mut self.words[slot as usize / 64], 1 << (slot % 64));
-        let new = *word & bit == 0;
-        *word |= bit;
-        new
+        self.marks().insert(slot)
     }
 
     /// Remembers nodes that were new.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn note(&mut self, slots: &[u32]) {
         self.seen.extend_from_slice(slots);
+    }
+}
+
+/// Marks of nodes.
+pub(crate) struct Marks<'a>(&'a mut [u64]);
+
+impl Marks<'_> {
+    /// See [`Visited::insert`].
+    #[inline(always)]
+    pub(crate) fn insert(&mut self, slot: u32) -> bool {
+        let (word, bit) = (&mut self.0[slot as usize / 64], 1 << (slot % 64));
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
     }
 }
 
@@ -204,9 +271,13 @@ pub(crate) struct Scratch {
     pub(crate) visited: Visited,
     /// Neighbours not seen before, of the node being expanded.
     pub(crate) fresh: Vec<u32>,
+    /// How far they are, in fours, and the entries of those that are near enough.
+    pub(crate) to: Vec<[f32; 4]>,
+    pub(crate) near: Vec<u64>,
     pub(crate) counters: Counters,
-    /// What a walk has found, and what of it is compared exactly.
+    /// What a walk has found, and what of it is nearest exactly.
     pub(crate) candidates: Vec<Candidate>,
+    pub(crate) nearest: Pool,
     pub(crate) found: Vec<Candidate>,
     /// The point that a walk on codes looks for, and one that a choice among neighbours looks from.
     pub(crate) query: CodeQuery,
@@ -268,16 +339,56 @@ mod tests {
                     pool.expand_next();
                 }
             }
-            let mut expected: Vec<(u8, std::cmp::Reverse<u32>)> = nodes.iter().enumerate()
-                .filter(|(_, n)| n.1).map(|(s, n)| (n.0, std::cmp::Reverse(s as u32))).collect();
-            expected.sort_unstable();
-            expected.truncate(ef);
-            let got: Vec<_> = pool.live().map(|c| (c.distance as u8, std::cmp::Reverse(c.slot))).collect();
-            prop_assert_eq!(got, expected);
-            let mut rest = 0;
-            while pool.expand_next().is_some() { rest += 1; }
-            prop_assert!(rest <= nodes.len());
-            prop_assert!(pool.peek_next().is_none());
+            check(&mut pool, ef, &nodes)?;
         }
+
+        /// The same, with several taken at once.
+        #[test]
+        fn the_pool_keeps_the_nearest_of_many(
+            ef in 1usize..12,
+            nodes in prop::collection::vec((0u8..20, prop::bool::weighted(0.9)), 0..80),
+            all_live in any::<bool>(),
+            at_once in 1usize..9,
+        ) {
+            let nodes: Vec<_> = nodes.into_iter().map(|(distance, live)| (distance, live || all_live)).collect();
+            let mut pool = Pool::default();
+            pool.reset(ef);
+            for first in (0..nodes.len()).step_by(at_once) {
+                let of = |slot: usize| (f32::from(nodes[slot].0), slot as u32);
+                let mut new: Vec<u64> = (first..nodes.len().min(first + at_once))
+                    .map(of).filter(|&(d, _)| d <= pool.bound()).map(|(d, slot)| entry(d, slot)).collect();
+                new.sort_unstable();
+                let next = pool.peek_next();
+                let is_next = new.first().is_some_and(|&first| pool.is_next(first));
+                pool.take(&new, &|slot| nodes[slot as usize].1);
+                prop_assert!(pool.entries.is_sorted());
+                if let Some(next) = pool.peek_next().filter(|_| all_live) {
+                    prop_assert_eq!(is_next, new.first().map(|&e| slot_of(e)) == Some(next));
+                } else {
+                    prop_assert!(!all_live || (next.is_none() && new.is_empty()));
+                }
+                if first % 3 == 0 {
+                    pool.expand_next();
+                }
+            }
+            check(&mut pool, ef, &nodes)?;
+        }
+    }
+
+    /// Whether the pool holds the `ef` nearest live nodes.
+    fn check(pool: &mut Pool, ef: usize, nodes: &[(u8, bool)]) -> Result<(), TestCaseError> {
+        let mut expected: Vec<(u8, std::cmp::Reverse<u32>)> =
+            nodes.iter().enumerate().filter(|(_, n)| n.1).map(|(s, n)| (n.0, std::cmp::Reverse(s as u32))).collect();
+        expected.sort_unstable();
+        expected.truncate(ef);
+        let got: Vec<_> = pool.live().map(|c| (c.distance as u8, std::cmp::Reverse(c.slot))).collect();
+        prop_assert_eq!(got, expected);
+        let mut rest = 0;
+        while pool.expand_next().is_some() {
+            rest += 1;
+        }
+        prop_assert!(rest <= nodes.len());
+        prop_assert!(pool.peek_next().is_none());
+        Ok(())
     }
 }

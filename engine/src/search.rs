@@ -5,7 +5,8 @@
 //! lines asked for, then computed four at a time, so that the memory's latency overlaps.
 
 use crate::codes::CodeQuery;
-use crate::scratch::{Candidate, Scratch};
+use crate::kernel::{Codes, Kernel, Work};
+use crate::scratch::{Candidate, Scratch, entry, slot_of};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Ends a link list.
@@ -31,6 +32,10 @@ pub(crate) trait Distances {
     fn to(&self, slot: u32) -> f32;
     /// Each equals [`to`](Self::to) bit for bit.
     fn to_4(&self, slots: [u32; 4]) -> [f32; 4];
+    /// The kernel that computes them.
+    fn kernel(&self) -> Kernel;
+    /// Each equals [`to`](Self::to) bit for bit, by that kernel. `slots` and `to` are of one length.
+    fn many(&self, kernel: impl Codes, slots: &[[u32; 4]], to: &mut [[f32; 4]]);
     /// Asks the memory for what [`to`](Self::to) reads.
     fn prefetch(&self, slot: u32);
     /// Bytes that [`prefetch`](Self::prefetch) asks for.
@@ -77,11 +82,42 @@ pub(crate) fn search_level<L: Level, D: Distances>(
     live: impl Fn(u32) -> bool,
     scratch: &mut Scratch,
 ) {
-    let Scratch { pool, visited, fresh, counters, .. } = scratch;
+    begin(distances, entries, until, &live, scratch);
+    distances.kernel().run(SearchLevel { level, distances, until, live, scratch });
+}
+
+struct SearchLevel<'a, L, D, F> {
+    level: &'a L,
+    distances: &'a D,
+    until: Until,
+    live: F,
+    scratch: &'a mut Scratch,
+}
+
+impl<L: Level, D: Distances, F: Fn(u32) -> bool> Work for SearchLevel<'_, L, D, F> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run(self, kernel: impl Codes) {
+        let Self { level, distances, until, live, scratch } = self;
+        while let Some(count) = gather(level, until, scratch) {
+            ask(distances, &scratch.fresh[..count.min(ahead(distances))]);
+            compare(level, distances, kernel, count, &live, scratch);
+        }
+    }
+}
+
+/// Puts the entries into the pool.
+fn begin<D: Distances>(
+    distances: &D,
+    entries: &[Candidate],
+    until: Until,
+    live: &impl Fn(u32) -> bool,
+    scratch: &mut Scratch,
+) {
+    let Scratch { pool, visited, .. } = scratch;
     let limit = distances.limit();
-    let ahead = (AHEAD_BYTES / distances.prefetched()).clamp(4, 64);
     pool.reset(until.ef);
-    let adapts = until.ratio.is_finite();
     visited.reset(limit as usize);
     for entry in entries {
         if entry.slot < limit && visited.insert(entry.slot) {
@@ -89,16 +125,39 @@ pub(crate) fn search_level<L: Level, D: Distances>(
             pool.insert(entry.distance, entry.slot, live(entry.slot));
         }
     }
-    while let Some(slot) = pool.expand_next() {
-        if adapts && pool.is_beyond(until.k, until.ratio) {
-            break;
-        }
-        let list = level.list(slot);
-        // Room for three more: the last group of four is filled up.
-        if fresh.len() < list.len() + 3 {
-            fresh.resize(list.len() + 3, 0);
-        }
-        let mut count = 0;
+}
+
+/// How many vectors, or codes, are asked for before the first is compared.
+#[inline(always)]
+fn ahead<D: Distances>(distances: &D) -> usize {
+    (AHEAD_BYTES / distances.prefetched()).clamp(4, 64)
+}
+
+/// Asks the memory for what the comparison with `slots` reads.
+#[inline(always)]
+fn ask<D: Distances>(distances: &D, slots: &[u32]) {
+    slots.iter().for_each(|&slot| distances.prefetch(slot));
+}
+
+/// Takes the next node to expand, and finds those of its neighbours that are new. Says how many, or
+/// `None` at the end of the search.
+#[inline(always)]
+fn gather<L: Level>(level: &L, until: Until, scratch: &mut Scratch) -> Option<usize> {
+    let Scratch { pool, visited, fresh, counters, .. } = scratch;
+    // More may have been published since; they have no mark.
+    let limit = visited.slots();
+    let slot = pool.expand_next()?;
+    if until.ratio.is_finite() && pool.is_beyond(until.k, until.ratio) {
+        return None;
+    }
+    let list = level.list(slot);
+    // Room for three more: the last group of four is filled up.
+    if fresh.len() < list.len() + 3 {
+        fresh.resize(list.len() + 3, 0);
+    }
+    let mut count = 0;
+    {
+        let (mut marks, fresh) = (visited.marks(), &mut fresh[..]);
         for link in list {
             let neighbour = link.load(Ordering::Acquire);
             if neighbour >= limit {
@@ -109,40 +168,92 @@ pub(crate) fn search_level<L: Level, D: Distances>(
             }
             // About half of them are new, which no branch could guess: so each is written, and counted if it is.
             fresh[count] = neighbour;
-            count += usize::from(visited.insert(neighbour));
+            count += usize::from(marks.insert(neighbour));
         }
-        fresh[..count.min(ahead)].iter().for_each(|&slot| distances.prefetch(slot));
-        visited.note(&fresh[..count]);
-        counters.hops += 1;
-        counters.distances += count as u64;
-        // Likely the next to be expanded: its list arrives while the distances are computed.
-        if let Some(next) = pool.peek_next() {
-            level.prefetch_list(next);
+    }
+    visited.note(&fresh[..count]);
+    counters.hops += 1;
+    counters.distances += count as u64;
+    // Likely the next to be expanded: its list arrives while the distances are computed.
+    if let Some(next) = pool.peek_next() {
+        level.prefetch_list(next);
+    }
+    Some(count)
+}
+
+/// Fours of neighbours that are compared at a time.
+const AT_ONCE: usize = 4;
+
+/// Compares the `count` neighbours that were gathered.
+#[inline(always)]
+fn compare<L: Level, D: Distances>(
+    level: &L,
+    distances: &D,
+    kernel: impl Codes,
+    count: usize,
+    live: &impl Fn(u32) -> bool,
+    scratch: &mut Scratch,
+) {
+    let Scratch { pool, fresh, to, near, .. } = scratch;
+    if count == 0 {
+        return;
+    }
+    let fours = count.div_ceil(4);
+    // The last group of four is filled up with repetitions of the last.
+    let last = fresh[count - 1];
+    fresh[count..4 * fours].fill(last);
+    if to.len() < fours {
+        to.resize(fours, [0.0; 4]);
+    }
+    let slots = &fresh[..4 * fours].as_chunks().0[..fours];
+    let ahead = ahead(distances);
+    for at in (0..fours).step_by(AT_ONCE) {
+        let end = fours.min(at + AT_ONCE);
+        if 4 * at + ahead < count {
+            ask(distances, &fresh[4 * at + ahead..count.min(4 * end + ahead)]);
         }
-        if count == 0 {
-            continue;
+        distances.many(kernel, &slots[at..end], &mut to[at..end]);
+    }
+    if near.len() < fresh.len() {
+        near.resize(fresh.len(), 0);
+    }
+    let (to, near) = (to[..fours].as_flattened(), &mut near[..4 * fours]);
+    for ((near, &slot), &to) in near.iter_mut().zip(slots.as_flattened()).zip(to) {
+        *near = entry(to, slot);
+    }
+    // Those near enough move to the front. No branch could guess which they are: so each is moved, and counted if it is.
+    let bound = pool.bound();
+    let mut found = 0;
+    for (at, &to) in to[..count].iter().enumerate() {
+        near[found] = near[at];
+        found += usize::from(to <= bound);
+    }
+    let near = &mut near[..found];
+    sort(near);
+    if let Some(&first) = near.first() {
+        if pool.is_next(first) {
+            level.prefetch_list(slot_of(first));
         }
-        let last = fresh[count - 1];
-        fresh[count..count + 3].fill(last);
-        let mut bound = pool.bound();
-        let mut at = 0;
-        while at < count {
-            if at + ahead < count {
-                fresh[at + ahead..count.min(at + ahead + 4)].iter().for_each(|&later| distances.prefetch(later));
-            }
-            let four = [fresh[at], fresh[at + 1], fresh[at + 2], fresh[at + 3]];
-            let to = distances.to_4(four);
-            for n in 0..4 {
-                // The last group's repetitions come last.
-                if to[n] <= bound && at + n < count {
-                    if pool.insert(to[n], four[n], live(four[n])) {
-                        level.prefetch_list(four[n]);
-                    }
-                    bound = pool.bound();
-                }
-            }
-            at += 4;
+        pool.take(near, live);
+    }
+}
+
+/// Sorts what is short most of the time.
+#[inline(always)]
+fn sort(entries: &mut [u64]) {
+    const SHORT: usize = 12;
+    if entries.len() > SHORT {
+        entries.sort_unstable();
+        return;
+    }
+    for at in 1..entries.len() {
+        let new = entries[at];
+        let mut place = at;
+        while place > 0 && entries[place - 1] > new {
+            entries[place] = entries[place - 1];
+            place -= 1;
         }
+        entries[place] = new;
     }
 }
 
@@ -150,43 +261,55 @@ pub(crate) fn search_level<L: Level, D: Distances>(
 pub(crate) fn descend<L: Level, D: Distances>(
     level: &L,
     distances: &D,
-    mut nearest: Candidate,
+    nearest: Candidate,
     scratch: &mut Scratch,
 ) -> Candidate {
-    let limit = distances.limit();
-    loop {
-        let before = nearest;
-        let fresh = &mut scratch.fresh;
-        fresh.clear();
-        for link in level.list(before.slot) {
-            let neighbour = link.load(Ordering::Acquire);
-            if neighbour == END {
-                break;
+    distances.kernel().run(Descend { level, distances, nearest, scratch })
+}
+
+struct Descend<'a, L, D> {
+    level: &'a L,
+    distances: &'a D,
+    nearest: Candidate,
+    scratch: &'a mut Scratch,
+}
+
+impl<L: Level, D: Distances> Work for Descend<'_, L, D> {
+    type Out = Candidate;
+
+    #[inline(always)]
+    fn run(self, kernel: impl Codes) -> Candidate {
+        let Self { level, distances, mut nearest, scratch } = self;
+        let limit = distances.limit();
+        loop {
+            let before = nearest;
+            let fresh = &mut scratch.fresh;
+            fresh.clear();
+            for link in level.list(before.slot) {
+                let neighbour = link.load(Ordering::Acquire);
+                if neighbour == END {
+                    break;
+                }
+                if neighbour < limit {
+                    distances.prefetch(neighbour);
+                    fresh.push(neighbour);
+                }
             }
-            if neighbour < limit {
-                distances.prefetch(neighbour);
-                fresh.push(neighbour);
+            scratch.counters.hops += 1;
+            scratch.counters.distances += fresh.len() as u64;
+            // The last group of four is filled up.
+            fresh.resize(fresh.len().next_multiple_of(4), before.slot);
+            scratch.to.resize((fresh.len() / 4).max(scratch.to.len()), [0.0; 4]);
+            let to = &mut scratch.to[..fresh.len() / 4];
+            distances.many(kernel, fresh.as_chunks().0, to);
+            for (&slot, &distance) in fresh.iter().zip(to.as_flattened()) {
+                if distance < nearest.distance {
+                    nearest = Candidate { distance, slot };
+                }
             }
-        }
-        scratch.counters.hops += 1;
-        scratch.counters.distances += fresh.len() as u64;
-        let mut consider = |distance: f32, slot: u32| {
-            if distance < nearest.distance {
-                nearest = Candidate { distance, slot };
+            if nearest.slot == before.slot {
+                return nearest;
             }
-        };
-        let mut fours = fresh.chunks_exact(4);
-        for four in &mut fours {
-            let four = [four[0], four[1], four[2], four[3]];
-            for (distance, slot) in distances.to_4(four).into_iter().zip(four) {
-                consider(distance, slot);
-            }
-        }
-        for &slot in fours.remainder() {
-            consider(distances.to(slot), slot);
-        }
-        if nearest.slot == before.slot {
-            return nearest;
         }
     }
 }

@@ -8,6 +8,7 @@
 //! * **words that change in place** (links, upper lists, tombstones), in private maps, touched through atomics only.
 #![expect(unsafe_code, reason = "turns checked addresses inside live maps into references")]
 
+use crate::kernel::{CODE_BLOCK, Codes};
 use crate::windows::Windows;
 use lodestore_wal::{Map, PAGE};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -53,6 +54,46 @@ pub(crate) fn bytes_4(windows: &Windows, slots: [u32; 4]) -> [&[u8]; 4] {
     // SAFETY: as for `bytes`; `address` checked the largest slot, and so all.
     let of = |slot| unsafe { std::slice::from_raw_parts(windows.hint(slot), windows.stride()) };
     [of(a), of(b), of(c), of(d)]
+}
+
+/// Codes that are taken at a time.
+pub(crate) const CODES: usize = 16;
+
+/// Of the codes of up to [`CODES`] write-once slots, in fours: the sums of their products with `q`, and their last
+/// eight bytes. What is behind the last four is left alone.
+///
+/// # Panics
+/// If a slot is not there, or `q` has not as many numbers as a code, `per_byte` to a byte.
+#[inline(always)]
+pub(crate) fn code_sums(
+    kernel: impl Codes,
+    (windows, per_byte): (&Windows, usize),
+    q: &[i8],
+    slots: &[[u32; 4]],
+    sums: &mut [[i32; 4]; CODES / 4],
+    last: &mut [[u64; 4]; CODES / 4],
+) {
+    let stride = windows.stride();
+    assert!(q.len() == stride * per_byte && stride.is_multiple_of(CODE_BLOCK) && matches!(per_byte, 1 | 2 | 4 | 8));
+    let mut at = [[std::ptr::null(); 4]; CODES / 4];
+    let mut highest = 0;
+    let at = &mut at[..slots.len()];
+    for (at, slots) in at.iter_mut().zip(slots) {
+        for (at, &slot) in at.iter_mut().zip(slots) {
+            highest = slot.max(highest);
+            *at = windows.hint(slot);
+        }
+    }
+    // One comparison for all of them.
+    windows.address(highest);
+    // SAFETY: as for `bytes`; the highest slot is there, and so all are; a stride holds as many numbers as `q` has.
+    unsafe { kernel.many(per_byte, q, at, &mut sums[..slots.len()]) };
+    for (at, last) in at.iter().zip(last) {
+        for (at, last) in at.iter().zip(last) {
+            // SAFETY: as for `bytes`; a stride is at least one block of 64 bytes.
+            *last = u64::from_le_bytes(unsafe { at.add(stride - 8).cast::<[u8; 8]>().read() });
+        }
+    }
 }
 
 /// One word of a read-only page that a checkpoint may be rewriting with the same bytes meanwhile.

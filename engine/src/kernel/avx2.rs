@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{CODE_BLOCK, CodeFunctions, Functions};
+use super::{CODE_BLOCK, CodeAt, CodeFunctions, Codes, Functions, Work};
 
 pub(super) static F32: Functions<f32> =
     Functions { l2: one::<true>, dot: one::<false>, l2_4: four::<true>, dot_4: four::<false> };
@@ -12,6 +12,7 @@ pub(super) static F32: Functions<f32> =
 pub(super) static CODES: CodeFunctions = CodeFunctions {
     one: [one_code::<1>, one_code::<2>, one_code::<4>, one_code::<8>],
     four: [four_codes::<1>, four_codes::<2>, four_codes::<4>, four_codes::<8>],
+    many: [many_codes::<1>, many_codes::<2>, many_codes::<4>, many_codes::<8>],
 };
 
 /// Floats in a register.
@@ -127,16 +128,72 @@ fn add<const L2: bool>(sum: __m256, a: __m256, b: __m256) -> __m256 {
 #[target_feature(enable = "avx2")]
 unsafe fn one_code<const PER_BYTE: usize>(q: &[i8], x: &[u8]) -> i32 {
     // SAFETY: the caller's promise.
-    let [v] = unsafe { code_sums::<PER_BYTE, 1>(q, &[x]) };
+    let [v] = unsafe { code_sums::<PER_BYTE, 1>(q, [x.as_ptr()]) };
     let v = _mm256_hadd_epi32(v, v);
     let v = _mm256_hadd_epi32(v, v);
     _mm256_extract_epi32::<0>(v).wrapping_add(_mm256_extract_epi32::<4>(v))
+}
+
+/// Whether the CPU has what [`CODES`] and [`run`] need.
+pub(super) fn has_codes() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("lzcnt")
+        && is_x86_feature_detected!("popcnt")
+}
+
+/// # Safety
+/// The CPU has what [`has_codes`] looks for.
+#[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) unsafe fn run<W: Work>(work: W) -> W::Out {
+    work.run(Inlined(()))
+}
+
+/// Made by [`run`] only, so that the CPU has what [`has_codes`] looks for.
+#[derive(Clone, Copy)]
+struct Inlined(());
+
+impl Codes for Inlined {
+    #[inline(always)]
+    unsafe fn many(self, per_byte: usize, q: &[i8], x: &[[CodeAt; 4]], sums: &mut [[i32; 4]]) {
+        // SAFETY: the CPU has the features; the rest is the caller's promise.
+        unsafe {
+            match per_byte {
+                1 => many_codes::<1>(q, x, sums),
+                2 => many_codes::<2>(q, x, sums),
+                4 => many_codes::<4>(q, x, sums),
+                _ => many_codes::<8>(q, x, sums),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// See [`ManyCodes`](super::ManyCodes).
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn many_codes<const PER_BYTE: usize>(q: &[i8], x: &[[CodeAt; 4]], sums: &mut [[i32; 4]]) {
+    for (x, sums) in x.iter().zip(sums) {
+        // SAFETY: the caller's promise.
+        *sums = unsafe { four_at::<PER_BYTE>(q, *x) };
+    }
 }
 
 /// # Safety
 /// See [`FourCodes`](super::FourCodes).
 #[target_feature(enable = "avx2")]
 unsafe fn four_codes<const PER_BYTE: usize>(q: &[i8], x: &[&[u8]; 4]) -> [i32; 4] {
+    // SAFETY: the caller's promise.
+    unsafe { four_at::<PER_BYTE>(q, x.map(|x| x.as_ptr())) }
+}
+
+/// # Safety
+/// See [`ManyCodes`](super::ManyCodes).
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn four_at<const PER_BYTE: usize>(q: &[i8], x: [CodeAt; 4]) -> [i32; 4] {
     // SAFETY: the caller's promise.
     let [a, b, c, d] = unsafe { code_sums::<PER_BYTE, 4>(q, x) };
     let v = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
@@ -150,10 +207,10 @@ unsafe fn four_codes<const PER_BYTE: usize>(q: &[i8], x: &[&[u8]; 4]) -> [i32; 4
 /// The products of `q` with each of `x`, added up to one register each.
 ///
 /// # Safety
-/// Each of `x` is whole blocks, and `q` is `PER_BYTE` times as long.
+/// See [`ManyCodes`](super::ManyCodes).
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn code_sums<const PER_BYTE: usize, const N: usize>(q: &[i8], x: &[&[u8]; N]) -> [__m256i; N] {
+unsafe fn code_sums<const PER_BYTE: usize, const N: usize>(q: &[i8], x: [CodeAt; N]) -> [__m256i; N] {
     let mut sums = [_mm256_setzero_si256(); N];
     if PER_BYTE == 1 {
         // Multiplying bytes would saturate: 255 · 127 twice is more than 16 bits hold. So they are widened first.
@@ -162,7 +219,7 @@ unsafe fn code_sums<const PER_BYTE: usize, const N: usize>(q: &[i8], x: &[&[u8];
             let a = unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(q.as_ptr().add(at).cast())) };
             for (sum, x) in sums.iter_mut().zip(x) {
                 // SAFETY: `x` has the length of `q`.
-                let v = unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(x.as_ptr().add(at).cast())) };
+                let v = unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(x.add(at).cast())) };
                 *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(a, v));
             }
         }
@@ -172,7 +229,7 @@ unsafe fn code_sums<const PER_BYTE: usize, const N: usize>(q: &[i8], x: &[&[u8];
     for step in (0..q.len()).step_by(PER_BYTE * CODE_BLOCK) {
         for half in [0, CODE_BLOCK / 2] {
             // SAFETY: each of `x` is whole blocks, as many as there are steps.
-            let mut blocks = x.map(|x| unsafe { _mm256_loadu_si256(x.as_ptr().add(step / PER_BYTE + half).cast()) });
+            let mut blocks = x.map(|x| unsafe { _mm256_loadu_si256(x.add(step / PER_BYTE + half).cast()) });
             for part in 0..PER_BYTE {
                 // SAFETY: a step is that many blocks of `q`.
                 let a = unsafe { _mm256_loadu_si256(q.as_ptr().add(step + part * CODE_BLOCK + half).cast()) };

@@ -92,11 +92,9 @@ impl Tier {
     fn codes(self) -> &'static CodeFunctions {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx512 if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni") => {
-                &avx512::CODES
-            }
+            Tier::Avx512 if avx512::has_codes() => &avx512::CODES,
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx512 | Tier::Avx2 if is_x86_feature_detected!("avx2") => &avx2::CODES,
+            Tier::Avx512 | Tier::Avx2 if avx2::has_codes() => &avx2::CODES,
             #[cfg(target_arch = "aarch64")]
             Tier::Neon if std::arch::is_aarch64_feature_detected!("neon") => &neon::CODES,
             _ => &scalar::CODES,
@@ -144,10 +142,20 @@ type OneCode = unsafe fn(&[i8], &[u8]) -> i32;
 /// As for [`OneCode`], for each of the four.
 type FourCodes = unsafe fn(&[i8], &[&[u8]; 4]) -> [i32; 4];
 
+/// Where a code's bytes begin.
+pub type CodeAt = *const u8;
+
+/// Σ x·q of many codes, in fours.
+///
+/// # Safety
+/// As for [`OneCode`], for each of them: from each address on, there is a code of as many numbers as `q` has.
+type ManyCodes = unsafe fn(&[i8], &[[CodeAt; 4]], &mut [[i32; 4]]);
+
 /// What one tier can do with codes of 1, 2, 4 and 8 numbers a byte.
 struct CodeFunctions {
     one: [OneCode; 4],
     four: [FourCodes; 4],
+    many: [ManyCodes; 4],
 }
 
 /// Bytes of a code that are taken at a time, and so the granule of its length.
@@ -270,9 +278,89 @@ impl Kernel {
     }
 }
 
+#[cfg(test)]
+impl Kernel {
+    /// What [`Codes::many`] makes of codes.
+    fn codes_many(&self, per_byte: usize, q: &[i8], x: &[[&[u8]; 4]; 3]) -> [[i32; 4]; 3] {
+        struct Many<'a>(usize, &'a [i8], &'a [[&'a [u8]; 4]; 3]);
+        impl Work for Many<'_> {
+            type Out = [[i32; 4]; 3];
+
+            fn run(self, codes: impl Codes) -> Self::Out {
+                let Many(per_byte, q, x) = self;
+                let (at, mut sums) = (x.map(|x| x.map(<[u8]>::as_ptr)), [[0; 4]; 3]);
+                // SAFETY: just checked, and borrowed.
+                unsafe { codes.many(per_byte, q, &at, &mut sums) };
+                sums
+            }
+        }
+        x.iter().for_each(|x| check_codes(q, per_byte, x));
+        self.run(Many(per_byte, q, x))
+    }
+}
+
 impl fmt::Debug for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Kernel({})", self.tier)
+    }
+}
+
+/// The kernels for codes of one tier, known when the caller is compiled, so that they become part of it. Who has one,
+/// runs on a CPU that has the tier.
+pub trait Codes: Copy {
+    /// [`Kernel::codes`] of many, in fours; `sums` receives those of each.
+    ///
+    /// # Safety
+    /// At each address is a code of whole blocks, with `per_byte` numbers a byte for all those of `q`, that nobody
+    /// writes to meanwhile.
+    unsafe fn many(self, per_byte: usize, q: &[i8], x: &[[CodeAt; 4]], sums: &mut [[i32; 4]]);
+}
+
+/// Work that is compiled once for each tier, with all the instructions that the tier's CPUs have.
+pub trait Work {
+    /// What comes of it.
+    type Out;
+    /// Does it. To be `#[inline(always)]`, with whatever it spends its time in, since what is not part of
+    /// [`Kernel::run`] has only the instructions that every CPU has.
+    fn run(self, codes: impl Codes) -> Self::Out;
+}
+
+/// The functions behind pointers: of whatever tier.
+#[derive(Clone, Copy)]
+struct Pointers(&'static CodeFunctions);
+
+impl Codes for Pointers {
+    #[inline(always)]
+    unsafe fn many(self, per_byte: usize, q: &[i8], x: &[[CodeAt; 4]], sums: &mut [[i32; 4]]) {
+        // SAFETY: only `Kernel` makes a `Pointers`, of its own functions; the rest is the caller's promise.
+        unsafe { (self.0.many[per_byte.trailing_zeros() as usize])(q, x, sums) }
+    }
+}
+
+/// The scalar kernel's [`ManyCodes`], here because of its addresses.
+///
+/// # Safety
+/// See [`ManyCodes`].
+unsafe fn plain<const PER_BYTE: usize>(q: &[i8], x: &[[CodeAt; 4]], sums: &mut [[i32; 4]]) {
+    for (x, sums) in x.iter().zip(sums) {
+        // SAFETY: the caller's promise.
+        *sums = x.map(|x| scalar::code::<PER_BYTE>(q, unsafe { std::slice::from_raw_parts(x, q.len() / PER_BYTE) }));
+    }
+}
+
+impl Kernel {
+    /// Does `work`, compiled for this tier.
+    #[inline]
+    pub fn run<W: Work>(&self, work: W) -> W::Out {
+        #[cfg(target_arch = "x86_64")]
+        match self.tier {
+            // SAFETY: these functions are chosen only where the CPU has what they need (`Tier::codes`).
+            Tier::Avx512 if std::ptr::eq(self.codes, &avx512::CODES) => return unsafe { avx512::run(work) },
+            // SAFETY: as above.
+            Tier::Avx2 if std::ptr::eq(self.codes, &avx2::CODES) => return unsafe { avx2::run(work) },
+            _ => {}
+        }
+        work.run(Pointers(self.codes))
     }
 }
 
@@ -321,10 +409,11 @@ pub fn prefetch(at: *const u8, bytes: usize) {
 /// As [`prefetch`], of so many lines from one that begins at `at`.
 #[inline(always)]
 pub fn prefetch_lines(at: *const u8, lines: usize) {
-    let mut line = at;
-    for _ in 0..lines {
-        prefetch_line(line);
-        line = line.wrapping_add(LINE);
+    // Counting takes longer than asking for a line or two.
+    match lines {
+        1 => prefetch_line(at),
+        2 => [0, 1].into_iter().for_each(|line| prefetch_line(at.wrapping_add(line * LINE))),
+        _ => (0..lines).for_each(|line| prefetch_line(at.wrapping_add(line * LINE))),
     }
 }
 

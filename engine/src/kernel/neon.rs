@@ -4,7 +4,7 @@
 
 use std::arch::aarch64::*;
 
-use super::{CODE_BLOCK, CodeFunctions, Functions};
+use super::{CODE_BLOCK, CodeAt, CodeFunctions, Functions};
 
 pub(super) static F32: Functions<f32> =
     Functions { l2: one::<true>, dot: one::<false>, l2_4: four::<true>, dot_4: four::<false> };
@@ -12,6 +12,7 @@ pub(super) static F32: Functions<f32> =
 pub(super) static CODES: CodeFunctions = CodeFunctions {
     one: [one_code::<1>, one_code::<2>, one_code::<4>, one_code::<8>],
     four: [four_codes::<1>, four_codes::<2>, four_codes::<4>, four_codes::<8>],
+    many: [many_codes::<1>, many_codes::<2>, many_codes::<4>, many_codes::<8>],
 };
 
 /// Floats in a register.
@@ -126,8 +127,18 @@ fn add<const L2: bool>(sum: float32x4_t, a: float32x4_t, b: float32x4_t) -> floa
 #[target_feature(enable = "neon")]
 unsafe fn one_code<const PER_BYTE: usize>(q: &[i8], x: &[u8]) -> i32 {
     // SAFETY: the caller's promise.
-    let [v] = unsafe { code_sums::<PER_BYTE, 1>(q, &[x]) };
+    let [v] = unsafe { code_sums::<PER_BYTE, 1>(q, [x.as_ptr()]) };
     vaddvq_s32(v)
+}
+
+/// # Safety
+/// See [`ManyCodes`](super::ManyCodes).
+#[target_feature(enable = "neon")]
+unsafe fn many_codes<const PER_BYTE: usize>(q: &[i8], x: &[[CodeAt; 4]], sums: &mut [[i32; 4]]) {
+    for (x, sums) in x.iter().zip(sums) {
+        // SAFETY: the caller's promise.
+        *sums = unsafe { four_at::<PER_BYTE>(q, *x) };
+    }
 }
 
 /// # Safety
@@ -135,22 +146,31 @@ unsafe fn one_code<const PER_BYTE: usize>(q: &[i8], x: &[u8]) -> i32 {
 #[target_feature(enable = "neon")]
 unsafe fn four_codes<const PER_BYTE: usize>(q: &[i8], x: &[&[u8]; 4]) -> [i32; 4] {
     // SAFETY: the caller's promise.
+    unsafe { four_at::<PER_BYTE>(q, x.map(|x| x.as_ptr())) }
+}
+
+/// # Safety
+/// See [`ManyCodes`](super::ManyCodes).
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn four_at<const PER_BYTE: usize>(q: &[i8], x: [CodeAt; 4]) -> [i32; 4] {
+    // SAFETY: the caller's promise.
     unsafe { code_sums::<PER_BYTE, 4>(q, x) }.map(|v| vaddvq_s32(v))
 }
 
 /// The products of `q` with each of `x`, added up to one register each.
 ///
 /// # Safety
-/// Each of `x` is whole blocks, and `q` is `PER_BYTE` times as long.
+/// See [`ManyCodes`](super::ManyCodes).
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn code_sums<const PER_BYTE: usize, const N: usize>(q: &[i8], x: &[&[u8]; N]) -> [int32x4_t; N] {
+unsafe fn code_sums<const PER_BYTE: usize, const N: usize>(q: &[i8], x: [CodeAt; N]) -> [int32x4_t; N] {
     let bits = 8 / PER_BYTE;
     let mut sums = [vdupq_n_s32(0); N];
     for step in (0..q.len()).step_by(PER_BYTE * CODE_BLOCK) {
         for at in (0..CODE_BLOCK).step_by(16) {
             // SAFETY: each of `x` is whole blocks, as many as there are steps.
-            let blocks = x.map(|x| unsafe { vld1q_u8(x.as_ptr().add(step / PER_BYTE + at)) });
+            let blocks = x.map(|x| unsafe { vld1q_u8(x.add(step / PER_BYTE + at)) });
             for part in 0..PER_BYTE {
                 // SAFETY: a step is that many blocks of `q`.
                 let a = unsafe { vld1q_s8(q.as_ptr().add(step + part * CODE_BLOCK + at)) };

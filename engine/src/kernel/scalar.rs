@@ -19,6 +19,7 @@ pub(super) static CODES: CodeFunctions = CodeFunctions {
         |q, x| x.map(|x| code::<4>(q, x)),
         |q, x| x.map(|x| code::<8>(q, x)),
     ],
+    many: [super::plain::<1>, super::plain::<2>, super::plain::<4>, super::plain::<8>],
 };
 
 /// Sums side by side: four registers of the narrowest vector unit (128 bits).
@@ -56,7 +57,7 @@ fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     sums[0]
 }
 
-fn code<const PER_BYTE: usize>(q: &[i8], x: &[u8]) -> i32 {
+pub(super) fn code<const PER_BYTE: usize>(q: &[i8], x: &[u8]) -> i32 {
     let bits = 8 / PER_BYTE;
     let mut sum: i32 = 0;
     for (q, x) in q.chunks_exact(PER_BYTE * CODE_BLOCK).zip(x.chunks_exact(CODE_BLOCK)) {

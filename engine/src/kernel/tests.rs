@@ -352,6 +352,10 @@ fn codes_are_added_up_exactly(kernel: Kernel) {
                 });
                 let case = format!("{blocks} blocks, kind {kind}, {bits} bits");
                 assert_eq!(kernel.codes_4(per_byte, &q, x).map(i64::from), expected, "{case}");
+                let [a, b, c, d] = x;
+                let sums = kernel.codes_many(per_byte, &q, &[x, [b, b, b, b], [d, c, b, a]]);
+                let [e, f, g, h] = expected;
+                assert_eq!(sums.map(|s| s.map(i64::from)), [expected, [f; 4], [h, g, f, e]], "{case}");
                 assert_eq!(x.map(|x| i64::from(kernel.codes(per_byte, &q, x))), expected, "{case}");
             }
         }
