@@ -1,10 +1,12 @@
 //! Batches: all or nothing.
 
+use crate::check::{check_payload, check_vector};
 use crate::collection::Collection;
+use crate::components::Components;
 use crate::error::{Error, Result};
 use crate::key::{AsKey, Key};
 use crate::shared::{Handle, Open};
-use crate::write::{Action, Change, check_payload, check_vector};
+use crate::write::{Action, Change};
 use std::sync::Arc;
 
 /// Changes that happen all or not at all, also across a crash, with one sync for all of them. See [`Store::batch`](crate::Store::batch).
@@ -26,8 +28,9 @@ use std::sync::Arc;
 pub struct WriteBatch {
     handle: Arc<Handle>,
     rows: Vec<Row>,
-    floats: Vec<f32>,
-    bytes: Vec<u8>,
+    /// As stored.
+    vectors: Vec<u8>,
+    payloads: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,27 +43,29 @@ struct Row {
 
 impl WriteBatch {
     pub(crate) fn new(handle: Arc<Handle>) -> Self {
-        Self { handle, rows: Vec::new(), floats: Vec::new(), bytes: Vec::new() }
+        Self { handle, rows: Vec::new(), vectors: Vec::new(), payloads: Vec::new() }
     }
 
     /// Adds a put. Later changes of a key in the same batch win.
     ///
     /// # Errors
     /// As [`Collection::put`], at once; the batch is as before then. [`Error::OtherStore`].
-    pub fn put<K: Key>(
+    pub fn put<'v, K: Key>(
         &mut self,
         collection: &Collection<K>,
         key: impl AsKey<K>,
-        vector: &[f32],
+        vector: impl Into<Components<'v>>,
         payload: &[u8],
     ) -> Result<()> {
         self.check_store(collection)?;
-        let row = self.rows.len();
-        check_vector(&collection.open, vector, row)?;
+        let (row, vector, shape) = (self.rows.len(), vector.into(), collection.open.shape());
+        vector.one_row(shape, row)?;
+        let vector = vector.stored(shape, row)?;
+        check_vector(&collection.open, &vector, row)?;
         check_payload(payload, row)?;
-        self.floats.extend_from_slice(vector);
-        self.bytes.extend_from_slice(payload);
-        let put = Some((self.floats.len(), self.bytes.len()));
+        self.vectors.extend_from_slice(&vector);
+        self.payloads.extend_from_slice(payload);
+        let put = Some((self.vectors.len(), self.payloads.len()));
         self.rows.push(Row { target: collection.open.clone(), key: key.with_key(K::to_u64), put });
         Ok(())
     }
@@ -98,18 +103,18 @@ impl WriteBatch {
     /// [`Error::TooLarge`] and [`Error::NoSpace`] change nothing. After an [`Error::Io`] of the log the store takes
     /// no more writes, and holds after reopening all of the batch or none.
     pub fn commit(self) -> Result<()> {
-        let (mut floats, mut bytes) = (0, 0);
+        let (mut vectors, mut payloads) = (0, 0);
         let changes: Vec<Change<'_>> = self
             .rows
             .iter()
             .map(|row| {
                 let action = match row.put {
-                    Some((float_end, byte_end)) => {
+                    Some((vector_end, payload_end)) => {
                         let action = Action::Put {
-                            vector: &self.floats[floats..float_end],
-                            payload: &self.bytes[bytes..byte_end],
+                            vector: &self.vectors[vectors..vector_end],
+                            payload: &self.payloads[payloads..payload_end],
                         };
-                        (floats, bytes) = (float_end, byte_end);
+                        (vectors, payloads) = (vector_end, payload_end);
                         action
                     }
                     None => Action::Remove,

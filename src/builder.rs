@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::op;
 use crate::shared::Handle;
-use lodestore_engine::{Geometry, Index, Metric};
+use lodestore_engine::{Element, Geometry, Index, Metric};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -36,6 +36,7 @@ pub struct CollectionBuilder<K: Key> {
     handle: Arc<Handle>,
     name: String,
     dim: Option<usize>,
+    element: Option<Element>,
     metric: Option<Metric>,
     m: Option<usize>,
     ef_construction: Option<usize>,
@@ -50,6 +51,7 @@ impl<K: Key> CollectionBuilder<K> {
             handle,
             name: name.to_owned(),
             dim: None,
+            element: None,
             metric: None,
             m: None,
             ef_construction: None,
@@ -65,7 +67,24 @@ impl<K: Key> CollectionBuilder<K> {
         self
     }
 
-    /// The metric. Default: [`Metric::L2`].
+    /// What the components of vectors are kept as. Default: [`Element::F32`], or [`Element::Bits`] if the metric is
+    /// [`Metric::Hamming`].
+    ///
+    /// ```
+    /// use lodestore::Element;
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(3).element(Element::F16).create()?;
+    /// docs.put(1, &[0.1, 0.2, 0.3], b"")?; // rounded
+    /// assert_eq!(docs.get(1)?.unwrap().vector[0], 0.099975586);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    pub fn element(mut self, element: Element) -> Self {
+        self.element = Some(element);
+        self
+    }
+
+    /// The metric. Default: [`Metric::L2`], or [`Metric::Hamming`] if the element is [`Element::Bits`]: these two go with
+    /// each other only.
     pub fn metric(mut self, metric: Metric) -> Self {
         self.metric = Some(metric);
         self
@@ -129,6 +148,7 @@ impl<K: Key> CollectionBuilder<K> {
         let open = self.handle.0.open_collection(&self.name)?;
         let stored = *open.index.geometry();
         self.same("dim", self.dim, stored.dim)?;
+        self.same("element", self.element, stored.element)?;
         self.same("metric", self.metric, stored.metric)?;
         self.same("m", self.m, stored.m)?;
         self.same("ef_construction", self.ef_construction, stored.ef_construction)?;
@@ -156,14 +176,18 @@ impl<K: Key> CollectionBuilder<K> {
             return Err(Error::Setting(format!("{what}; got {:?}", self.name)));
         }
         let missing = || Error::Setting(format!("collection '{}' does not exist; to make it, give its dim", self.name));
-        let (dim, metric) = (self.dim.ok_or_else(missing)?, self.metric.unwrap_or(Metric::L2));
+        let dim = self.dim.ok_or_else(missing)?;
+        let hamming = self.metric == Some(Metric::Hamming);
+        let element = self.element.unwrap_or(if hamming { Element::Bits } else { Element::F32 });
+        let metric = self.metric.unwrap_or(if element == Element::Bits { Metric::Hamming } else { Metric::L2 });
         let geometry = Geometry {
             dim,
+            element,
             metric,
             m: self.m.unwrap_or(DEFAULT_M),
             ef_construction: self.ef_construction.unwrap_or(DEFAULT_EF_CONSTRUCTION),
             seed: self.seed.unwrap_or(DEFAULT_SEED),
-            codes: self.codes.unwrap_or_default().bits(dim, metric),
+            codes: self.codes.unwrap_or_default().bits(dim, element, metric),
         };
         geometry.check().map_err(Error::Setting)?;
         let shared = &self.handle.0;

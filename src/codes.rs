@@ -1,6 +1,6 @@
 //! What a collection's walks compare.
 
-use lodestore_engine::Metric;
+use lodestore_engine::{Element, Metric};
 use std::fmt;
 
 /// Bits of a component in the codes of a collection: small copies of its vectors, which the walks of searches and
@@ -21,13 +21,14 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Codes {
-    /// None below 32 dimensions, where a vector is hardly larger than its code; from 256 dimensions on 4 bits under
-    /// cosine and inner product; else 8 bits.
+    /// Of floats none below 32 dimensions, where a vector is hardly larger than its code; from 256 dimensions on 4 bits
+    /// under cosine and inner product; else 8 bits. Of other [elements](crate::Element), which are small themselves,
+    /// none.
     #[default]
     Auto,
     /// Walks compare the vectors themselves.
     None,
-    /// 8 bits: found as if there were no codes, in about half the time.
+    /// 8 bits: found as if there were no codes, of `f32` in about half the time.
     Eight,
     /// 4 bits: half the memory of 8. Where vectors are much longer than the distances between them, which happens
     /// under squared L2, a search needs a larger `ef` to find as much.
@@ -36,9 +37,9 @@ pub enum Codes {
 
 impl Codes {
     /// How many, for a new collection.
-    pub(crate) fn bits(self, dim: usize, metric: Metric) -> u8 {
+    pub(crate) fn bits(self, dim: usize, element: Element, metric: Metric) -> u8 {
         match self {
-            Codes::Auto if dim < 32 => 0,
+            Codes::Auto if dim < 32 || !element.is_float() => 0,
             Codes::Auto if dim >= 256 && metric != Metric::L2 => 4,
             Codes::Auto | Codes::Eight => 8,
             Codes::None => 0,

@@ -1,12 +1,14 @@
-//! A collection: records of one dimension and metric.
+//! A collection: records of one dimension, element type and metric.
 
+use crate::check::{check_payload, check_vector};
 use crate::codes::Codes;
+use crate::components::Components;
 use crate::error::{Error, Result};
 use crate::key::{AsKey, Key};
 use crate::search::{Search, SearchMany};
 use crate::shared::{Handle, Open, Shared};
 use crate::write::{Action, Change};
-use lodestore_engine::Metric;
+use lodestore_engine::{Element, Metric};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -44,6 +46,7 @@ impl<K: Key> fmt::Debug for Collection<K> {
         f.debug_struct("Collection")
             .field("name", &self.name())
             .field("dim", &self.dim())
+            .field("element", &self.element())
             .field("metric", &self.metric())
             .field("len", &self.len())
             .finish()
@@ -63,7 +66,8 @@ impl<K: Key> fmt::Debug for Collection<K> {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Record {
-    /// The vector, bit for bit as it was put.
+    /// The vector, of any [`Element`] exactly as the collection keeps it (bits as 0 and 1): of `f32` bit for bit as it
+    /// was put, of `f16` and `bf16` as it was rounded.
     pub vector: Vec<f32>,
     /// The payload.
     pub payload: Vec<u8>,
@@ -90,6 +94,11 @@ impl<K: Key> Collection<K> {
     /// Components of its vectors.
     pub fn dim(&self) -> usize {
         self.open.index.geometry().dim
+    }
+
+    /// What their components are kept as.
+    pub fn element(&self) -> Element {
+        self.open.index.geometry().element
     }
 
     /// Its metric.
@@ -144,6 +153,8 @@ impl<K: Key> Collection<K> {
     /// store's [`Durability`](crate::Durability) says, and every search that starts finds it. A reader that runs
     /// meanwhile sees the old record or the new one.
     ///
+    /// The vector has the collection's dimension. Its components may be of any type that [`Components`] takes.
+    ///
     /// ```
     /// let store = lodestore::Store::in_memory()?;
     /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
@@ -154,16 +165,21 @@ impl<K: Key> Collection<K> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`], [`Error::PayloadTooLarge`] and
-    /// [`Error::NoSpace`] change nothing. After an [`Error::Io`] of the log the store takes no more writes.
-    pub fn put(&self, key: impl AsKey<K>, vector: &[f32], payload: &[u8]) -> Result<()> {
+    /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::NotRepresentable`], [`Error::SpareBit`],
+    /// [`Error::ZeroVector`], [`Error::Magnitude`], [`Error::PayloadTooLarge`] and [`Error::NoSpace`] change nothing.
+    /// After an [`Error::Io`] of the log the store takes no more writes.
+    pub fn put<'v>(&self, key: impl AsKey<K>, vector: impl Into<Components<'v>>, payload: &[u8]) -> Result<()> {
+        let (vector, shape) = (vector.into(), self.open.shape());
+        vector.one_row(shape, 0)?;
+        let vector = &*vector.stored(shape, 0)?;
         let key = key.with_key(K::to_u64);
         let change = Change { target: &self.open, key, action: Action::Put { vector, payload } };
         self.shared().write(&[change]).map(|_| ())
     }
 
-    /// Puts many records: `vectors` holds them row by row (`keys.len() × dim` components), `payloads` one payload a
-    /// row, or `None` for empty ones. Rows are checked before any is written, linked by several threads, and logged
+    /// Puts many records: `vectors` holds them row by row (`keys.len() × dim` components; of [`Bits`](crate::Bits) each
+    /// row in bytes of its own), `payloads` one payload a row, or `None` for empty ones. Rows are checked, and where
+    /// they are of another type than the collection's converted (into a copy), before any is written, linked by several threads, and logged
     /// about a thousand at a time; a crash or a failure in the middle leaves the rows before it. For all or nothing
     /// use a [`WriteBatch`](crate::WriteBatch).
     ///
@@ -177,31 +193,39 @@ impl<K: Key> Collection<K> {
     ///
     /// # Errors
     /// As [`put`](Self::put), with the row; [`Error::RowCount`] if the lengths do not go together.
-    pub fn put_many(&self, keys: &[K::Owned], vectors: &[f32], payloads: Option<&[&[u8]]>) -> Result<()>
+    pub fn put_many<'v>(
+        &self,
+        keys: &[K::Owned],
+        vectors: impl Into<Components<'v>>,
+        payloads: Option<&[&[u8]]>,
+    ) -> Result<()>
     where
         K::Owned: AsKey<K>,
     {
-        let dim = self.dim();
-        if keys.len().checked_mul(dim) != Some(vectors.len()) {
-            let what = if vectors.len().is_multiple_of(dim) { "vectors" } else { "whole vectors" };
-            return Err(Error::RowCount { keys: keys.len(), what, got: vectors.len() / dim });
+        let (vectors, shape) = (vectors.into(), self.open.shape());
+        let (got, whole) = vectors.rows(shape.dim);
+        if got != keys.len() || !whole {
+            let what = if whole { "vectors" } else { "whole vectors" };
+            return Err(Error::RowCount { keys: keys.len(), what, got });
         }
         if let Some(payloads) = payloads
             && payloads.len() != keys.len()
         {
             return Err(Error::RowCount { keys: keys.len(), what: "payloads", got: payloads.len() });
         }
-        for (row, vector) in vectors.chunks_exact(dim).enumerate() {
-            crate::write::check_vector(&self.open, vector, row)?;
-            crate::write::check_payload(payloads.map_or(&[], |p| p[row]), row)?;
+        let stored = vectors.stored(shape, 0)?;
+        let vectors = || stored.chunks_exact(self.open.index.geometry().vector_bytes());
+        for (row, vector) in vectors().enumerate() {
+            check_vector(&self.open, vector, row)?;
+            check_payload(payloads.map_or(&[], |p| p[row]), row)?;
         }
         let mut changes = Vec::with_capacity(ROWS_AT_ONCE.min(keys.len()));
         let mut bytes = 0;
-        for (row, (key, vector)) in keys.iter().zip(vectors.chunks_exact(dim)).enumerate() {
+        for (row, (key, vector)) in keys.iter().zip(vectors()).enumerate() {
             let payload = payloads.map_or(&[][..], |p| p[row]);
             let key = key.with_key(K::to_u64);
             changes.push(Change { target: &self.open, key, action: Action::Put { vector, payload } });
-            bytes += dim * 4 + payload.len();
+            bytes += vector.len() + payload.len();
             if changes.len() == ROWS_AT_ONCE || bytes >= BYTES_AT_ONCE {
                 self.shared().write(&changes)?;
                 changes.clear();
@@ -231,7 +255,8 @@ impl<K: Key> Collection<K> {
         let row = self.shared().catalog.get((self.open.index.id(), key))?;
         let Some(row) = row else { return Ok(None) };
         self.check_slot(row.slot)?;
-        let vector = self.open.index.vector(row.slot).to_vec();
+        let mut vector = Vec::with_capacity(self.dim());
+        self.element().decode(self.open.index.vector(row.slot), self.dim(), &mut vector);
         Ok(Some(Record { vector, payload: row.payload.to_vec() }))
     }
 
@@ -301,7 +326,8 @@ impl<K: Key> Collection<K> {
         Ok(self.shared().write(&[change])?[0])
     }
 
-    /// A search for the records nearest to `query`, a vector of the collection's dimension.
+    /// A search for the records nearest to `query`, a vector of the collection's dimension, of any type that
+    /// [`Components`] takes.
     ///
     /// ```
     /// let store = lodestore::Store::in_memory()?;
@@ -311,11 +337,11 @@ impl<K: Key> Collection<K> {
     /// assert_eq!((hits[0].key, hits[0].distance), (1, 2.0));
     /// # Ok::<(), lodestore::Error>(())
     /// ```
-    pub fn search<'a>(&'a self, query: &'a [f32]) -> Search<'a, K> {
-        Search::new(self.shared(), &self.open, query)
+    pub fn search<'a>(&'a self, query: impl Into<Components<'a>>) -> Search<'a, K> {
+        Search::new(self.shared(), &self.open, query.into())
     }
 
-    /// Searches for many queries, given row by row.
+    /// Searches for many queries, given row by row, of any type that [`Components`] takes.
     ///
     /// ```
     /// let store = lodestore::Store::in_memory()?;
@@ -325,8 +351,8 @@ impl<K: Key> Collection<K> {
     /// assert_eq!((hits.keys(0), hits.keys(1)), (&[1][..], &[2][..]));
     /// # Ok::<(), lodestore::Error>(())
     /// ```
-    pub fn search_many<'a>(&'a self, queries: &'a [f32]) -> SearchMany<'a, K> {
-        SearchMany::new(self.shared(), &self.open, queries)
+    pub fn search_many<'a>(&'a self, queries: impl Into<Components<'a>>) -> SearchMany<'a, K> {
+        SearchMany::new(self.shared(), &self.open, queries.into())
     }
 }
 
@@ -346,6 +372,8 @@ pub struct CollectionInfo {
     pub name: String,
     /// Components of a vector.
     pub dim: usize,
+    /// What its components are kept as.
+    pub element: Element,
     /// The metric.
     pub metric: Metric,
     /// HNSW's M.
@@ -370,6 +398,7 @@ impl CollectionInfo {
         Self {
             name: open.name.clone(),
             dim: geometry.dim,
+            element: geometry.element,
             metric: geometry.metric,
             m: geometry.m,
             ef_construction: geometry.ef_construction,

@@ -41,6 +41,29 @@ pub enum Error {
         /// Its value.
         value: f32,
     },
+    /// A component that the collection's [`Element`](crate::Element) has no number for: not whole, not 0 or 1, or too
+    /// large.
+    #[error("row {row}, component {component}: the collection's element type, {element}, has no number for {value}")]
+    NotRepresentable {
+        /// Which of several vectors; 0 for a single one.
+        row: usize,
+        /// Which component.
+        component: usize,
+        /// Its value.
+        value: f32,
+        /// What it should be.
+        element: lodestore_engine::Element,
+    },
+    /// A bit behind the last component of a vector of [`Bits`](crate::Bits).
+    #[error("row {row}: bit {bit} is set, but the vector has {dim} components; the bits behind them must be 0")]
+    SpareBit {
+        /// Which of several vectors; 0 for a single one.
+        row: usize,
+        /// The highest bit that is set.
+        bit: usize,
+        /// The collection's dimension.
+        dim: usize,
+    },
     /// A zero vector under [`Metric::Cosine`](crate::Metric::Cosine): it has no direction.
     #[error("row {row}: a zero vector has no direction, which cosine needs")]
     ZeroVector {

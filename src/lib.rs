@@ -32,11 +32,13 @@ mod clock;
 mod key;
 mod options;
 mod codes;
+mod components;
 mod op;
 mod pages;
 mod backend;
 mod catalog;
 mod shared;
+mod check;
 mod write;
 mod checkpoint;
 mod background;
@@ -52,17 +54,19 @@ mod store;
 
 pub use batch::WriteBatch;
 pub use builder::{CollectionBuilder, MAX_NAME};
+pub use check::MAX_PAYLOAD;
 pub use codes::Codes;
 pub use collection::{Collection, CollectionInfo, Record};
+pub use components::{Bits, Components};
 pub use error::{Error, Result};
+pub use half::{bf16, f16};
 pub use key::{AsKey, Key};
-pub use lodestore_engine::Metric;
+pub use lodestore_engine::{Element, Metric};
 pub use options::{Durability, Residency, StoreOptions};
 pub use search::{BatchHits, Hit, Hits, Search, SearchMany, SearchStats};
 pub use stats::StoreStats;
 pub use store::Store;
 pub use verify::{CollectionReport, VerifyReport};
-pub use write::MAX_PAYLOAD;
 
 /// The storage seam: for running a store on something else than the file system.
 pub mod disk {

@@ -6,14 +6,15 @@
 //!
 //! | kind | body |
 //! |---|---|
-//! | 1 put | [`PutHeader`], the vector's components (f32), the payload |
+//! | 1 put | [`PutHeader`], the vector as stored (`engine/src/element.rs`), the payload |
 //! | 2 remove | [`RemoveBody`] |
 //! | 3 create collection | collection u32, then its name (UTF-8) |
 
 use crate::error::{Error, Result};
-use lodestore_engine::Place;
+use lodestore_engine::geometry::MAX_DIM;
+use lodestore_engine::{Element, Place};
 use lodestore_wal::log::{Appender, IGNORABLE, Record};
-use zerocopy::byteorder::little_endian::{F32, U32, U64};
+use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const PUT: u8 = 1;
@@ -33,7 +34,9 @@ struct PutHeader {
     /// Components of the vector.
     dim: U32,
     level: u8,
-    reserved: [u8; 3],
+    /// What the components are, as in the collection's meta file; 0 for f32.
+    element: u8,
+    reserved: [u8; 2],
 }
 const PUT_HEADER: usize = 32;
 const _: () = assert!(size_of::<PutHeader>() == PUT_HEADER);
@@ -46,17 +49,31 @@ struct RemoveBody {
     key: U64,
 }
 
+/// A put as the log has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Put<'a> {
+    pub(crate) collection: u32,
+    pub(crate) key: u64,
+    pub(crate) place: Place,
+    pub(crate) old: Option<u32>,
+    pub(crate) element: Element,
+    pub(crate) dim: usize,
+    /// As stored.
+    pub(crate) vector: &'a [u8],
+    pub(crate) payload: &'a [u8],
+}
+
 /// A record, decoded.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Op<'a> {
-    Put { collection: u32, key: u64, place: Place, old: Option<u32>, vector: Vec<f32>, payload: &'a [u8] },
+    Put(Put<'a>),
     Remove { collection: u32, key: u64, slot: u32 },
     Create { collection: u32, name: &'a str },
 }
 
-/// Bytes of a put's body.
-pub(crate) fn put_len(dim: usize, payload: usize) -> usize {
-    PUT_HEADER + dim * 4 + payload
+/// Bytes of a put's body, with a stored vector of so many bytes.
+pub(crate) fn put_len(vector: usize, payload: usize) -> usize {
+    PUT_HEADER + vector + payload
 }
 
 /// Bytes of a remove's body.
@@ -67,27 +84,24 @@ pub(crate) fn create_len(name: &str) -> usize {
     4 + name.len()
 }
 
-pub(crate) fn append_put(
-    log: &mut Appender<'_>,
-    collection: u32,
-    key: u64,
-    place: Place,
-    old: Option<u32>,
-    vector: &[f32],
-    payload: &[u8],
-) -> u64 {
-    let header = PutHeader {
-        collection: U32::new(collection),
-        slot: U32::new(place.slot),
-        old: U32::new(old.unwrap_or(NO_SLOT)),
-        upper: U32::new(place.upper),
-        key: U64::new(key),
-        dim: U32::new(vector.len() as u32),
-        level: place.level,
-        reserved: [0; 3],
-    };
-    // Memory is little-endian: the engine compiles for nothing else.
-    log.append(PUT, 0, &[header.as_bytes(), vector.as_bytes(), payload])
+impl Put<'_> {
+    fn header(&self) -> PutHeader {
+        PutHeader {
+            collection: U32::new(self.collection),
+            slot: U32::new(self.place.slot),
+            old: U32::new(self.old.unwrap_or(NO_SLOT)),
+            upper: U32::new(self.place.upper),
+            key: U64::new(self.key),
+            dim: U32::new(self.dim as u32),
+            level: self.place.level,
+            element: if self.element == Element::F32 { 0 } else { self.element.code() },
+            reserved: [0; 2],
+        }
+    }
+}
+
+pub(crate) fn append_put(log: &mut Appender<'_>, put: &Put<'_>) -> u64 {
+    log.append(PUT, 0, &[put.header().as_bytes(), put.vector, put.payload])
 }
 
 pub(crate) fn append_remove(log: &mut Appender<'_>, collection: u32, key: u64, slot: u32) -> u64 {
@@ -107,19 +121,24 @@ impl<'a> Op<'a> {
             PUT => {
                 let (header, rest) = PutHeader::read_from_prefix(record.body)
                     .map_err(|_| corrupt(format!("a put of {} bytes", record.body.len())))?;
+                let element = match header.element {
+                    0 => Element::F32,
+                    code => Element::from_code(code).ok_or_else(|| corrupt(format!("unknown element type {code}")))?,
+                };
                 let dim = header.dim.get() as usize;
-                let bytes = dim.checked_mul(4).filter(|&b| b <= rest.len());
-                let (vector, payload) =
-                    rest.split_at(bytes.ok_or_else(|| corrupt(format!("{dim} components in {} bytes", rest.len())))?);
-                let vector = <[F32]>::ref_from_bytes(vector).map_err(|_| corrupt("unreadable vector".into()))?;
-                Ok(Some(Op::Put {
+                let bytes = (dim <= MAX_DIM).then(|| element.bytes(dim)).filter(|&b| b <= rest.len());
+                let bytes = bytes.ok_or_else(|| corrupt(format!("{dim} components in {} bytes", rest.len())))?;
+                let (vector, payload) = rest.split_at(bytes);
+                Ok(Some(Op::Put(Put {
                     collection: header.collection.get(),
                     key: header.key.get(),
                     place: Place { slot: header.slot.get(), level: header.level, upper: header.upper.get() },
                     old: Some(header.old.get()).filter(|&s| s != NO_SLOT),
-                    vector: vector.iter().map(|x| x.get()).collect(),
+                    element,
+                    dim,
+                    vector,
                     payload,
-                }))
+                })))
             }
             REMOVE => {
                 let body = RemoveBody::ref_from_bytes(record.body)
@@ -138,5 +157,53 @@ impl<'a> Op<'a> {
             _ if record.flags & IGNORABLE != 0 => Ok(None),
             kind => Err(corrupt(format!("a record of kind {kind}, which this build does not know"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(element: Element, dim: usize, vector: &[u8]) -> Put<'_> {
+        let place = Place { slot: 7, level: 2, upper: 9 };
+        Put { collection: 3, key: 0x0102, place, old: None, element, dim, vector, payload: b"text" }
+    }
+
+    fn body(put: &Put<'_>) -> Vec<u8> {
+        [put.header().as_bytes(), put.vector, put.payload].concat()
+    }
+
+    fn decode(body: &[u8]) -> Result<Option<Op<'_>>> {
+        Op::decode(&Record { lsn: 1, kind: PUT, flags: 0, body, ends_group: true, file: "a.wal", offset: 0 })
+    }
+
+    /// Byte for byte what it was before there were other elements.
+    #[test]
+    fn a_put_of_f32() {
+        let expected = [
+            &[3, 0, 0, 0, 7, 0, 0, 0, 255, 255, 255, 255, 9, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0][..],
+            &[0, 0, 128, 63],
+            b"text",
+        ];
+        assert_eq!(body(&put(Element::F32, 1, &1.0f32.to_le_bytes())), expected.concat());
+    }
+
+    #[test]
+    fn puts_of_every_element_are_read_as_they_were_written() {
+        let vector: Vec<u8> = (1..100).collect();
+        for element in Element::ALL {
+            for dim in [1, 7, 8, 9, 24] {
+                let put = put(element, dim, &vector[..element.bytes(dim)]);
+                let body = body(&put);
+                assert_eq!(decode(&body).unwrap(), Some(Op::Put(put)), "{element} {dim}");
+                assert!(decode(&body[..PUT_HEADER + element.bytes(dim) - 1]).is_err(), "{element} {dim}");
+            }
+        }
+        let mut wrong = body(&put(Element::I8, 4, &[1, 2, 3, 4]));
+        wrong[29] = 77;
+        assert!(decode(&wrong).unwrap_err().to_string().contains("element type 77"));
+        let mut long = body(&put(Element::Bits, 8, &[1]));
+        long[24..28].fill(0xFF);
+        assert!(decode(&long).is_err());
     }
 }

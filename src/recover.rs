@@ -6,7 +6,7 @@ use crate::background;
 use crate::catalog::{Catalog, Row};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::op::Op;
+use crate::op::{Op, Put};
 use crate::open::open_collection;
 use crate::options::{Residency, StoreOptions};
 use crate::pages::Pages;
@@ -208,12 +208,13 @@ struct Changed {
 struct Run {
     collection: u32,
     first: u32,
-    vectors: Vec<f32>,
+    /// As stored.
+    vectors: Vec<u8>,
     ids: Vec<Id>,
 }
 
-/// Floats of a run that are written at once.
-const RUN_FLOATS: usize = 1 << 18;
+/// Bytes of a run that are written at once.
+const RUN_BYTES: usize = 1 << 20;
 
 impl Replay<'_> {
     /// Brings segments and catalogue up to the end of the log; each goes on from where it says it is.
@@ -259,19 +260,19 @@ impl Replay<'_> {
                     self.collection(collection).map_err(|e| missing(e, &corrupt, collection))?;
                 }
             }
-            Some(Op::Put { collection, key, place, old, vector, payload }) => {
+            Some(Op::Put(Put { collection, key, place, old, element, dim, vector, payload })) => {
                 if segments {
                     let open = self.collection(collection).map_err(|e| missing(e, &corrupt, collection))?;
                     let index = &open.index;
-                    let expected = (index.next_slot(), index.next_upper(), index.geometry().level(place.slot));
+                    let geometry = index.geometry();
+                    let expected = (index.next_slot(), index.next_upper(), geometry.level(place.slot));
                     if (place.slot, place.upper, place.level) != expected
-                        || vector.len() != index.geometry().dim
+                        || (element, dim) != (geometry.element, geometry.dim)
                         || old.is_some_and(|old| old >= place.slot)
                     {
                         let what = format!(
-                            "slot, list and level {:?} with {} components where {expected:?} was due",
+                            "slot, list and level {:?} with {dim} components of {element} where {expected:?} was due",
                             (place.slot, place.upper, place.level),
-                            vector.len()
                         );
                         return Err(corrupt(what));
                     }
@@ -279,15 +280,15 @@ impl Replay<'_> {
                     changed.first.get_or_insert(place.slot);
                     changed.buried.extend(old.map(|old| (old, 0)));
                     index.reserve(u64::from(place.slot) + 1, u64::from(place.upper) + u64::from(place.level))?;
-                    if run.collection != collection || run.vectors.len() >= RUN_FLOATS {
+                    if run.collection != collection || run.vectors.len() >= RUN_BYTES {
                         self.flush(run)?;
                     }
                     if run.ids.is_empty() {
                         (run.collection, run.first) = (collection, place.slot);
                     }
-                    let vector_crc = vector_crc(&vector);
+                    let vector_crc = vector_crc(vector);
                     run.ids.push(Id { key, lsn, vector_crc, upper: place.upper, level: place.level });
-                    run.vectors.extend_from_slice(&vector);
+                    run.vectors.extend_from_slice(vector);
                     index.advance(place);
                     match old {
                         Some(old) => drop(index.bury(old)?),

@@ -1,10 +1,11 @@
 //! Asking for nearest neighbours.
 
+use crate::check::check_queries;
+use crate::components::Components;
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::shared::{Open, Shared};
-use crate::write::check_vector;
-use lodestore_engine::{Counters, Neighbour};
+use lodestore_engine::{Counters, Neighbour, Query};
 use std::marker::PhantomData;
 use std::ops::Index;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +28,7 @@ const DEFAULT_EF: usize = 64;
 pub struct Search<'a, K: Key> {
     shared: &'a Shared,
     open: &'a Open,
-    query: &'a [f32],
+    query: Components<'a>,
     k: usize,
     ef: usize,
     ratio: Option<f32>,
@@ -92,7 +93,7 @@ impl From<Counters> for SearchStats {
 }
 
 impl<'a, K: Key> Search<'a, K> {
-    pub(crate) fn new(shared: &'a Shared, open: &'a Open, query: &'a [f32]) -> Self {
+    pub(crate) fn new(shared: &'a Shared, open: &'a Open, query: Components<'a>) -> Self {
         Self { shared, open, query, k: DEFAULT_K, ef: DEFAULT_EF, ratio: None, payloads: false, keys: PhantomData }
     }
 
@@ -137,14 +138,16 @@ impl<'a, K: Key> Search<'a, K> {
     /// Searches.
     ///
     /// # Errors
-    /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`] for the query, [`Error::Setting`]; fewer than `k` records are
-    /// no error.
+    /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::NotRepresentable`], [`Error::SpareBit`],
+    /// [`Error::ZeroVector`], [`Error::Magnitude`] for the query, [`Error::Setting`]; fewer than `k` records are no error.
     pub fn run(self) -> Result<Hits<K>> {
         self.shared.check_open()?;
-        check_vector(self.open, self.query, 0)?;
+        let shape = self.open.shape();
+        self.query.one_row(shape, 0)?;
+        let query = check_queries(self.open, self.query)?;
         let (k, ef) = bounded(self.open, self.k, self.ef);
         let ratio = checked(self.ratio)?;
-        let (found, counters) = self.open.index.search(self.query, k, ef, ratio);
+        let (found, counters) = self.open.index.search(query.row(shape, 0), k, ef, ratio);
         let mut hits = Vec::with_capacity(found.len());
         for Neighbour { key, distance, .. } in found {
             let payload = if self.payloads {
@@ -228,7 +231,7 @@ impl<'a, K: Key> IntoIterator for &'a Hits<K> {
 pub struct SearchMany<'a, K: Key> {
     shared: &'a Shared,
     open: &'a Open,
-    queries: &'a [f32],
+    queries: Components<'a>,
     k: usize,
     ef: usize,
     ratio: Option<f32>,
@@ -259,7 +262,7 @@ pub struct BatchHits<K: Key> {
 }
 
 impl<'a, K: Key> SearchMany<'a, K> {
-    pub(crate) fn new(shared: &'a Shared, open: &'a Open, queries: &'a [f32]) -> Self {
+    pub(crate) fn new(shared: &'a Shared, open: &'a Open, queries: Components<'a>) -> Self {
         Self { shared, open, queries, k: DEFAULT_K, ef: DEFAULT_EF, ratio: None, threads: 1, keys: PhantomData }
     }
 
@@ -294,15 +297,13 @@ impl<'a, K: Key> SearchMany<'a, K> {
     pub fn run(self) -> Result<BatchHits<K>> {
         self.shared.check_open()?;
         let index = &self.open.index;
-        let dim = index.geometry().dim;
-        if !self.queries.len().is_multiple_of(dim) {
-            let rows = self.queries.len().div_ceil(dim);
-            return Err(Error::RowCount { keys: rows, what: "whole queries", got: self.queries.len() / dim });
+        let shape = self.open.shape();
+        let (got, whole) = self.queries.rows(shape.dim);
+        if !whole {
+            return Err(Error::RowCount { keys: got + 1, what: "whole queries", got });
         }
-        let rows: Vec<&[f32]> = self.queries.chunks_exact(dim).collect();
-        for (row, query) in rows.iter().enumerate() {
-            check_vector(self.open, query, row)?;
-        }
+        let queries = check_queries(self.open, self.queries)?;
+        let rows: Vec<Query<'_>> = (0..got).map(|row| queries.row(shape, row)).collect();
         let (k, ef) = bounded(self.open, self.k, self.ef);
         let ratio = checked(self.ratio)?;
         let next = AtomicUsize::new(0);
@@ -316,7 +317,7 @@ impl<'a, K: Key> SearchMany<'a, K> {
                     return done;
                 }
                 let end = (start + BLOCK).min(rows.len());
-                done.push((start, rows[start..end].iter().map(|q| index.search(q, k, ef, ratio)).collect::<Vec<_>>()));
+                done.push((start, rows[start..end].iter().map(|&q| index.search(q, k, ef, ratio)).collect::<Vec<_>>()));
             }
         };
         let threads = self.threads.min(rows.len().div_ceil(BLOCK)).max(1);

@@ -8,11 +8,12 @@
 //! 4. Wait for the log as the durability asks. Searches may see a write before that.
 
 use crate::catalog::Row;
+use crate::check::{check_payload, check_vector};
 use crate::error::{Error, Result};
 use crate::op;
 use crate::options::Durability;
 use crate::shared::{Flight, Open, Shared, Task};
-use lodestore_engine::{Id, Metric, Place, SlotBytes, vector_crc};
+use lodestore_engine::{Id, Place, SlotBytes, vector_crc};
 use lodestore_wal::log::{Appender, Commit};
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -20,8 +21,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// The longest payload, in bytes.
-pub const MAX_PAYLOAD: usize = 16 << 20;
 /// New slots in one write that are worth several threads.
 const PARALLEL_ROWS: usize = 8;
 /// New slots that a thread encodes at a time.
@@ -39,7 +38,11 @@ pub(crate) struct Change<'a> {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Action<'a> {
-    Put { vector: &'a [f32], payload: &'a [u8] },
+    /// The vector as it is to be stored.
+    Put {
+        vector: &'a [u8],
+        payload: &'a [u8],
+    },
     Remove,
 }
 
@@ -53,45 +56,6 @@ struct Sequenced<'a> {
     /// For each change, whether its key had a record before.
     existed: Vec<bool>,
     last_lsn: u64,
-}
-
-/// Sums of squares above this leave no room for the distance of two vectors.
-const MOST_SQUARE: f32 = (1u128 << 125) as f32;
-/// Sums of squares below this, 2⁻¹²⁰, leave no digits for a direction.
-const LEAST_SQUARE: f32 = 1.0 / (1u128 << 120) as f32;
-
-/// # Errors
-/// [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`], [`Error::Magnitude`]: what a vector must not be.
-pub(crate) fn check_vector(target: &Open, vector: &[f32], row: usize) -> Result<()> {
-    let expected = target.index.geometry().dim;
-    if vector.len() != expected {
-        return Err(Error::Dimension { collection: target.name.clone(), expected, got: vector.len(), row });
-    }
-    let space = target.index.space();
-    let directed = space.metric() == Metric::Cosine;
-    // Whatever is wrong with a vector shows in this sum: NaN and infinities pass on to it.
-    let square = space.kernel().dot(vector, vector);
-    if square <= MOST_SQUARE && (square >= LEAST_SQUARE || !directed) {
-        return Ok(());
-    }
-    if let Some(component) = vector.iter().position(|x| !x.is_finite()) {
-        return Err(Error::NotFinite { row, component, value: vector[component] });
-    }
-    if directed && vector.iter().all(|&x| x == 0.0) {
-        return Err(Error::ZeroVector { row });
-    }
-    let got = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    let low = if directed { f64::from(LEAST_SQUARE) } else { 0.0 };
-    Err(Error::Magnitude { row, got, low, high: f64::from(MOST_SQUARE) })
-}
-
-/// # Errors
-/// [`Error::PayloadTooLarge`].
-pub(crate) fn check_payload(payload: &[u8], row: usize) -> Result<()> {
-    if payload.len() > MAX_PAYLOAD {
-        return Err(Error::PayloadTooLarge { row, got: payload.len(), limit: MAX_PAYLOAD });
-    }
-    Ok(())
 }
 
 impl Shared {
@@ -185,7 +149,7 @@ impl Shared {
 struct Target<'a> {
     open: &'a Arc<Open>,
     /// Changes of this collection that put a vector, in order.
-    puts: Vec<(usize, &'a [f32])>,
+    puts: Vec<(usize, &'a [u8])>,
     /// Their vectors, as they go into the slots.
     bytes: SlotBytes,
     checksums: Vec<u32>,
@@ -201,7 +165,7 @@ struct Batch<'a> {
 impl Target<'_> {
     fn encode(&mut self, pool: Option<&ThreadPool>) {
         let index = &self.open.index;
-        let encode = |puts: &[(usize, &[f32])]| {
+        let encode = |puts: &[(usize, &[u8])]| {
             let (mut bytes, mut checksums) = (SlotBytes::default(), Vec::with_capacity(puts.len()));
             for (_, vector) in puts {
                 index.encode(vector, &mut bytes);
@@ -285,7 +249,10 @@ impl<'a> Batch<'a> {
                 Action::Put { vector, payload } => {
                     let place = places[at].expect("a put has a place");
                     open.index.advance(place);
-                    done.last_lsn = op::append_put(log, collection, change.key, place, old, vector, payload);
+                    let (key, geometry) = (change.key, open.index.geometry());
+                    let (element, dim) = (geometry.element, geometry.dim);
+                    let put = op::Put { collection, key, place, old, element, dim, vector, payload };
+                    done.last_lsn = op::append_put(log, &put);
                     let row = Row { slot: place.slot, payload: payload.into() };
                     shared.catalog.stage(done.last_lsn, (collection, change.key), Some(row));
                     done.linked.push((target, place.slot));

@@ -4,6 +4,7 @@ mod api;
 mod codes;
 mod concurrency;
 mod damage;
+mod element;
 mod input;
 mod process;
 mod recall;

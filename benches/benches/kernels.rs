@@ -38,6 +38,27 @@ fn kernels(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new("dot_4", dim), |b| {
                 b.iter(|| kernel.dot_4(black_box(&query), four(next())));
             });
+            // Bytes that mean small numbers in every type: of `f16` and `bf16` about 1 in size.
+            let stored: Vec<u8> = (0..2 * dim * VECTORS).map(|n| if n % 2 == 0 { n as u8 } else { 0x3B }).collect();
+            let asked: Vec<u8> = query.iter().flat_map(|x| x.to_le_bytes()).collect();
+            let kinds = [
+                ("f16", kernel.f16().l2, 4 * dim, 2 * dim),
+                ("bf16", kernel.bf16().l2, 4 * dim, 2 * dim),
+                ("i8", kernel.i8().l2, dim, dim),
+                ("i8-dot", kernel.i8().dot, dim, dim),
+                ("u8", kernel.u8().l2, dim, dim),
+                ("bits", kernel.bits(), dim / 8, dim / 8),
+            ];
+            for (name, compare, wide, bytes) in kinds {
+                let row = |n: usize| &stored[n % VECTORS * bytes..][..bytes];
+                group.throughput(Throughput::Bytes(bytes as u64 * 4));
+                group.bench_function(BenchmarkId::new(format!("{name}_4"), dim), |b| {
+                    b.iter(|| {
+                        let n = next() * 4;
+                        compare.four(black_box(&asked[..wide]), [row(n), row(n + 1), row(n + 2), row(n + 3)])
+                    });
+                });
+            }
             for per_byte in [1, 2] {
                 let bytes = dim.div_ceil(per_byte * CODE_BLOCK) * CODE_BLOCK;
                 let codes: Vec<u8> = (0..bytes * VECTORS).map(|n| (n * 37 % 251) as u8).collect();

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lodestore::{Codes, Durability, Metric};
+use lodestore::{Codes, Durability, Element, Metric};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,9 +55,12 @@ pub(crate) struct ImportArgs {
     /// The vectors: .fvecs, .bvecs or .npy (2-D; f4, f8, f2, i1 or u1); row N gets the key N
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
-    /// How distance is measured; needed to make a collection
+    /// How distance is measured; needed to make a collection, unless of bits
     #[arg(long)]
     pub(crate) metric: Option<MetricArg>,
+    /// What the numbers are kept as; those of the file must fit [default for a new collection: f32, with hamming bits]
+    #[arg(long)]
+    pub(crate) element: Option<ElementArg>,
     /// Import at most this many rows
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
@@ -203,6 +206,8 @@ pub(crate) enum MetricArg {
     Ip,
     /// Cosine: 1 − cos
     Cosine,
+    /// How many bits differ
+    Hamming,
 }
 
 impl From<MetricArg> for Metric {
@@ -211,6 +216,36 @@ impl From<MetricArg> for Metric {
             MetricArg::L2 => Metric::L2,
             MetricArg::Ip => Metric::InnerProduct,
             MetricArg::Cosine => Metric::Cosine,
+            MetricArg::Hamming => Metric::Hamming,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ElementArg {
+    /// 4 bytes
+    F32,
+    /// IEEE 754 binary16, rounded to
+    F16,
+    /// The high half of an f32, rounded to
+    Bf16,
+    /// Whole numbers from −128 to 127
+    I8,
+    /// Whole numbers from 0 to 255
+    U8,
+    /// 0 or 1; only with hamming
+    Bits,
+}
+
+impl From<ElementArg> for Element {
+    fn from(arg: ElementArg) -> Self {
+        match arg {
+            ElementArg::F32 => Element::F32,
+            ElementArg::F16 => Element::F16,
+            ElementArg::Bf16 => Element::Bf16,
+            ElementArg::I8 => Element::I8,
+            ElementArg::U8 => Element::U8,
+            ElementArg::Bits => Element::Bits,
         }
     }
 }

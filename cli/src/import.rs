@@ -10,7 +10,7 @@ use lodestore::{Collection, Store};
 use serde::Serialize;
 
 use crate::{
-    args::ImportArgs,
+    args::{ElementArg, ImportArgs},
     formats::{self, Rows},
     open,
     output::{count, per_second, records, say, say_json, took},
@@ -88,9 +88,13 @@ fn sentence(args: &ImportArgs, done: u64, in_all: u64, seconds: Duration) -> Str
 
 fn open(args: &ImportArgs, dim: usize) -> Result<(Store, Collection<u64>)> {
     let metric_missing = || {
-        format!("the collection '{}' does not exist yet: name its metric, --metric l2, ip or cosine", args.collection)
+        format!(
+            "the collection '{}' does not exist yet: name its metric, --metric l2, ip, cosine or hamming",
+            args.collection
+        )
     };
-    if args.metric.is_none() && !args.store.exists() {
+    let unnamed = args.metric.is_none() && args.element != Some(ElementArg::Bits);
+    if unnamed && !args.store.exists() {
         bail!(metric_missing());
     }
     let mut options = Store::options().durability(args.durability);
@@ -98,13 +102,16 @@ fn open(args: &ImportArgs, dim: usize) -> Result<(Store, Collection<u64>)> {
         options = options.threads(threads.get());
     }
     let store = options.open(&args.store)?;
-    if args.metric.is_none() && open::find(&store, &args.collection)?.is_none() {
+    if unnamed && open::find(&store, &args.collection)?.is_none() {
         bail!(metric_missing());
     }
     // What was not asked for is taken as stored.
     let mut builder = store.collection::<u64>(&args.collection).dim(dim);
     if let Some(metric) = args.metric {
         builder = builder.metric(metric.into());
+    }
+    if let Some(element) = args.element {
+        builder = builder.element(element.into());
     }
     if let Some(m) = args.m {
         builder = builder.m(m);
@@ -132,7 +139,7 @@ fn feed(
     progress: &mut Progress,
 ) -> Result<u64> {
     let batch = (BATCH_BYTES / (rows.dim() as u64 * 4)).clamp(1, BATCH_ROWS);
-    let (mut vectors, mut keys) = (Vec::new(), Vec::new());
+    let (mut vectors, mut keys) = (rows.block(), Vec::new());
     let mut done = 0;
     while done < total && !stop.asked() {
         vectors.clear();

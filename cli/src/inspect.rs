@@ -37,6 +37,7 @@ struct CollectionRow {
     name: String,
     records: u64,
     dim: usize,
+    element: &'static str,
     metric: &'static str,
     m: usize,
     ef_construction: usize,
@@ -72,6 +73,7 @@ pub(crate) fn info(args: &InspectArgs) -> Result<ExitCode> {
         name: info.name,
         records: info.len,
         dim: info.dim,
+        element: info.element.name(),
         metric: info.metric.name(),
         m: info.m,
         ef_construction: info.ef_construction,
@@ -119,14 +121,14 @@ fn describe(info: &Info) -> Result<()> {
     }
     let width = info.collections.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).max("collection".len());
     say(format!(
-        "\n{:width$}  {:>13}  {:>5}  metric    m  ef_construction  codes  seed",
+        "\n{:width$}  {:>13}  {:>5}  element  metric     m  ef_construction  codes  seed",
         "collection", "records", "dim"
     ))?;
     for c in &info.collections {
         let (records, ef) = (count(c.records), c.ef_construction);
         say(format!(
-            "{:width$}  {records:>13}  {:>5}  {:6}  {:>3}  {ef:>15}  {:>5}  {}",
-            c.name, c.dim, c.metric, c.m, c.codes, c.seed
+            "{:width$}  {records:>13}  {:>5}  {:7}  {:7}  {:>3}  {ef:>15}  {:>5}  {}",
+            c.name, c.dim, c.element, c.metric, c.m, c.codes, c.seed
         ))?;
     }
     Ok(())

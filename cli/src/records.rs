@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::{
     args::{GetArgs, PutArgs, RemoveArgs},
-    formats, open,
+    formats::{self, Block},
+    open,
     output::{count, preview, say, say_json},
 };
 
@@ -77,10 +78,10 @@ fn missing(key: u64, collection: &str) -> String {
 }
 
 /// Numbers with commas between them, also in brackets as `get --json` prints them; else the only row of a file.
-fn vector(text: &str) -> Result<Vec<f32>> {
+fn vector(text: &str) -> Result<Block> {
     let list = text.trim().trim_start_matches('[').trim_end_matches(']');
     if let Ok(numbers) = list.split(',').map(|number| number.trim().parse()).collect() {
-        return Ok(numbers);
+        return Ok(Block::F32(numbers));
     }
     if text.contains(',') && !Path::new(text).exists() {
         bail!("the vector '{}' is neither a list of numbers nor a file", preview(text.as_bytes(), 40));
@@ -89,7 +90,7 @@ fn vector(text: &str) -> Result<Vec<f32>> {
     if rows.count() != 1 {
         bail!("{text} holds {} rows, and a record has one vector", count(rows.count()));
     }
-    let mut vector = Vec::new();
+    let mut vector = rows.block();
     rows.read(1, &mut vector)?;
     Ok(vector)
 }
@@ -100,9 +101,9 @@ mod tests {
 
     #[test]
     fn lists_of_numbers() {
-        assert_eq!(vector("1,2.5,-3e2").unwrap(), [1.0, 2.5, -300.0]);
-        assert_eq!(vector(" [1, 2] ").unwrap(), [1.0, 2.0]);
-        assert_eq!(vector("-1").unwrap(), [-1.0]);
+        assert_eq!(vector("1,2.5,-3e2").unwrap(), Block::F32(vec![1.0, 2.5, -300.0]));
+        assert_eq!(vector(" [1, 2] ").unwrap(), Block::F32(vec![1.0, 2.0]));
+        assert_eq!(vector("-1").unwrap(), Block::F32(vec![-1.0]));
         for bad in ["", "1,,2", "1,x", "[]", "no-such.npy"] {
             assert!(vector(bad).is_err(), "{bad:?} was accepted");
         }

@@ -1,6 +1,7 @@
 //! `lodestore search`: a file of queries, timed one call at a time, or all in one.
 
 use std::{
+    ops::Range,
     process::ExitCode,
     thread,
     time::{Duration, Instant},
@@ -12,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     args::SearchArgs,
-    formats::{self, Rows},
+    formats::{self, Block, Rows},
     open,
     output::{count, per_second, preview, records, say, say_json, took},
 };
@@ -27,6 +28,7 @@ const SHOWN_HITS: usize = 5;
 struct Summary<'a> {
     collection: &'a str,
     metric: &'static str,
+    element: &'static str,
     dim: usize,
     records: u64,
     queries: u64,
@@ -106,7 +108,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
         bail!("the queries have dimension {}, and the collection '{}' has {}", queries.dim(), info.name, info.dim);
     }
 
-    let (mut rows, mut expected, mut sample) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rows, mut expected, mut sample) = (queries.block(), Vec::new(), None);
     let (mut latencies, mut spent, mut found) = (Vec::new(), Duration::ZERO, 0);
     let (mut first, mut hops, mut distances) = (None, 0, 0);
     let passes: &[bool] = if args.warmup { &[false, true] } else { &[true] };
@@ -133,9 +135,11 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
             hops += runs.iter().map(|run| run.hops).sum::<u64>();
             distances += runs.iter().map(|run| run.distances).sum::<u64>();
             latencies.extend(runs.into_iter().flat_map(|run| run.latencies));
-            if sample.is_empty() {
-                sample.extend(rows.iter().take(SHOWN * info.dim));
-            }
+            sample.get_or_insert_with(|| {
+                let mut sample = rows.clone();
+                sample.truncate(SHOWN * info.dim);
+                sample
+            });
         }
     }
 
@@ -143,6 +147,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
     let summary = Summary {
         collection: &info.name,
         metric: info.metric.name(),
+        element: info.element.name(),
         dim: info.dim,
         records: collection.len(),
         queries: total,
@@ -162,7 +167,9 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
         say_json(&summary)?;
     } else {
         report(&summary)?;
-        show(&collection, &info, &sample, k, ef)?;
+        if let Some(sample) = &sample {
+            show(&collection, &info, sample, k, ef)?;
+        }
     }
     drop(collection);
     store.close()?;
@@ -180,25 +187,27 @@ fn ground_truth(truth: Rows, k: usize, queries: u64) -> Result<Rows> {
 }
 
 /// Searches all `rows`, split evenly among threads.
-fn search(collection: &Collection<u64>, rows: &[f32], args: &SearchArgs) -> Result<Vec<Run>> {
-    let (dim, threads) = (collection.dim(), args.threads.get());
+fn search(collection: &Collection<u64>, rows: &Block, args: &SearchArgs) -> Result<Vec<Run>> {
+    let (count, threads) = (rows.len() / collection.dim(), args.threads.get());
     if args.batch {
         return Ok(vec![all_at_once(collection, rows, args)?]);
     }
     if threads == 1 {
-        return Ok(vec![one_by_one(collection, rows, args)?]);
+        return Ok(vec![one_by_one(collection, rows, 0..count, args)?]);
     }
-    let share = (rows.len() / dim).div_ceil(threads).max(1) * dim;
+    let share = count.div_ceil(threads).max(1);
     thread::scope(|scope| {
-        let workers: Vec<_> =
-            rows.chunks(share).map(|rows| scope.spawn(move || one_by_one(collection, rows, args))).collect();
+        let start =
+            |first: usize| scope.spawn(move || one_by_one(collection, rows, first..count.min(first + share), args));
+        let workers: Vec<_> = (0..count).step_by(share).map(start).collect();
         workers.into_iter().map(|worker| worker.join().expect("a searching thread panicked")).collect()
     })
 }
 
-fn one_by_one(collection: &Collection<u64>, rows: &[f32], args: &SearchArgs) -> Result<Run> {
+fn one_by_one(collection: &Collection<u64>, rows: &Block, which: Range<usize>, args: &SearchArgs) -> Result<Run> {
     let mut run = Run::default();
-    for query in rows.chunks_exact(collection.dim()) {
+    for row in which {
+        let query = rows.part(row * collection.dim()..(row + 1) * collection.dim());
         let started = Instant::now();
         let mut search = collection.search(query).k(args.k.get()).ef(args.ef.get());
         if let Some(ratio) = args.stop_beyond {
@@ -214,8 +223,9 @@ fn one_by_one(collection: &Collection<u64>, rows: &[f32], args: &SearchArgs) -> 
     Ok(run)
 }
 
-fn all_at_once(collection: &Collection<u64>, rows: &[f32], args: &SearchArgs) -> Result<Run> {
-    let mut search = collection.search_many(rows).k(args.k.get()).ef(args.ef.get()).threads(args.threads.get());
+fn all_at_once(collection: &Collection<u64>, rows: &Block, args: &SearchArgs) -> Result<Run> {
+    let mut search =
+        collection.search_many(rows.part(0..rows.len())).k(args.k.get()).ef(args.ef.get()).threads(args.threads.get());
     if let Some(ratio) = args.stop_beyond {
         search = search.stop_beyond(ratio);
     }
@@ -250,7 +260,8 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 
 fn report(s: &Summary<'_>) -> Result<()> {
     let us = |us: f64| took(Duration::from_secs_f64(us / 1e6));
-    say(format!("collection  {} ({}, {} dimensions, {})", s.collection, s.metric, s.dim, records(s.records)))?;
+    let of = if s.element == "f32" { String::new() } else { format!(" of {}", s.element) };
+    say(format!("collection  {} ({}{of}, {} dimensions, {})", s.collection, s.metric, s.dim, records(s.records)))?;
     say(format!("queries     {} with k {}, ef {}, threads {}", count(s.queries), s.k, s.ef, s.threads))?;
     if let Some(recall) = s.recall {
         say(format!("recall@{:<4} {recall:.4}", s.k))?;
@@ -264,8 +275,9 @@ fn report(s: &Summary<'_>) -> Result<()> {
 }
 
 /// What the first queries found, with the payloads if there are any.
-fn show(collection: &Collection<u64>, info: &CollectionInfo, queries: &[f32], k: usize, ef: usize) -> Result<()> {
-    for (n, query) in queries.chunks_exact(info.dim).enumerate() {
+fn show(collection: &Collection<u64>, info: &CollectionInfo, queries: &Block, k: usize, ef: usize) -> Result<()> {
+    for n in 0..queries.len() / info.dim {
+        let query = queries.part(n * info.dim..(n + 1) * info.dim);
         let hits = collection.search(query).k(k).ef(ef).with_payloads().run()?;
         say(format!("\nquery {n}{:>16}  distance", "key"))?;
         for hit in hits.iter().take(SHOWN_HITS) {

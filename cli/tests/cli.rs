@@ -228,6 +228,62 @@ fn the_store_as_a_whole() {
 }
 
 #[test]
+fn every_element_is_imported_and_found() {
+    let place = Place::new();
+    // Whole numbers from 0 to 255, as bytes and in an .npy; and 0 or 1.
+    let bytes: Vec<u8> = vectors(200, 5).concat().iter().map(|x| ((x + 0.5) * 255.0) as u8).collect();
+    let npy = |descr: &str, data: Vec<u8>| {
+        let head = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (200, {DIM}), }}\n");
+        [b"\x93NUMPY\x01\0".as_slice(), &(head.len() as u16).to_le_bytes(), head.as_bytes(), &data].concat()
+    };
+    let bvecs: Vec<u8> =
+        bytes.chunks(DIM).flat_map(|row| (DIM as i32).to_le_bytes().into_iter().chain(row.iter().copied())).collect();
+    fs::write(place.path("bytes.bvecs"), bvecs).unwrap();
+    fs::write(place.path("signed.npy"), npy("|i1", bytes.iter().map(|x| x ^ 0x80).collect())).unwrap();
+    // A binary16 of 1.0 or more, with whatever fraction.
+    fs::write(place.path("half.npy"), npy("<f2", bytes.iter().flat_map(|x| [*x, 0x3c]).collect())).unwrap();
+    fs::write(place.path("bits.npy"), npy("|u1", bytes.iter().map(|x| x & 1).collect())).unwrap();
+    for (element, metric, file) in [
+        ("u8", "--metric l2", "bytes.bvecs"),
+        ("i8", "--metric cosine", "signed.npy"),
+        ("f16", "--metric ip", "half.npy"),
+        ("bf16", "--metric l2", "bytes.bvecs"),
+        ("f32", "--metric l2", "half.npy"),
+        ("bits", "", "bits.npy"),
+    ] {
+        let store = format!("@{element}");
+        place.ok(&format!("import {store} words --input @{file} {metric} --element {element}"));
+        let info = place.json(&format!("info {store} --json"));
+        assert_eq!((info["collections"][0]["element"].as_str(), info["records"].as_u64()), (Some(element), Some(200)));
+        assert!(place.ok(&format!("info {store}")).contains(&format!(" {element} ")));
+        let found = place.json(&format!("search {store} words --queries @{file} --k 1 --threads 2 --json"));
+        assert_eq!((found["element"].as_str(), found["queries"].as_u64()), (Some(element), Some(200)));
+        let report = place.ok(&format!("search {store} words --queries @{file} --limit 1"));
+        let named = if element == "f32" { "(l2, ".to_owned() } else { format!(" of {element}, ") };
+        assert!(report.contains(&named), "{report}");
+        place.ok(&format!("verify {store}"));
+        // What was stored is what the file says.
+        let vector = place.json(&format!("get {store} words 7 --json"))["vector"].clone();
+        let expected: Vec<f32> = bytes[7 * DIM..8 * DIM]
+            .iter()
+            .map(|&x| match file {
+                "bytes.bvecs" => x.into(),
+                "signed.npy" => f32::from(x) - 128.0,
+                "half.npy" => 1.0 + f32::from(x) / 1024.0,
+                _ => f32::from(x & 1),
+            })
+            .collect();
+        assert_eq!(serde_json::from_value::<Vec<f32>>(vector).unwrap(), expected, "{element}");
+    }
+    let error = place.error("import @u8 words --input @half.npy");
+    assert!(error.contains("row 0, component 0") && error.contains("u8"), "{error}");
+    let error = place.error("import @u8 words --input @bytes.bvecs --element i8");
+    assert!(error.contains("element") && error.contains("u8") && error.contains("i8"), "{error}");
+    place.error("import @wrong words --input @bits.npy --metric l2 --element bits");
+    place.error("import @wrong words --input @bits.npy --metric hamming --element u8");
+}
+
+#[test]
 fn usage_errors_end_with_status_2() {
     let place = Place::new();
     for line in [

@@ -105,6 +105,13 @@ pub(crate) struct CodeQuery {
     rotated: Vec<f32>,
 }
 
+impl CodeQuery {
+    /// Room for the components of a vector, while no query is made of one.
+    pub(crate) fn floats(&mut self) -> &mut Vec<f32> {
+        &mut self.rotated
+    }
+}
+
 impl Coder {
     /// # Panics
     /// If the geometry has no codes.
@@ -409,11 +416,13 @@ fn largest(x: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::element::{Element, Query};
     use proptest::prelude::*;
 
     fn coder(dim: usize, metric: Metric, codes: u8) -> (Coder, Space) {
-        let space = Space::new(metric);
-        let geometry = Geometry { dim, metric, m: 16, ef_construction: 200, seed: 3, codes };
+        let element = Element::F32;
+        let space = Space::new(metric, element);
+        let geometry = Geometry { dim, element, metric, m: 16, ef_construction: 200, seed: 3, codes };
         (Coder::new(&geometry, &space), space)
     }
 
@@ -448,8 +457,12 @@ mod tests {
                         let (a, b) = (vector(dim, 2 * n), vector(dim, 2 * n + 1));
                         coder.query(&a, &mut query);
                         let got = coder.distance(&query, &encode(&coder, &b));
-                        let point = |v| crate::metric::Point { vector: v, scale: space.scale(v) };
-                        let exact = space.distance(point(&a), point(&b));
+                        let point = |v: &[f32]| (Query::Floats(v).bytes().to_vec(), space.scale(Query::Floats(v)));
+                        let (x, y) = (point(&a), point(&b));
+                        let exact = space.distance(
+                            crate::metric::Point { vector: &x.0, scale: x.1 },
+                            crate::metric::Point { vector: &y.0, scale: y.1 },
+                        );
                         let norm = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
                         let size = match metric {
                             Metric::Cosine => 1.0,

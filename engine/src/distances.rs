@@ -1,7 +1,8 @@
 //! Distances from one point to the nodes of an index: exact, or of the codes.
 //!
 //! A walk asks for nothing but [`Distances`], a choice among neighbours for [`Pairs`]; both are compiled once for each
-//! kind, so that the kind is decided once for each walk and not for each node.
+//! kind, so that the kind is decided once for each walk and not for each node. The vectors' element type is decided
+//! even before, when the collection is opened: its `Space` holds the kernel for it, and vectors are bytes.
 
 use crate::codes::CodeQuery;
 use crate::index::{CodeSegment, Index};
@@ -35,7 +36,7 @@ impl Distances for ExactTo<'_> {
 
     #[inline]
     fn to_4(&self, slots: [u32; 4]) -> [f32; 4] {
-        self.index.space().distance_4(self.query, slots.map(|s| self.index.point(s)))
+        self.index.space().distance_4(self.query, self.index.points(slots))
     }
 
     #[inline]
@@ -111,13 +112,12 @@ impl Pairs for ExactPairs<'_> {
     where
         Self: 'b;
 
-    fn from<'b>(&'b self, slot: u32, _work: &'b mut CodeQuery) -> ExactTo<'b> {
-        ExactTo { index: self.0, query: self.0.point(slot) }
+    fn from<'b>(&'b self, slot: u32, work: &'b mut CodeQuery) -> ExactTo<'b> {
+        ExactTo { index: self.0, query: self.0.as_query(slot, work.floats()) }
     }
 
     fn are_copies(&self, a: u32, b: u32) -> bool {
-        // The first components settle it for all but true copies.
-        self.0.vector(a) == self.0.vector(b)
+        self.0.geometry().element.same(self.0.vector(a), self.0.vector(b))
     }
 }
 

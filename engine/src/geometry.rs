@@ -4,6 +4,7 @@
 //!
 //! `MetaFile`, 128 bytes, little-endian, written once and durable before the log names the collection.
 
+use crate::element::Element;
 use crate::metric::Metric;
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, Error, Result};
@@ -31,12 +32,14 @@ pub(crate) const TRAILER: usize = 5;
 /// random direction, and what distances lose by that is less than what rounding takes.
 const LEFT_OUT: usize = 10;
 
-/// Dimension, metric and graph parameters of a collection.
+/// Dimension, element type, metric and graph parameters of a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// Components of a vector.
     pub dim: usize,
-    /// The metric.
+    /// What they are kept as.
+    pub element: Element,
+    /// The metric; Hamming's for bits, and only for them.
     pub metric: Metric,
     /// Links of a node on the levels above 0; level 0 has twice as many.
     pub m: usize,
@@ -44,14 +47,24 @@ pub struct Geometry {
     pub ef_construction: usize,
     /// Seed of the levels, and of the codes' rotation.
     pub seed: u64,
-    /// Bits of a component in the codes that walks run on: 8 or 4, or 0 for none.
+    /// Bits of a component in the codes that walks run on: 8 or 4, or 0 for none. Vectors of bits have none.
     pub codes: u8,
 }
 
 impl Geometry {
+    /// Bytes of a stored vector's components.
+    pub fn vector_bytes(&self) -> usize {
+        self.element.bytes(self.dim)
+    }
+
+    /// Where under cosine the components' inverse norm is, an `f32`: behind them, at the next multiple of its size.
+    pub fn scale_at(&self) -> usize {
+        self.vector_bytes().next_multiple_of(4)
+    }
+
     /// Bytes of a stored vector: the components, and under cosine their inverse norm.
     pub fn point_bytes(&self) -> usize {
-        self.dim * 4 + if self.metric == Metric::Cosine { 4 } else { 0 }
+        if self.metric == Metric::Cosine { self.scale_at() + 4 } else { self.vector_bytes() }
     }
 
     /// Bytes from one vector to the next: whole cache lines.
@@ -121,8 +134,16 @@ impl Geometry {
         within("dim", self.dim, 1, MAX_DIM)?;
         within("m", self.m, 2, MAX_M)?;
         within("ef_construction", self.ef_construction, 1, MAX_EF_CONSTRUCTION)?;
+        match (self.element, self.metric) {
+            (Element::Bits, Metric::Hamming) => {}
+            (Element::Bits, metric) => return Err(format!("bits are compared by hamming, not by {metric}")),
+            (element, Metric::Hamming) => return Err(format!("hamming compares bits, not {element}")),
+            _ => {}
+        }
         match self.codes {
-            0 | 4 | 8 => Ok(()),
+            0 => Ok(()),
+            4 | 8 if self.element == Element::Bits => Err("vectors of bits have no codes, they are as small".into()),
+            4 | 8 => Ok(()),
             bits => Err(format!("codes of {bits} bits, known are 0, 4 and 8")),
         }
     }
@@ -139,8 +160,9 @@ struct MetaFile {
     /// The store's identity, so that a file of another store is not mistaken for ours.
     uuid: [u8; 16],
     dim: U32,
+    /// 1 = l2, 2 = ip, 3 = cosine, 4 = hamming.
     metric: u8,
-    /// 1 = f32.
+    /// 1 = f32, 2 = f16, 3 = bf16, 4 = i8, 5 = u8, 6 = bits.
     element: u8,
     /// 1 = u64.
     key: u8,
@@ -166,7 +188,7 @@ pub(crate) fn write_meta(disk: &dyn Disk, uuid: [u8; 16], id: u32, geometry: &Ge
         uuid,
         dim: U32::new(geometry.dim as u32),
         metric: geometry.metric.code(),
-        element: 1,
+        element: geometry.element.code(),
         key: 1,
         codes: geometry.codes,
         m: U32::new(geometry.m as u32),
@@ -211,12 +233,14 @@ pub(crate) fn read_meta(disk: &dyn Disk, uuid: [u8; 16], id: u32) -> Result<Geom
     }
     let metric = Metric::from_code(meta.metric)
         .ok_or_else(|| Error::corrupt(&name, 36, format!("unknown metric code {}", meta.metric)))?;
-    if (meta.element, meta.key) != (1, 1) {
-        let what = format!("unknown element type {} or key type {}", meta.element, meta.key);
-        return Err(Error::corrupt(name, 37, what));
+    let element = Element::from_code(meta.element)
+        .ok_or_else(|| Error::corrupt(&name, 37, format!("unknown element type {}", meta.element)))?;
+    if meta.key != 1 {
+        return Err(Error::corrupt(name, 38, format!("unknown key type {}", meta.key)));
     }
     let geometry = Geometry {
         dim: meta.dim.get() as usize,
+        element,
         metric,
         m: meta.m.get() as usize,
         ef_construction: meta.ef_construction.get() as usize,
@@ -233,7 +257,8 @@ mod tests {
     use lodestore_wal::MemDisk;
 
     fn geometry() -> Geometry {
-        Geometry { dim: 128, metric: Metric::Cosine, m: 16, ef_construction: 200, seed: 9, codes: 8 }
+        let (element, metric) = (Element::F32, Metric::Cosine);
+        Geometry { dim: 128, element, metric, m: 16, ef_construction: 200, seed: 9, codes: 8 }
     }
 
     #[test]
@@ -267,16 +292,60 @@ mod tests {
     }
 
     #[test]
+    fn every_element_has_its_strides() {
+        for (element, dim, cosine, l2) in [
+            (Element::F16, 30, 64, 64),
+            (Element::F16, 31, 128, 64),
+            (Element::Bf16, 128, 320, 256),
+            (Element::I8, 59, 64, 64),
+            (Element::I8, 61, 128, 64),
+            (Element::U8, 65_536, 65_600, 65_536),
+        ] {
+            let geometry = Geometry { dim, element, ..geometry() };
+            assert_eq!(geometry.vector_stride(), cosine, "{element}, {dim}");
+            assert_eq!(Geometry { metric: Metric::L2, ..geometry }.vector_stride(), l2, "{element}, {dim}");
+            assert!(geometry.scale_at().is_multiple_of(4) && geometry.scale_at() >= geometry.vector_bytes());
+        }
+        let bits = |dim| Geometry { dim, element: Element::Bits, metric: Metric::Hamming, codes: 0, ..geometry() };
+        assert_eq!([1, 512, 513].map(|dim| bits(dim).vector_stride()), [64, 64, 128]);
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_are_refused() {
+        let bits = Geometry { element: Element::Bits, metric: Metric::Hamming, codes: 0, ..geometry() };
+        assert!(bits.check().is_ok() && geometry().check().is_ok());
+        for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine] {
+            assert!(Geometry { metric, ..bits }.check().is_err());
+        }
+        for element in Element::ALL.into_iter().filter(|element| *element != Element::Bits) {
+            assert!(Geometry { element, ..bits }.check().is_err(), "{element}");
+            assert!(Geometry { element, ..geometry() }.check().is_ok(), "{element}");
+        }
+        assert!(Geometry { codes: 8, ..bits }.check().is_err() && Geometry { codes: 3, ..geometry() }.check().is_err());
+    }
+
+    #[test]
     fn every_flipped_bit_of_a_meta_file_is_noticed() {
         let disk = MemDisk::new();
         disk.create_dir(names::COLLECTIONS_DIR).unwrap();
         disk.create_dir(&names::collection_dir(3)).unwrap();
         write_meta(&disk, [7; 16], 3, &geometry()).unwrap();
         assert_eq!(read_meta(&disk, [7; 16], 3).unwrap(), geometry());
+        for element in Element::ALL {
+            let metric = if element == Element::Bits { Metric::Hamming } else { Metric::L2 };
+            let other = Geometry { element, metric, codes: 0, ..geometry() };
+            disk.remove(&names::part(3, Part::Meta)).unwrap();
+            write_meta(&disk, [7; 16], 3, &other).unwrap();
+            assert_eq!(read_meta(&disk, [7; 16], 3).unwrap(), other);
+        }
+        disk.remove(&names::part(3, Part::Meta)).unwrap();
+        write_meta(&disk, [7; 16], 3, &geometry()).unwrap();
         assert!(read_meta(&disk, [8; 16], 3).is_err());
         let file = disk.open(&names::part(3, Part::Meta)).unwrap();
         let mut good = [0; 128];
         file.read_at(0, &mut good).unwrap();
+        // Cosine, f32, u64 and 8 bits: as they were before there were other elements.
+        assert_eq!(good[36..40], [3, 1, 1, 8]);
         for bit in 0..1024 {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);

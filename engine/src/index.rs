@@ -9,13 +9,13 @@
 //! 4. The entry word names a node and its level together; its level is the highest of the graph.
 //! 5. `next_slot`, `next_upper` change only under the sequencer (the log's lock): slot order is log order.
 
-use crate::codes::{CodeQuery, Coder};
+use crate::codes::Coder;
 use crate::cow::CowSegment;
 use crate::geometry::{self, Geometry, MAX_SLOTS};
 use crate::heads::Head;
 use crate::ids::{self, Id};
 use crate::kernel::{self, LINE};
-use crate::metric::{Point, Space};
+use crate::metric::Space;
 use crate::pending::Pending;
 use crate::scratch::ScratchPool;
 use crate::search::{AHEAD_OF_ONE, END, Level};
@@ -23,7 +23,7 @@ use crate::sums::{Array, Sums};
 use crate::view;
 use crate::windows::Windows;
 use lodestore_wal::names::{self, Part};
-use lodestore_wal::{Disk, Error, Mapping, PAGE, Result};
+use lodestore_wal::{Disk, Error, Mapping, Result};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -38,12 +38,15 @@ pub struct Index {
     created: u64,
     geometry: Geometry,
     space: Space,
-    vectors: Windows,
+    pub(crate) vectors: Windows,
+    /// As the geometry says; kept, since every distance needs them.
+    vector_bytes: usize,
+    scale_at: usize,
     /// Cache lines of a vector that a walk asks the memory for.
     prefetched_lines: usize,
     /// What walks compare instead of vectors, if the collection has it.
     codes: Option<CodeSegment>,
-    ids: Windows,
+    pub(crate) ids: Windows,
     pub(crate) links: CowSegment,
     pub(crate) upper: CowSegment,
     pub(crate) tombs: CowSegment,
@@ -72,21 +75,6 @@ pub(crate) struct CodeSegment {
     pub(crate) windows: Windows,
     /// Cache lines of a code that a walk asks the memory for.
     pub(crate) prefetched_lines: usize,
-}
-
-/// The bytes that vectors take in consecutive slots of the segments.
-#[derive(Debug, Default)]
-pub struct SlotBytes {
-    vectors: Vec<u8>,
-    codes: Vec<u8>,
-}
-
-impl SlotBytes {
-    /// Adds the bytes of the slots that follow.
-    pub fn append(&mut self, next: &SlotBytes) {
-        self.vectors.extend_from_slice(&next.vectors);
-        self.codes.extend_from_slice(&next.codes);
-    }
 }
 
 /// The entry point: where every walk starts.
@@ -151,7 +139,7 @@ impl Index {
         let tracked = disk.is_persistent();
         let cow =
             |part, stride, slots, array| CowSegment::open(open(part)?, stride, slots, array, sums.clone(), tracked);
-        let space = Space::new(geometry.metric);
+        let space = Space::new(geometry.metric, geometry.element);
         let codes = match geometry.codes {
             0 => None,
             _ => Some(CodeSegment {
@@ -166,6 +154,8 @@ impl Index {
             geometry,
             space,
             codes,
+            vector_bytes: geometry.vector_bytes(),
+            scale_at: geometry.scale_at(),
             prefetched_lines: geometry.point_bytes().min(AHEAD_OF_ONE).div_ceil(LINE),
             vectors: Windows::open(open(Part::Vectors)?, geometry.vector_stride(), Mapping::Shared, slots)?,
             ids: Windows::open(open(Part::Ids)?, ids::STRIDE, Mapping::Shared, slots)?,
@@ -298,85 +288,27 @@ impl Index {
         self.live.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Adds the bytes that `vectors` (row by row) take in consecutive slots.
-    pub fn encode(&self, vectors: &[f32], bytes: &mut SlotBytes) {
-        self.scratch.with(|scratch| self.encode_with(vectors, &mut scratch.query, bytes));
-    }
-
-    fn encode_with(&self, vectors: &[f32], work: &mut CodeQuery, bytes: &mut SlotBytes) {
-        let dim = self.geometry.dim;
-        let stride = self.geometry.vector_stride();
-        for row in vectors.chunks_exact(dim) {
-            let at = bytes.vectors.len();
-            bytes.vectors.resize(at + stride, 0);
-            let out = &mut bytes.vectors[at..];
-            encode_floats(row, &mut out[..dim * 4]);
-            if let Some(scale) = self.trailer(row) {
-                out[dim * 4..dim * 4 + 4].copy_from_slice(&scale.to_le_bytes());
-            }
-            if let Some(codes) = &self.codes {
-                let at = bytes.codes.len();
-                bytes.codes.resize(at + codes.windows.stride(), 0);
-                codes.coder.encode(row, work, &mut bytes.codes[at..]);
-            }
-        }
-    }
-
-    /// Writes what [`encode`](Self::encode) made, and the ids, of consecutive slots from `first` on.
-    /// Nobody may know of the slots yet.
-    ///
-    /// # Errors
-    /// Of the disk.
-    pub fn write_slots(&self, first: u32, bytes: &SlotBytes, ids: &[Id]) -> Result<()> {
-        let stride = self.geometry.vector_stride();
-        debug_assert_eq!(bytes.vectors.len(), ids.len() * stride);
-        let mut id_bytes = Vec::with_capacity(ids.len() * ids::STRIDE);
-        for id in ids {
-            id_bytes.extend_from_slice(&id.encode());
-        }
-        // One word of tombstones for each page of them.
-        let words = first / 32..(first + ids.len() as u32).div_ceil(32);
-        words.clone().step_by(PAGE / 4).chain(words.last()).try_for_each(|word| self.tombs.touch_new(word))?;
-        self.vectors.file().write_at(u64::from(first) * stride as u64, &bytes.vectors)?;
-        if let Some(codes) = &self.codes {
-            codes.windows.file().write_at(u64::from(first) * codes.windows.stride() as u64, &bytes.codes)?;
-        }
-        self.ids.file().write_at(u64::from(first) * ids::STRIDE as u64, &id_bytes)
-    }
-
-    /// What is stored behind the components.
-    fn trailer(&self, row: &[f32]) -> Option<f32> {
-        (self.geometry.metric == crate::metric::Metric::Cosine).then(|| self.space.scale(row))
-    }
-
-    /// Makes write-once slots durable, and the files' lengths (checkpoint step S1).
-    pub(crate) fn sync_slots(&self) -> Result<()> {
-        self.vectors.file().sync()?;
-        self.codes.iter().try_for_each(|codes| codes.windows.file().sync())?;
-        self.ids.file().sync()
-    }
-
     /// Slots below this are published.
     pub(crate) fn limit(&self) -> u32 {
         self.next_slot()
-    }
-
-    /// A published slot's vector and scale.
-    #[inline(always)]
-    pub(crate) fn point(&self, slot: u32) -> Point<'_> {
-        let dim = self.geometry.dim;
-        if self.geometry.metric == crate::metric::Metric::Cosine {
-            let all = view::floats(&self.vectors, slot, dim + 1);
-            Point { vector: &all[..dim], scale: all[dim] }
-        } else {
-            Point { vector: view::floats(&self.vectors, slot, dim), scale: 1.0 }
-        }
     }
 
     /// Where a slot's vector is, for prefetching.
     #[inline(always)]
     pub(crate) fn vector_hint(&self, slot: u32) -> *const u8 {
         self.vectors.hint(slot)
+    }
+
+    /// Bytes of a vector's components.
+    #[inline(always)]
+    pub(crate) fn vector_bytes(&self) -> usize {
+        self.vector_bytes
+    }
+
+    /// Where in its slot a vector's inverse norm is.
+    #[inline(always)]
+    pub(crate) fn scale_at(&self) -> usize {
+        self.scale_at
     }
 
     /// Cache lines of a vector that a walk asks the memory for.
@@ -390,30 +322,9 @@ impl Index {
         self.codes.as_ref()
     }
 
-    /// The vector of a published slot, as given.
-    pub fn vector(&self, slot: u32) -> &[f32] {
-        view::floats(&self.vectors, slot, self.geometry.dim)
-    }
-
     /// What else a published slot holds, unchecked.
     pub fn id_of(&self, slot: u32) -> Id {
         Id::read(view::bytes(&self.ids, slot))
-    }
-
-    /// As [`id_of`](Self::id_of), with both checksums compared: the id's own and the vector's.
-    pub fn checked_id(&self, slot: u32) -> Result<Id> {
-        let id = Id::checked(view::bytes(&self.ids, slot)).map_err(|(recorded, computed)| {
-            let at = u64::from(slot) * ids::STRIDE as u64;
-            let what = format!("slot {slot}: checksum {recorded:08x}, computed {computed:08x}");
-            Error::corrupt(names::part(self.id, Part::Ids), at, what)
-        })?;
-        let computed = vector_crc(self.vector(slot));
-        if computed != id.vector_crc {
-            let at = u64::from(slot) * self.geometry.vector_stride() as u64;
-            let what = format!("slot {slot}: vector checksum {:08x}, computed {computed:08x}", id.vector_crc);
-            return Err(Error::corrupt(names::part(self.id, Part::Vectors), at, what));
-        }
-        Ok(id)
     }
 
     /// Asks the memory for a slot's id.
@@ -516,23 +427,6 @@ pub struct Place {
 /// Words of 32 tombstone bits for that many slots.
 pub(crate) fn tomb_words(slots: u64) -> u64 {
     slots.div_ceil(32)
-}
-
-/// CRC-32 of a vector's components, little-endian.
-pub fn vector_crc(vector: &[f32]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    let mut bytes = [0; 1024];
-    for block in vector.chunks(256) {
-        encode_floats(block, &mut bytes[..block.len() * 4]);
-        hasher.update(&bytes[..block.len() * 4]);
-    }
-    hasher.finalize()
-}
-
-fn encode_floats(floats: &[f32], out: &mut [u8]) {
-    for (x, out) in floats.iter().zip(out.chunks_exact_mut(4)) {
-        out.copy_from_slice(&x.to_le_bytes());
-    }
 }
 
 /// One level of an index's graph.

@@ -70,7 +70,11 @@ impl Index {
                 self.link_to(&node, from, &pairs, &mut work, scratch)
             }
             None => {
-                let node = Node { slot, level, distances: ExactTo { index: self, query: self.point(slot) } };
+                let node = Node {
+                    slot,
+                    level,
+                    distances: ExactTo { index: self, query: self.as_query(slot, query.floats()) },
+                };
                 self.link_to(&node, from, &ExactPairs(self), &mut work, scratch)
             }
         };

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`ids`] | key, LSN, level and checksum of a slot |
 //! | [`kernel`] | distances by hand for each kind of CPU (`unsafe`) |
+//! | [`element`] | what components are kept as |
 //! | [`metric`] | metrics and points |
 //! | `pending` | slots not linked yet after a crash |
 //! | `windows` | slot numbers to addresses |
@@ -28,6 +29,7 @@
 //! | `select` | neighbour selection |
 //! | [`superblock`] | SUPER: which checkpoint holds |
 //! | [`index`] | one collection's segments |
+//! | `slots` | what goes into a slot: vector, code, id |
 //! | `distances` | what walks compare: vectors or codes |
 //! | [`checkpoint`] | the segments' part of checkpoint and recovery |
 //! | `insert` | linking a node |
@@ -39,6 +41,7 @@ compile_error!("lodestore maps its little-endian files directly; this target is 
 
 pub mod ids;
 pub mod kernel;
+pub mod element;
 pub mod metric;
 mod pending;
 mod windows;
@@ -55,6 +58,7 @@ mod images;
 mod select;
 pub mod superblock;
 pub mod index;
+mod slots;
 mod distances;
 pub mod checkpoint;
 mod insert;
@@ -62,12 +66,14 @@ pub mod query;
 pub mod verify;
 
 pub use checkpoint::{Frozen, recover_segments};
+pub use element::{Element, Query};
 pub use geometry::Geometry;
 pub use heads::{Head, Heads};
 pub use ids::Id;
-pub use index::{Index, Place, SlotBytes, vector_crc};
+pub use index::{Index, Place};
 pub use metric::Metric;
 pub use query::Neighbour;
 pub use scratch::Counters;
+pub use slots::{SlotBytes, vector_crc};
 pub use superblock::{Super, Superblock};
 pub use verify::Findings;

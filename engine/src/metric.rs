@@ -1,6 +1,7 @@
 //! Metrics, and distances between stored vectors.
 
-use crate::kernel::Kernel;
+use crate::element::{Element, Query};
+use crate::kernel::{Compare, Kernel};
 use std::fmt;
 
 /// How far two vectors are from each other. Smaller is nearer; the definitions are hnswlib's.
@@ -19,21 +20,26 @@ pub enum Metric {
     InnerProduct,
     /// `1 − cos(x, y)`; 0 to 2. Vectors are kept as given; a zero vector has no direction and is refused.
     Cosine,
+    /// How many components differ, of [bits](Element::Bits) only; from 0 up to the dimension.
+    Hamming,
 }
 
 impl Metric {
+    const ALL: [Metric; 4] = [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::Hamming];
+
     /// The name used in files, messages and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Metric::L2 => "l2",
             Metric::InnerProduct => "ip",
             Metric::Cosine => "cosine",
+            Metric::Hamming => "hamming",
         }
     }
 
     /// The metric of that [`name`](Metric::name).
     pub fn from_name(name: &str) -> Option<Metric> {
-        [Metric::L2, Metric::InnerProduct, Metric::Cosine].into_iter().find(|m| m.name() == name)
+        Metric::ALL.into_iter().find(|m| m.name() == name)
     }
 
     pub(crate) fn code(self) -> u8 {
@@ -41,11 +47,12 @@ impl Metric {
             Metric::L2 => 1,
             Metric::InnerProduct => 2,
             Metric::Cosine => 3,
+            Metric::Hamming => 4,
         }
     }
 
     pub(crate) fn from_code(code: u8) -> Option<Metric> {
-        [Metric::L2, Metric::InnerProduct, Metric::Cosine].into_iter().find(|m| m.code() == code)
+        Metric::ALL.into_iter().find(|m| m.code() == code)
     }
 }
 
@@ -58,29 +65,48 @@ impl fmt::Display for Metric {
 /// A vector with what its metric needs to know of it beyond the components.
 #[derive(Clone, Copy, Debug)]
 pub struct Point<'a> {
-    /// The components as given.
-    pub vector: &'a [f32],
+    /// The components in bytes: of a [query](crate::Query::bytes), or as stored.
+    pub vector: &'a [u8],
     /// `1 / |x|` under cosine, 1 otherwise.
     pub scale: f32,
 }
 
-/// A metric with the kernel that computes it on this machine.
+/// A metric of vectors of an element type, with the kernel that computes it on this machine.
 #[derive(Clone, Copy)]
 pub struct Space {
     metric: Metric,
+    element: Element,
     kernel: Kernel,
+    /// The sum over components that distances are made of: chosen here, and not for each of them.
+    compare: Compare,
+    /// A query's inner product with itself.
+    square: Compare,
 }
 
 impl fmt::Debug for Space {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Space({}, {})", self.metric, self.kernel.tier().name())
+        write!(f, "Space({}, {}, {})", self.metric, self.element, self.kernel.tier().name())
     }
 }
 
 impl Space {
-    /// The metric, computed by the best kernel this CPU has.
-    pub fn new(metric: Metric) -> Self {
-        Self { metric, kernel: Kernel::detect() }
+    /// The metric, computed by the best kernel this CPU has. Of bits it is Hamming's, whatever is asked for.
+    pub fn new(metric: Metric, element: Element) -> Self {
+        let kernel = Kernel::detect();
+        let stored = match element {
+            Element::F32 => kernel.f32(),
+            Element::F16 => kernel.f16(),
+            Element::Bf16 => kernel.bf16(),
+            Element::I8 => kernel.i8(),
+            Element::U8 | Element::Bits => kernel.u8(),
+        };
+        let compare = match metric {
+            _ if element == Element::Bits => kernel.bits(),
+            Metric::L2 | Metric::Hamming => stored.l2,
+            Metric::InnerProduct | Metric::Cosine => stored.dot,
+        };
+        let square = if element.is_float() { kernel.f32().dot } else { stored.dot };
+        Self { metric, element, kernel, compare, square }
     }
 
     /// The metric.
@@ -93,35 +119,51 @@ impl Space {
         self.kernel
     }
 
-    /// What [`Point::scale`] is for `vector`: infinite or NaN if cosine is undefined for it.
-    pub fn scale(&self, vector: &[f32]) -> f32 {
+    /// What [`Point::scale`] is for the vector of a query: infinite or NaN if cosine is undefined for it.
+    pub fn scale(&self, query: Query<'_>) -> f32 {
         match self.metric {
-            Metric::Cosine => inverse_norm(&self.kernel, vector),
+            Metric::Cosine => self.inverse_norm(query),
             _ => 1.0,
         }
     }
 
-    /// The distance of two points.
+    /// `1 / |x|`. The norm is taken in f64 when the f32 sum of squares would overflow or vanish.
+    fn inverse_norm(&self, query: Query<'_>) -> f32 {
+        let square = self.square.one(query.bytes(), query.bytes());
+        match query {
+            Query::Floats(floats) if !square.is_finite() || square <= f32::MIN_POSITIVE => {
+                let wide: f64 = floats.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+                (1.0 / wide.sqrt()) as f32
+            }
+            _ => 1.0 / square.sqrt(),
+        }
+    }
+
+    /// The distance of a query `a` and a stored point `b`.
+    ///
+    /// # Panics
+    /// If they have not the same number of components.
     #[inline]
     pub fn distance(&self, a: Point<'_>, b: Point<'_>) -> f32 {
+        let sum = self.compare.one(a.vector, b.vector);
         match self.metric {
-            Metric::L2 => self.kernel.l2(a.vector, b.vector),
-            Metric::InnerProduct => 1.0 - self.kernel.dot(a.vector, b.vector),
-            Metric::Cosine => cosine(self.kernel.dot(a.vector, b.vector), a.scale, b.scale),
+            Metric::L2 | Metric::Hamming => sum,
+            Metric::InnerProduct => 1.0 - sum,
+            Metric::Cosine => cosine(sum, a.scale, b.scale),
         }
     }
 
     /// The distances of `a` to four points; each equals [`distance`](Self::distance) bit for bit.
+    ///
+    /// # Panics
+    /// As [`distance`](Self::distance).
     #[inline]
     pub fn distance_4(&self, a: Point<'_>, b: [Point<'_>; 4]) -> [f32; 4] {
-        let vectors = b.map(|p| p.vector);
+        let sums = self.compare.four(a.vector, b.map(|p| p.vector));
         match self.metric {
-            Metric::L2 => self.kernel.l2_4(a.vector, vectors),
-            Metric::InnerProduct => self.kernel.dot_4(a.vector, vectors).map(|dot| 1.0 - dot),
-            Metric::Cosine => {
-                let dots = self.kernel.dot_4(a.vector, vectors);
-                std::array::from_fn(|i| cosine(dots[i], a.scale, b[i].scale))
-            }
+            Metric::L2 | Metric::Hamming => sums,
+            Metric::InnerProduct => sums.map(|dot| 1.0 - dot),
+            Metric::Cosine => std::array::from_fn(|i| cosine(sums[i], a.scale, b[i].scale)),
         }
     }
 }
@@ -134,27 +176,17 @@ fn cosine(dot: f32, a: f32, b: f32) -> f32 {
     1.0 - dot * low * high
 }
 
-/// `1 / |x|`. The norm is taken in f64 when the f32 sum of squares would overflow or vanish.
-fn inverse_norm(kernel: &Kernel, vector: &[f32]) -> f32 {
-    let square = kernel.dot(vector, vector);
-    if square.is_finite() && square > f32::MIN_POSITIVE {
-        return 1.0 / square.sqrt();
-    }
-    let wide: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    (1.0 / wide.sqrt()) as f32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn cosine_ignores_length_and_is_symmetric() {
-        let space = Space::new(Metric::Cosine);
+        let space = Space::new(Metric::Cosine, Element::F32);
         let a = [3.0, 4.0, 0.5];
         let b = [30.0, 40.0, 5.0];
         let c = [-1.0, 2.0, 7.0];
-        let point = |v| Point { vector: v, scale: space.scale(v) };
+        let point = |v| Point { vector: Query::Floats(v).bytes(), scale: space.scale(Query::Floats(v)) };
         assert!(space.distance(point(&a), point(&b)).abs() < 1e-6);
         assert_eq!(space.distance(point(&a), point(&c)).to_bits(), space.distance(point(&c), point(&a)).to_bits());
         assert_eq!(space.distance_4(point(&a), [point(&c); 4])[2], space.distance(point(&a), point(&c)));
@@ -162,18 +194,18 @@ mod tests {
 
     #[test]
     fn tiny_and_huge_vectors_keep_their_direction() {
-        let space = Space::new(Metric::Cosine);
+        let space = Space::new(Metric::Cosine, Element::F32);
         for size in [1e-25f32, 1e-20, 1.0, 1e18] {
             let v = [size, size];
-            let scale = space.scale(&v);
+            let scale = space.scale(Query::Floats(&v));
             assert!((scale * size * std::f32::consts::SQRT_2 - 1.0).abs() < 1e-5, "{size}: {scale}");
         }
-        assert!(!space.scale(&[0.0, 0.0]).is_finite());
+        assert!(!space.scale(Query::Floats(&[0.0, 0.0])).is_finite());
     }
 
     #[test]
     fn names_and_codes_round_trip() {
-        for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine] {
+        for metric in Metric::ALL {
             assert_eq!(Metric::from_name(metric.name()), Some(metric));
             assert_eq!(Metric::from_code(metric.code()), Some(metric));
         }

@@ -1,6 +1,7 @@
 //! Queries: from the entry point down to level 0, and from slots to keys.
 
 use crate::distances::{CodesTo, ExactTo};
+use crate::element::Query;
 use crate::index::{GraphLevel, Index};
 use crate::metric::{Metric, Point};
 use crate::scratch::{Candidate, Counters, Pool, Scratch};
@@ -41,9 +42,9 @@ impl Index {
     /// Takes no lock that a writer holds for long. Complexity: about `ef · m` distances.
     ///
     /// # Panics
-    /// If `query` has not the collection's dimension.
-    pub fn search(&self, query: &[f32], k: usize, ef: usize, ratio: f32) -> (Vec<Neighbour>, Counters) {
-        let point = self.query_point(query);
+    /// If `query` is not one for the collection's dimension and element type.
+    pub fn search(&self, query: Query<'_>, k: usize, ef: usize, ratio: f32) -> (Vec<Neighbour>, Counters) {
+        let point = self.asked(query);
         let until = self.until(k, ef, ratio);
         self.scratch.with(|scratch| {
             // Before the walk: a slot linked in between is then found twice rather than not at all.
@@ -53,7 +54,7 @@ impl Index {
             match self.codes() {
                 Some(codes) => {
                     let mut code = std::mem::take(&mut scratch.query);
-                    codes.coder.query(query, &mut code);
+                    self.code_query(query, &mut code);
                     self.walk(&CodesTo { codes, query: &code, limit: self.limit() }, until, scratch);
                     scratch.query = code;
                     self.rerank(point, k.max(1), &mut found, scratch);
@@ -127,11 +128,6 @@ impl Index {
         found.extend(nearest.live());
     }
 
-    fn query_point<'a>(&self, query: &'a [f32]) -> Point<'a> {
-        assert_eq!(query.len(), self.geometry().dim);
-        Point { vector: query, scale: self.space().scale(query) }
-    }
-
     fn until(&self, k: usize, ef: usize, ratio: f32) -> Until {
         // Inner products have no zero to measure ratios from.
         let ratio = if self.geometry().metric == Metric::InnerProduct { f32::INFINITY } else { ratio };
@@ -141,9 +137,9 @@ impl Index {
     /// The `k` nearest records by comparing with every one.
     ///
     /// # Panics
-    /// If `query` has not the collection's dimension.
-    pub fn search_exact(&self, query: &[f32], k: usize) -> Vec<Neighbour> {
-        let query = self.query_point(query);
+    /// If `query` is not one for the collection's dimension and element type.
+    pub fn search_exact(&self, query: Query<'_>, k: usize) -> Vec<Neighbour> {
+        let query = self.asked(query);
         self.scratch.with(|scratch| {
             scratch.pool.reset(k.max(1));
             let live = (0..self.limit()).filter(|&s| !self.is_dead(s));

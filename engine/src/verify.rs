@@ -86,13 +86,14 @@ impl Index {
     }
 
     fn verify_slots(&self, findings: &mut Findings) {
-        let (mut work, mut code) = (CodeQuery::default(), Vec::new());
+        let (mut work, mut code, mut floats) = (CodeQuery::default(), Vec::new(), Vec::new());
+        let (element, dim) = (self.geometry().element, self.geometry().dim);
         for slot in 0..self.limit() {
             findings.slots += 1;
             findings.live += u64::from(!self.is_dead(slot));
             let Some(id) = findings.check(self.checked_id(slot)) else { continue };
             // The vector's checksum is of its components. Another processor may have rounded the scale otherwise.
-            let (kept, due) = (self.point(slot).scale, self.space().scale(self.vector(slot)));
+            let (kept, due) = (self.point(slot).scale, self.scale_of(self.vector(slot), &mut floats));
             // NaN is not close to anything.
             let close = (kept - due).abs() <= 1e-5 * due.abs();
             if kept != due && !close {
@@ -100,7 +101,7 @@ impl Index {
             }
             if let Some(codes) = self.codes() {
                 code.resize(codes.windows.stride(), 0);
-                codes.coder.encode(self.vector(slot), &mut work, &mut code);
+                codes.coder.encode(element.floats(self.vector(slot), dim, &mut floats), &mut work, &mut code);
                 if code != view::bytes(&codes.windows, slot) {
                     findings.problem(format!("slot {slot}: its code is not that of its vector"));
                 }

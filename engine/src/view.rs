@@ -26,22 +26,12 @@ pub(crate) fn words(windows: &Windows, slot: u32) -> &[AtomicU32] {
     unsafe { std::slice::from_raw_parts(address, windows.stride() / 4) }
 }
 
-/// The first `count` components of a write-once slot.
-#[inline(always)]
-pub(crate) fn floats(windows: &Windows, slot: u32, count: usize) -> &[f32] {
-    assert!(count * 4 <= windows.stride());
-    let address = windows.address(slot).cast::<f32>();
-    debug_assert!(address.is_aligned());
-    // SAFETY: inside the file and its live map, aligned (strides are multiples of 64), initialised (files are zeros
-    // until written), and still: the slot was written before its number was given out. Every bit pattern is an f32.
-    unsafe { std::slice::from_raw_parts(address, count) }
-}
-
 /// The bytes of a write-once slot.
-#[inline]
+#[inline(always)]
 pub(crate) fn bytes(windows: &Windows, slot: u32) -> &[u8] {
     let address = windows.address(slot);
-    // SAFETY: as for `floats`, without alignment.
+    // SAFETY: inside the file and its live map, initialised (files are zeros until written), and still: the slot was
+    // written before its number was given out.
     unsafe { std::slice::from_raw_parts(address, windows.stride()) }
 }
 

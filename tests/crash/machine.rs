@@ -180,7 +180,7 @@ impl Machine {
 
 impl Live {
     fn collection(&mut self, collection: usize) -> Result<&Collection<u64>, Error> {
-        let (name, _) = COLLECTIONS[collection];
+        let (name, _, _) = COLLECTIONS[collection];
         if !self.collections.contains_key(&collection) {
             self.collections.insert(collection, self.store.collection(name).open()?);
         }
@@ -190,10 +190,10 @@ impl Live {
     fn carry_out(&mut self, op: &Op) -> Result<(), Error> {
         match op {
             Op::Create(collection) => {
-                let (name, metric) = COLLECTIONS[*collection];
+                let (name, element, metric) = COLLECTIONS[*collection];
                 // One walks on codes, one on vectors.
                 let codes = [Codes::Eight, Codes::None][*collection % 2];
-                let builder = self.store.collection(name).dim(DIM).metric(metric).codes(codes).m(4);
+                let builder = self.store.collection(name).dim(DIM).element(element).metric(metric).codes(codes).m(4);
                 self.collections.insert(*collection, builder.ef_construction(24).create()?);
                 Ok(())
             }
@@ -231,7 +231,7 @@ impl Live {
         let failed = |error: Error| format!("reading: {error}");
         let mut state = State::new();
         for info in self.store.collections().map_err(failed)? {
-            let known = COLLECTIONS.iter().position(|(name, _)| *name == info.name);
+            let known = COLLECTIONS.iter().position(|(name, ..)| *name == info.name);
             let collection = known.ok_or_else(|| format!("a collection '{}'", info.name))?;
             let records = self.store.collection::<u64>(&info.name).open().map_err(failed)?;
             let mut found = BTreeMap::new();
@@ -255,7 +255,7 @@ impl Live {
     pub(super) fn check_searches(&self, state: &State) -> Result<u64, Wrong> {
         let mut missing = 0;
         for (&collection, records) in state {
-            let (name, metric) = COLLECTIONS[collection];
+            let (name, _, metric) = COLLECTIONS[collection];
             let open = self.store.collection::<u64>(name).open().map_err(|error| error.to_string())?;
             let search = |vector: &[f32], k| {
                 // More candidates than there are slots: whatever links lead to is found.
@@ -294,7 +294,7 @@ pub(super) fn check_report(report: &VerifyReport, missing: u64) -> Result<(), Wr
 
 /// The first place where two states differ.
 fn difference(found: &State, expected: &State) -> String {
-    for (collection, (name, _)) in COLLECTIONS.iter().enumerate() {
+    for (collection, (name, ..)) in COLLECTIONS.iter().enumerate() {
         match (found.get(&collection), expected.get(&collection)) {
             (Some(found), Some(expected)) => {
                 let differs = (0..KEYS).find(|key| found.get(key) != expected.get(key));

@@ -1,15 +1,15 @@
 //! What the store must hold: operations, and a plain map that they act upon.
 
 use crate::support::model::Rng;
-use lodestore::Metric;
+use lodestore::{Element, Metric};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub(super) const DIM: usize = 8;
 /// Keys are below this, so that most writes meet a record that is there.
 pub(super) const KEYS: u64 = 24;
-pub(super) const COLLECTIONS: [(&str, Metric); 3] =
-    [("plain", Metric::L2), ("angles", Metric::Cosine), ("late", Metric::L2)];
+pub(super) const COLLECTIONS: [(&str, Element, Metric); 3] =
+    [("plain", Element::F32, Metric::L2), ("angles", Element::F16, Metric::Cosine), ("late", Element::I8, Metric::L2)];
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Value {
@@ -95,7 +95,8 @@ impl Maker {
     }
 
     pub(super) fn value(&mut self) -> Value {
-        let vector = (0..DIM).map(|_| (self.rng.next() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect();
+        // Numbers that every type has.
+        let vector = (0..DIM).map(|_| f32::from(self.rng.next() as i8)).collect();
         let length = if self.rng.one_in(3) { 0 } else { self.rng.within(0..40) };
         Value { vector, payload: (0..length).map(|_| self.rng.next() as u8).collect() }
     }

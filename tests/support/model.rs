@@ -54,7 +54,8 @@ pub(crate) fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
     let pairs = || a.iter().zip(b).map(|(&x, &y)| (f64::from(x), f64::from(y)));
     let dot = || pairs().map(|(x, y)| x * y).sum::<f64>();
     match metric {
-        Metric::L2 => pairs().map(|(x, y)| (x - y) * (x - y)).sum(),
+        // Of zeros and ones, what differs counts 1.
+        Metric::L2 | Metric::Hamming => pairs().map(|(x, y)| (x - y) * (x - y)).sum(),
         Metric::InnerProduct => 1.0 - dot(),
         _ => {
             let norm = |v: &[f32]| v.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();

@@ -1,5 +1,9 @@
 //! What one number of a row looks like in a file.
 
+use lodestore::f16;
+
+use super::Block;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Element {
     F32,
@@ -20,15 +24,26 @@ impl Element {
         }
     }
 
-    /// Appends the elements of `row` as `f32`; `f64` is rounded, which may give an infinity.
-    pub(crate) fn decode(self, row: &[u8], out: &mut Vec<f32>) {
+    /// Room for rows of these.
+    pub(crate) fn block(self) -> Block {
         match self {
-            Self::F32 => out.extend(array(row).map(f32::from_le_bytes)),
-            Self::F64 => out.extend(array(row).map(|b| f64::from_le_bytes(b) as f32)),
-            Self::F16 => out.extend(array(row).map(|b| half(u16::from_le_bytes(b)))),
-            Self::I8 => out.extend(row.iter().map(|&b| f32::from(b.cast_signed()))),
-            Self::U8 => out.extend(row.iter().map(|&b| f32::from(b))),
-            Self::I32 => out.extend(array(row).map(|b| i32::from_le_bytes(b) as f32)),
+            Self::F16 => Block::F16(Vec::new()),
+            Self::I8 => Block::I8(Vec::new()),
+            Self::U8 => Block::U8(Vec::new()),
+            Self::F32 | Self::F64 | Self::I32 => Block::F32(Vec::new()),
+        }
+    }
+
+    /// Appends the elements of `row` to a block that was [made](Self::block) for them; `f64` is rounded, which may give
+    /// an infinity.
+    pub(crate) fn decode(self, row: &[u8], out: &mut Block) {
+        match (self, out) {
+            (Self::F64, Block::F32(out)) => out.extend(array(row).map(|b| f64::from_le_bytes(b) as f32)),
+            (Self::I32, Block::F32(out)) => out.extend(array(row).map(|b| i32::from_le_bytes(b) as f32)),
+            (_, Block::F32(out)) => out.extend(array(row).map(f32::from_le_bytes)),
+            (_, Block::F16(out)) => out.extend(array(row).map(f16::from_le_bytes)),
+            (_, Block::I8(out)) => out.extend(row.iter().map(|&b| b.cast_signed())),
+            (_, Block::U8(out)) => out.extend_from_slice(row),
         }
     }
 }
@@ -38,51 +53,22 @@ pub(crate) fn array<const N: usize>(row: &[u8]) -> impl Iterator<Item = [u8; N]>
     row.as_chunks::<N>().0.iter().copied()
 }
 
-/// IEEE 754 binary16 to `f32`, exactly.
-fn half(bits: u16) -> f32 {
-    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let exponent = i32::from(bits >> 10 & 0x1f);
-    let fraction = f32::from(bits & 0x3ff);
-    match exponent {
-        0 => sign * fraction * 2f32.powi(-24),
-        0x1f if fraction == 0.0 => sign * f32::INFINITY,
-        0x1f => f32::NAN,
-        _ => sign * (1024.0 + fraction) * 2f32.powi(exponent - 25),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn half_precision_values() {
-        for (bits, value) in [
-            (0x0000, 0.0),
-            (0x8000, -0.0),
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x7bff, 65504.0),
-            (0x0400, 6.103_515_6e-5),
-            (0x0001, 5.960_464_5e-8),
-            (0x3555, 0.333_251_95),
-            (0x7c00, f32::INFINITY),
-            (0xfc00, f32::NEG_INFINITY),
-        ] {
-            assert_eq!(half(bits).to_bits(), f32::to_bits(value), "{bits:#06x}");
-        }
-        assert!(half(0x7e00).is_nan());
-    }
-
-    #[test]
     fn every_kind_decodes() {
-        let mut out = Vec::new();
-        Element::F32.decode(&1.5f32.to_le_bytes(), &mut out);
-        Element::F64.decode(&2.5f64.to_le_bytes(), &mut out);
-        Element::F16.decode(&0x3c00u16.to_le_bytes(), &mut out);
-        Element::I8.decode(&[0xff], &mut out);
-        Element::U8.decode(&[0xff], &mut out);
-        Element::I32.decode(&(-7i32).to_le_bytes(), &mut out);
-        assert_eq!(out, [1.5, 2.5, 1.0, -1.0, 255.0, -7.0]);
+        let decoded = |element: Element, row: &[u8]| {
+            let mut out = element.block();
+            element.decode(row, &mut out);
+            out
+        };
+        assert_eq!(decoded(Element::F32, &1.5f32.to_le_bytes()), Block::F32(vec![1.5]));
+        assert_eq!(decoded(Element::F64, &2.5f64.to_le_bytes()), Block::F32(vec![2.5]));
+        assert_eq!(decoded(Element::F16, &0x3c00u16.to_le_bytes()), Block::F16(vec![f16::ONE]));
+        assert_eq!(decoded(Element::I8, &[0xff]), Block::I8(vec![-1]));
+        assert_eq!(decoded(Element::U8, &[0xff]), Block::U8(vec![255]));
+        assert_eq!(decoded(Element::I32, &(-7i32).to_le_bytes()), Block::F32(vec![-7.0]));
     }
 }

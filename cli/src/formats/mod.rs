@@ -5,8 +5,9 @@
 //! | `.fvecs`, `.bvecs`, `.ivecs` (TEXMEX) | `i32` dimension, then the elements | `f32`, `u8`, `i32` |
 //! | `.npy` (NumPy, format 1 to 3) | 2-D, or 1-D as one row; C order | `<f4 <f8 <f2 i1 u1` |
 //!
-//! Everything is little-endian. A file's own numbers are compared with its length before anything is allocated.
+//! `f32`, `f16`, `i8` and `u8` are handed on as they are, the others in `f32`. Everything is little-endian. A file's own numbers are compared with its length before anything is allocated.
 
+mod block;
 mod error;
 mod element;
 mod npy;
@@ -14,6 +15,7 @@ mod rows;
 
 use std::path::Path;
 
+pub(crate) use block::Block;
 pub(crate) use element::Element;
 pub(crate) use error::FormatError;
 pub(crate) use rows::Rows;

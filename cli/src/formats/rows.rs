@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Element, FormatError, MAX_DIM, element, npy};
+use super::{Block, Element, FormatError, MAX_DIM, element, npy};
 
 /// A file of rows, open at the next one to read.
 ///
@@ -128,10 +128,14 @@ impl Rows {
         self.next = row.min(self.count);
     }
 
-    /// Appends up to `max` rows to `out` and says how many; 0 at the end.
-    pub(crate) fn read(&mut self, max: u64, out: &mut Vec<f32>) -> Result<u64, FormatError> {
+    /// Room for rows of this file.
+    pub(crate) fn block(&self) -> Block {
+        self.element.block()
+    }
+
+    /// Appends up to `max` rows to `out`, which was [made](Self::block) for them, and says how many; 0 at the end.
+    pub(crate) fn read(&mut self, max: u64, out: &mut Block) -> Result<u64, FormatError> {
         let rows = self.read_block(max)?;
-        out.reserve(rows as usize * self.dim);
         for row in self.block.chunks_exact(self.stride() as usize) {
             self.element.decode(&row[self.prefix as usize..], out);
         }

@@ -31,9 +31,14 @@ fn npy(version: u8, head: &str, data: &[u8]) -> Vec<u8> {
 }
 
 fn all(mut rows: Rows, block: u64) -> Result<Vec<f32>, FormatError> {
-    let mut out = Vec::new();
+    let mut out = rows.block();
     while rows.read(block, &mut out)? > 0 {}
-    Ok(out)
+    Ok(match out {
+        Block::F32(all) => all,
+        Block::F16(all) => all.into_iter().map(f32::from).collect(),
+        Block::I8(all) => all.into_iter().map(f32::from).collect(),
+        Block::U8(all) => all.into_iter().map(f32::from).collect(),
+    })
 }
 
 #[test]

@@ -1,19 +1,32 @@
 //! Distance kernels: how far apart two vectors are, as fast as this CPU can say it.
 //!
-//! The same four functions exist once per [`Tier`]. A [`Kernel`] is chosen once, when a store opens, and holds
-//! pointers to the functions of one tier; the only ways to get one check the CPU first, so owning a `Kernel` proves
-//! that its instructions exist here and its methods are safe.
+//! The same functions exist once per [`Tier`]. A [`Kernel`] is chosen once, when a store opens, and holds pointers to
+//! the functions of one tier; the only ways to get one check the CPU first, so owning a `Kernel` proves that its
+//! instructions exist here and its methods are safe.
+//!
+//! Vectors are bytes to the functions, so that a [`Compare`], chosen once for an element type and a sum, is all that a
+//! walk needs to know of both. What the components of the two vectors of a pair are, little-endian:
+//!
+//! | | query `q` | stored `x` | sums |
+//! |---|---|---|---|
+//! | [`f32`](Kernel::f32) | `f32` | `f32` | in `f32` |
+//! | [`f16`](Kernel::f16), [`bf16`](Kernel::bf16) | `f32` | 2 bytes | in `f32`, of the stored components made `f32` exactly |
+//! | [`i8`](Kernel::i8), [`u8`](Kernel::u8) | 1 byte | 1 byte | exact, then rounded to `f32` |
+//! | [`bits`](Kernel::bits) | 8 a byte | 8 a byte | exact, then rounded to `f32` |
 //!
 //! What every tier promises, and `tests.rs` checks for each of them:
 //!
 //! 1. Any length, any alignment. Rows that start on a 64-byte line are fastest.
 //! 2. A pair has one distance within a tier: the `_4` forms give the bits of the single form, and swapping the two
-//!    vectors changes nothing. How a search batches its candidates therefore never changes its answer. Tiers add in
-//!    different orders and differ from each other in the last bits, so compare distances of one tier only.
+//!    vectors changes nothing. How a search batches its candidates therefore never changes its answer. Tiers add floats
+//!    in different orders and differ from each other in the last bits, so compare distances of one tier only.
 //! 3. `l2(a, a)` is exactly 0 for finite `a`.
 //!
-//! Sums stay in f32, in several independent accumulators: one chain of additions would wait for the latency of every
-//! single one, and widening to f64 costs several times the time for digits a search does not need.
+//! Sums of floats stay in f32, in several independent accumulators: one chain of additions would wait for the latency
+//! of every single one, and widening to f64 costs several times the time for digits a search does not need.
+//!
+//! Sums of bytes stay in lanes of 32 bits that wrap. The sums that can be as large as 2³² are not negative, and of
+//! 65,536 components none is larger: 65,536 · 255² < 2³² (`squares_or_unsigned`); products of `i8` stay below 2³⁰.
 //!
 //! Codes (`codes.rs` of the engine) are whole numbers, so what is computed of them is exact and the same on every tier:
 //! Σ x·q of a code's unsigned numbers x, of 8, 4, 2 or 1 bits, with signed ones q of 8.
@@ -34,6 +47,9 @@ mod neon;
 mod scalar;
 #[cfg(test)]
 mod tests;
+mod tier;
+
+pub use tier::Tier;
 
 use std::env::{self, VarError};
 use std::fmt;
@@ -42,91 +58,32 @@ use std::sync::OnceLock;
 /// The environment variable that forces a tier by its name.
 const VARIABLE: &str = "LODESTORE_KERNEL";
 
-/// A set of instructions that the kernels are written for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tier {
-    /// Plain Rust, on any CPU.
-    Scalar,
-    /// x86-64 with AVX2 and FMA: 8 floats a register.
-    Avx2,
-    /// x86-64 with AVX-512 F: 16 floats a register, and masks for the tail.
-    Avx512,
-    /// 64-bit Arm: 4 floats a register.
-    Neon,
-}
-
-impl Tier {
-    /// Every tier, on whatever CPU; of those that a CPU has, the later is the faster.
-    pub const ALL: [Tier; 4] = [Tier::Scalar, Tier::Avx2, Tier::Avx512, Tier::Neon];
-
-    /// The name in `LODESTORE_KERNEL` and in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Tier::Scalar => "scalar",
-            Tier::Avx2 => "avx2",
-            Tier::Avx512 => "avx512",
-            Tier::Neon => "neon",
-        }
-    }
-
-    /// Whether this CPU, and the system that runs on it, has the tier.
-    pub fn is_available(self) -> bool {
-        self.f32().is_some()
-    }
-
-    /// The functions of the tier for floats, if this CPU may call them: the one place that decides it.
-    fn f32(self) -> Option<&'static Functions<f32>> {
-        match self {
-            Tier::Scalar => Some(&scalar::F32),
-            #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => Some(&avx2::F32),
-            #[cfg(target_arch = "x86_64")]
-            Tier::Avx512 if is_x86_feature_detected!("avx512f") => Some(&avx512::F32),
-            #[cfg(target_arch = "aarch64")]
-            Tier::Neon if std::arch::is_aarch64_feature_detected!("neon") => Some(&neon::F32),
-            _ => None,
-        }
-    }
-
-    /// The functions of the tier for codes, and of the next lower one where this CPU lacks an instruction for them.
-    fn codes(self) -> &'static CodeFunctions {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Tier::Avx512 if avx512::has_codes() => &avx512::CODES,
-            #[cfg(target_arch = "x86_64")]
-            Tier::Avx512 | Tier::Avx2 if avx2::has_codes() => &avx2::CODES,
-            #[cfg(target_arch = "aarch64")]
-            Tier::Neon if std::arch::is_aarch64_feature_detected!("neon") => &neon::CODES,
-            _ => &scalar::CODES,
-        }
-    }
-}
-
-impl fmt::Display for Tier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// The distance of one pair.
+/// A sum over the components of one pair: of a query, and of a stored vector.
 ///
 /// # Safety
 /// - The CPU has the features of the tier whose function this is.
-/// - Both vectors have the same length.
-type One<T> = unsafe fn(&[T], &[T]) -> f32;
+/// - Both vectors have the same number of components, of the kind that the function is for.
+type One = unsafe fn(&[u8], &[u8]) -> f32;
 
-/// The distances of one vector to four.
+/// The sums of one query with four stored vectors.
 ///
 /// # Safety
 /// As for [`One`], for each of the four pairs.
-type Four<T> = unsafe fn(&[T], &[&[T]; 4]) -> [f32; 4];
+type Four = unsafe fn(&[u8], &[&[u8]; 4]) -> [f32; 4];
 
-/// What one tier can do with elements of type `T`.
-struct Functions<T: 'static> {
-    l2: One<T>,
-    dot: One<T>,
-    l2_4: Four<T>,
-    dot_4: Four<T>,
+/// A sum, of one pair and of four.
+#[derive(Clone, Copy)]
+struct Sum {
+    one: One,
+    four: Four,
+}
+
+/// What one tier can do with components of one kind.
+struct Functions {
+    /// Of the squares of differences.
+    l2: Sum,
+    /// Of products.
+    dot: Sum,
 }
 
 /// Σ x·q of one code.
@@ -158,6 +115,16 @@ struct CodeFunctions {
     many: [ManyCodes; 4],
 }
 
+/// How a stored float lies in memory, for the tiers that have one text for all of them: these are told apart.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const SINGLE: usize = 4;
+/// IEEE 754 binary16.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const HALF: usize = 2;
+/// bfloat16, also of two bytes.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const BRAIN: usize = 3;
+
 /// Bytes of a code that are taken at a time, and so the granule of its length.
 pub const CODE_BLOCK: usize = 64;
 
@@ -165,8 +132,64 @@ pub const CODE_BLOCK: usize = 64;
 #[derive(Clone, Copy)]
 pub struct Kernel {
     tier: Tier,
-    f32: &'static Functions<f32>,
+    f32: &'static Functions,
+    halves: [&'static Functions; 2],
+    bytes: [&'static Functions; 2],
+    bits: &'static Sum,
     codes: &'static CodeFunctions,
+}
+
+/// One way of comparing vectors of one kind, given in bytes, by one tier that this CPU has.
+#[derive(Clone, Copy)]
+pub struct Compare {
+    sum: Sum,
+    /// A query has 2 to the power of this as many bytes as a stored vector.
+    wider: u32,
+}
+
+/// The two ways of comparing numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Pairs {
+    /// Σ (q − x)².
+    pub l2: Compare,
+    /// Σ q·x.
+    pub dot: Compare,
+}
+
+impl Compare {
+    /// The sum over one pair.
+    ///
+    /// # Panics
+    /// If `q` and `x` have not the same number of components.
+    #[inline]
+    pub fn one(&self, q: &[u8], x: &[u8]) -> f32 {
+        check_bytes(q, &[x], self.wider);
+        // SAFETY: `Kernel::of` saw that the CPU has the tier, and the numbers of components are equal.
+        unsafe { (self.sum.one)(q, x) }
+    }
+
+    /// [`one`](Self::one) of `q` and each of four vectors, bit for bit, reading `q` fewer times.
+    ///
+    /// # Panics
+    /// As [`one`](Self::one).
+    #[inline]
+    pub fn four(&self, q: &[u8], x: [&[u8]; 4]) -> [f32; 4] {
+        check_bytes(q, &x, self.wider);
+        // SAFETY: `Kernel::of` saw that the CPU has the tier, and the numbers of components are equal.
+        unsafe { (self.sum.four)(q, &x) }
+    }
+}
+
+impl fmt::Debug for Compare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Compare({} to 1)", 1 << self.wider)
+    }
+}
+
+impl Functions {
+    fn pairs(&self, wider: u32) -> Pairs {
+        Pairs { l2: Compare { sum: self.l2, wider }, dot: Compare { sum: self.dot, wider } }
+    }
 }
 
 impl Kernel {
@@ -201,7 +224,38 @@ impl Kernel {
 
     /// The kernel of one tier; `None` if this CPU lacks it.
     pub fn of(tier: Tier) -> Option<Kernel> {
-        Some(Kernel { tier, f32: tier.f32()?, codes: tier.codes() })
+        let f32 = tier.f32()?;
+        Some(Kernel { tier, f32, halves: tier.halves(), bytes: tier.bytes(), bits: tier.bits(), codes: tier.codes() })
+    }
+
+    /// For `f32` stored, `f32` asked.
+    pub fn f32(&self) -> Pairs {
+        self.f32.pairs(0)
+    }
+
+    /// For `f16` (IEEE 754 binary16) stored, `f32` asked.
+    pub fn f16(&self) -> Pairs {
+        self.halves[0].pairs(1)
+    }
+
+    /// For `bf16` (the high half of an `f32`) stored, `f32` asked.
+    pub fn bf16(&self) -> Pairs {
+        self.halves[1].pairs(1)
+    }
+
+    /// For `i8` stored and asked; exact up to 65,536 components.
+    pub fn i8(&self) -> Pairs {
+        self.bytes[0].pairs(0)
+    }
+
+    /// For `u8` stored and asked; exact up to 65,536 components.
+    pub fn u8(&self) -> Pairs {
+        self.bytes[1].pairs(0)
+    }
+
+    /// For bits stored and asked: how many differ.
+    pub fn bits(&self) -> Compare {
+        Compare { sum: *self.bits, wider: 0 }
     }
 
     /// The tier whose functions these are.
@@ -217,7 +271,7 @@ impl Kernel {
     pub fn l2(&self, a: &[f32], b: &[f32]) -> f32 {
         check(a, &[b]);
         // SAFETY: `of` saw that the CPU has the tier, and the lengths are equal.
-        unsafe { (self.f32.l2)(a, b) }
+        unsafe { (self.f32.l2.one)(bytes(a), bytes(b)) }
     }
 
     /// The inner product.
@@ -228,7 +282,7 @@ impl Kernel {
     pub fn dot(&self, a: &[f32], b: &[f32]) -> f32 {
         check(a, &[b]);
         // SAFETY: `of` saw that the CPU has the tier, and the lengths are equal.
-        unsafe { (self.f32.dot)(a, b) }
+        unsafe { (self.f32.dot.one)(bytes(a), bytes(b)) }
     }
 
     /// [`l2`](Kernel::l2) of `q` to each of four vectors, reading `q` fewer times.
@@ -239,7 +293,7 @@ impl Kernel {
     pub fn l2_4(&self, q: &[f32], x: [&[f32]; 4]) -> [f32; 4] {
         check(q, &x);
         // SAFETY: `of` saw that the CPU has the tier, and the lengths are equal.
-        unsafe { (self.f32.l2_4)(q, &x) }
+        unsafe { (self.f32.l2.four)(bytes(q), &x.map(bytes)) }
     }
 
     /// [`dot`](Kernel::dot) of `q` with each of four vectors, reading `q` fewer times.
@@ -250,7 +304,7 @@ impl Kernel {
     pub fn dot_4(&self, q: &[f32], x: [&[f32]; 4]) -> [f32; 4] {
         check(q, &x);
         // SAFETY: `of` saw that the CPU has the tier, and the lengths are equal.
-        unsafe { (self.f32.dot_4)(q, &x) }
+        unsafe { (self.f32.dot.four)(bytes(q), &x.map(bytes)) }
     }
 
     /// Σ x·q of a code `x` with 1, 2, 4 or 8 numbers a byte. Of each block of 64 bytes, the lowest bits of the bytes are
@@ -275,33 +329,6 @@ impl Kernel {
         check_codes(q, per_byte, &x);
         // SAFETY: `of` saw that the CPU has the tier, and the lengths are right.
         unsafe { (self.codes.four[per_byte.trailing_zeros() as usize])(q, &x) }
-    }
-}
-
-#[cfg(test)]
-impl Kernel {
-    /// What [`Codes::many`] makes of codes.
-    fn codes_many(&self, per_byte: usize, q: &[i8], x: &[[&[u8]; 4]; 3]) -> [[i32; 4]; 3] {
-        struct Many<'a>(usize, &'a [i8], &'a [[&'a [u8]; 4]; 3]);
-        impl Work for Many<'_> {
-            type Out = [[i32; 4]; 3];
-
-            fn run(self, codes: impl Codes) -> Self::Out {
-                let Many(per_byte, q, x) = self;
-                let (at, mut sums) = (x.map(|x| x.map(<[u8]>::as_ptr)), [[0; 4]; 3]);
-                // SAFETY: just checked, and borrowed.
-                unsafe { codes.many(per_byte, q, &at, &mut sums) };
-                sums
-            }
-        }
-        x.iter().for_each(|x| check_codes(q, per_byte, x));
-        self.run(Many(per_byte, q, x))
-    }
-}
-
-impl fmt::Debug for Kernel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Kernel({})", self.tier)
     }
 }
 
@@ -361,6 +388,78 @@ impl Kernel {
             _ => {}
         }
         work.run(Pointers(self.codes))
+    }
+}
+
+#[cfg(test)]
+impl Kernel {
+    /// What [`Codes::many`] makes of codes.
+    fn codes_many(&self, per_byte: usize, q: &[i8], x: &[[&[u8]; 4]; 3]) -> [[i32; 4]; 3] {
+        struct Many<'a>(usize, &'a [i8], &'a [[&'a [u8]; 4]; 3]);
+        impl Work for Many<'_> {
+            type Out = [[i32; 4]; 3];
+
+            fn run(self, codes: impl Codes) -> Self::Out {
+                let Many(per_byte, q, x) = self;
+                let (at, mut sums) = (x.map(|x| x.map(<[u8]>::as_ptr)), [[0; 4]; 3]);
+                // SAFETY: just checked, and borrowed.
+                unsafe { codes.many(per_byte, q, &at, &mut sums) };
+                sums
+            }
+        }
+        x.iter().for_each(|x| check_codes(q, per_byte, x));
+        self.run(Many(per_byte, q, x))
+    }
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kernel({})", self.tier)
+    }
+}
+
+/// The bytes of floats.
+#[inline(always)]
+fn bytes(floats: &[f32]) -> &[u8] {
+    // SAFETY: the same memory, borrowed as long; floats have no padding, and bytes no alignment.
+    unsafe { std::slice::from_raw_parts(floats.as_ptr().cast(), size_of_val(floats)) }
+}
+
+/// What a sum of 32 bits that may have wrapped stands for, if it is of squares or of products of `u8`.
+fn squares_or_unsigned(sum: i32) -> f32 {
+    sum.cast_unsigned() as f32
+}
+
+/// As [`squares_or_unsigned`], of any sum of bytes that the kernels make.
+#[inline(always)]
+fn whole<const SIGNED: bool, const L2: bool>(sum: i32) -> f32 {
+    if SIGNED && !L2 { sum as f32 } else { squares_or_unsigned(sum) }
+}
+
+/// Fewer than 16 bytes, and zeros behind them. Copying so few, of a number not known beforehand, would take a call.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn few(bytes: &[u8]) -> u128 {
+    let behind = |all: usize| 8 * (all - bytes.len()) as u32;
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        // What both have is shifted out of the second.
+        let last = u64::from_le_bytes(*last).checked_shr(behind(16)).unwrap_or(0);
+        return u128::from(u64::from_le_bytes(*first)) | u128::from(last) << 64;
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let last = u32::from_le_bytes(*last).checked_shr(behind(8)).unwrap_or(0);
+        return u128::from(u32::from_le_bytes(*first)) | u128::from(last) << 32;
+    }
+    bytes.iter().rev().fold(0, |all, &byte| all << 8 | u128::from(byte))
+}
+
+/// Panics unless every vector of `x` has as many components as `q`, which has 2 to the power of `wider` as many bytes.
+#[inline(always)]
+fn check_bytes<const N: usize>(q: &[u8], x: &[&[u8]; N], wider: u32) {
+    for x in x {
+        if x.len() << wider != q.len() {
+            lengths_differ(q.len(), x.len() << wider);
+        }
     }
 }
 

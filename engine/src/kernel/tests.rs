@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+mod elements;
+
 use super::{CODE_BLOCK, Kernel, Tier, prefetch, prefetch_line};
 
 macro_rules! tests_of {
@@ -55,6 +57,31 @@ macro_rules! tests_of {
             #[test]
             fn unequal_lengths_panic() {
                 tier($tier, super::unequal_lengths_panic);
+            }
+
+            #[test]
+            fn halves_mean_what_they_stand_for() {
+                tier($tier, super::elements::halves_mean_what_they_stand_for);
+            }
+
+            #[test]
+            fn halves_are_added_up() {
+                tier($tier, super::elements::halves_are_added_up);
+            }
+
+            #[test]
+            fn halves_have_no_order() {
+                tier($tier, super::elements::halves_have_no_order);
+            }
+
+            #[test]
+            fn whole_numbers_are_exact() {
+                tier($tier, super::elements::whole_numbers_are_exact);
+            }
+
+            #[test]
+            fn unequal_bytes_panic() {
+                tier($tier, super::elements::unequal_bytes_panic);
             }
         }
     };

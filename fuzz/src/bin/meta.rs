@@ -1,7 +1,7 @@
 //! Any bytes as a collection's `meta`: opening the collection must end in an error or in one that works.
 #![cfg_attr(fuzzing, no_main)]
 
-use lodestore_engine::{Geometry, Id, Index, Metric, SlotBytes, vector_crc};
+use lodestore_engine::{Element, Geometry, Id, Index, Metric, Query, SlotBytes, vector_crc};
 use lodestore_fuzz::{UUID, get, put, reseal, switch, with_switch};
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, MemDisk};
@@ -24,7 +24,9 @@ fn open(input: &[u8]) {
     let geometry = *index.geometry();
     geometry.check().expect("a meta file that is accepted is within the limits");
     // Enough to link three slots, whatever the sizes.
-    let vector: Vec<f32> = (0..geometry.dim).map(|i| i as f32 + 1.0).collect();
+    let (element, floats) = (geometry.element, vec![1.0; geometry.dim]);
+    let mut vector = Vec::new();
+    element.encode(&floats, &mut vector).expect("every type has a 1");
     for place in index.places(3) {
         index
             .reserve(u64::from(place.slot) + 1, u64::from(place.upper) + u64::from(place.level))
@@ -37,18 +39,22 @@ fn open(input: &[u8]) {
         index.advance(place);
         index.link(place.slot).expect("nothing is damaged");
     }
-    let (found, _) = index.search(&vector, 3, 3, f32::INFINITY);
+    let query = if element.is_float() { Query::Floats(&floats) } else { Query::Stored(&vector) };
+    let (found, _) = index.search(query, 3, 3, f32::INFINITY);
     assert_eq!(found.len(), 1, "three slots of one key");
     assert_eq!(index.verify().problems, [""; 0]);
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    [Metric::L2, Metric::InnerProduct, Metric::Cosine]
+    let elements = Element::ALL.into_iter().filter(|element| *element != Element::Bits);
+    let numbers = elements.map(|element| (element, Metric::Cosine, 8));
+    [(Element::F32, Metric::L2, 8), (Element::F32, Metric::InnerProduct, 8), (Element::Bits, Metric::Hamming, 0)]
         .into_iter()
-        .flat_map(|metric| {
+        .chain(numbers)
+        .flat_map(|(element, metric, codes)| {
             let disk = MemDisk::new();
             disk.create_dir(names::COLLECTIONS_DIR).expect("a directory in memory");
-            let geometry = Geometry { dim: 3, metric, m: 4, ef_construction: 8, seed: 1, codes: 8 };
+            let geometry = Geometry { dim: 3, element, metric, m: 4, ef_construction: 8, seed: 1, codes };
             Index::create(&disk, UUID, 0, &geometry).expect("memory does not fail");
             let bytes = get(&disk, &names::part(0, Part::Meta));
             [with_switch(true, &bytes), with_switch(false, &bytes)]

@@ -4,7 +4,7 @@
 //! The catalogue is left out: redb's own panics are caught there, which libFuzzer would take for crashes.
 #![cfg_attr(fuzzing, no_main)]
 
-use lodestore::{Metric, Store, StoreOptions};
+use lodestore::{Bits, Element, Metric, Store, StoreOptions};
 use lodestore_fuzz::{PAGE, get, put, reseal, switch, with_switch};
 use lodestore_wal::disk::{CrashMode, SimDisk};
 use lodestore_wal::{Disk, names};
@@ -35,7 +35,10 @@ fn files() -> &'static [(String, Vec<u8>)] {
             docs.put(n, &vector(n), b"").expect("room on the disk");
         }
         docs.remove(3).expect("room on the disk");
-        store.collection::<u64>("more").dim(1).create().expect("a new collection");
+        let more = store.collection::<u64>("more").dim(9).element(Element::Bits).create().expect("a new collection");
+        for n in 0..3 {
+            more.put(n, Bits(&[n as u8, 1]), b"").expect("room on the disk");
+        }
         let sim = sim.reboot(CrashMode::KeepAll, 1);
         let mut files = Vec::new();
         let mut directories = vec![String::new()];
@@ -98,6 +101,10 @@ fn use_it(sim: Arc<SimDisk>) {
         let _ = docs.put(8, &query, b"new");
         let _ = docs.remove(9);
         let _ = docs.search(&query).k(5).with_payloads().run();
+    }
+    if let Ok(more) = store.collection::<u64>("more").open() {
+        let _ = more.search(&vec![1.0; more.dim()]).run();
+        let _ = more.put(8, &vec![1.0; more.dim()], b"");
     }
     let _ = store.stats();
     let _ = store.verify();

@@ -2,7 +2,7 @@
 //! syncs every write, so that after a crash it must hold exactly what the map holds.
 #![cfg_attr(fuzzing, no_main)]
 
-use lodestore::{Collection, Durability, Metric, Store};
+use lodestore::{Collection, Durability, Element, Metric, Store};
 use lodestore_fuzz::Rng;
 use lodestore_wal::disk::{CrashMode, SimDisk};
 use std::collections::BTreeMap;
@@ -12,7 +12,15 @@ lodestore_fuzz::target!(live, seeds);
 
 const DIM: usize = 3;
 const KEYS: u64 = 24;
-const NAMES: [(&str, Metric); 3] = [("l2", Metric::L2), ("ip", Metric::InnerProduct), ("cosine", Metric::Cosine)];
+const NAMES: [(&str, Element, Metric); 7] = [
+    ("l2", Element::F32, Metric::L2),
+    ("ip", Element::F32, Metric::InnerProduct),
+    ("cosine", Element::F32, Metric::Cosine),
+    ("f16", Element::F16, Metric::L2),
+    ("bf16", Element::Bf16, Metric::Cosine),
+    ("i8", Element::I8, Metric::InnerProduct),
+    ("bits", Element::Bits, Metric::Hamming),
+];
 
 type Records = BTreeMap<u64, (Vec<f32>, Vec<u8>)>;
 
@@ -35,10 +43,16 @@ impl Script<'_> {
         if byte >= 250 { u64::MAX - byte } else { byte % KEYS }
     }
 
-    /// Few values, so that vectors repeat, and never zero.
-    fn vector(&mut self) -> Vec<f32> {
+    /// Few values, so that vectors repeat, and never zero except of bits; of those that the collection has.
+    fn vector(&mut self, at: usize) -> Vec<f32> {
         let byte = self.byte();
-        (0..DIM as u8).map(|i| f32::from((byte >> (2 * i)) & 3) - 1.25 + f32::from(byte >> 6)).collect()
+        let quarters = (0..DIM as u8).map(|i| f32::from((byte >> (2 * i)) & 3) - 1.25 + f32::from(byte >> 6));
+        let (_, element, _) = NAMES[at];
+        match element {
+            Element::I8 => quarters.map(|x| 4.0 * x).collect(),
+            Element::Bits => quarters.map(|x| f32::from(u8::from(x > 0.0))).collect(),
+            _ => quarters.collect(),
+        }
     }
 
     fn payload(&mut self) -> Vec<u8> {
@@ -68,8 +82,9 @@ impl World {
             options.checkpoint_log_bytes(8 << 10).open_on(self.sim.clone(), "sim").expect("a store that is whole");
         self.docs = NAMES
             .iter()
-            .map(|&(name, metric)| {
-                let docs = store.collection::<u64>(name).dim(DIM).metric(metric).m(3).ef_construction(16);
+            .map(|&(name, element, metric)| {
+                let docs = store.collection::<u64>(name).dim(DIM).element(element).metric(metric);
+                let docs = docs.m(3).ef_construction(16);
                 docs.open_or_create().expect("the same settings as before")
             })
             .collect();
@@ -131,7 +146,7 @@ impl World {
         // Opening costs a hundred times as much as a put, so it is rare.
         match op & 31 {
             0..=9 => {
-                let (key, vector, payload) = (script.key(), script.vector(), script.payload());
+                let (key, vector, payload) = (script.key(), script.vector(at), script.payload());
                 self.docs[at].put(key, &vector, &payload).expect("room on the disk");
                 self.model[at].insert(key, (vector, payload));
             }
@@ -143,12 +158,12 @@ impl World {
             12 => {
                 let count = usize::from(script.byte() % 12);
                 let keys: Vec<u64> = (0..count).map(|_| script.key()).collect();
-                let vectors: Vec<Vec<f32>> = (0..count).map(|_| script.vector()).collect();
+                let vectors: Vec<Vec<f32>> = (0..count).map(|_| script.vector(at)).collect();
                 self.docs[at].put_many(&keys, &vectors.concat(), None).expect("room on the disk");
                 self.model[at].extend(keys.into_iter().zip(vectors).map(|(key, vector)| (key, (vector, Vec::new()))));
             }
             13 | 14 => self.batch(script),
-            15..=23 => self.search(at, &script.vector(), usize::from(script.byte() % 12)),
+            15..=23 => self.search(at, &script.vector(at), usize::from(script.byte() % 12)),
             24 => self.store().checkpoint().expect("room on the disk"),
             25 | 26 => self.refused(at, script),
             27 => {
@@ -159,7 +174,7 @@ impl World {
             28 => self.crash(CrashMode::ProcessKill, u64::from(script.byte())),
             29 => self.crash(CrashMode::PowerLoss, u64::from(script.byte())),
             30 => self.check(),
-            _ => self.search(at, &script.vector(), 1),
+            _ => self.search(at, &script.vector(at), 1),
         }
     }
 
@@ -173,7 +188,7 @@ impl World {
                 batch.remove(&self.docs[at], key).expect("a collection of this store");
                 model[at].remove(&key);
             } else {
-                let (vector, payload) = (script.vector(), script.payload());
+                let (vector, payload) = (script.vector(at), script.payload());
                 batch.put(&self.docs[at], key, &vector, &payload).expect("a good vector");
                 model[at].insert(key, (vector, payload));
             }
@@ -190,6 +205,9 @@ impl World {
         docs.put(key, &[1.0; DIM + 1], b"").expect_err("too long");
         docs.put(key, &[1.0, f32::NAN, 1.0], b"").expect_err("not a number");
         docs.put_many(&[key, key], &[1.0; 2 * DIM - 1], None).expect_err("not whole");
+        if docs.element() == Element::I8 || docs.element() == Element::Bits {
+            docs.put(key, &[1.0, 0.5, 1.0], b"").expect_err("not a whole number");
+        }
         if docs.metric() == Metric::Cosine {
             docs.put(key, &[0.0; DIM], b"").expect_err("no direction");
         }
@@ -204,7 +222,8 @@ fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
     };
     let dot = |a, b| sum(|x, y| x * y, a, b);
     match metric {
-        Metric::L2 => sum(|x, y| (x - y) * (x - y), a, b),
+        // Of zeros and ones, what differs counts 1.
+        Metric::L2 | Metric::Hamming => sum(|x, y| (x - y) * (x - y), a, b),
         Metric::InnerProduct => 1.0 - dot(a, b),
         _ => 1.0 - dot(a, b) / (dot(a, a) * dot(b, b)).sqrt(),
     }

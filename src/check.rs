@@ -1,0 +1,88 @@
+//! What vectors and payloads must not be, looked for before anything is changed.
+
+use crate::components::{Components, Queries, Shape, check_spare_bits};
+use crate::error::{Error, Result};
+use crate::shared::Open;
+use lodestore_engine::{Element, Metric, Query};
+
+/// The longest payload, in bytes.
+pub const MAX_PAYLOAD: usize = 16 << 20;
+
+/// Sums of squares above this leave no room for the distance of two vectors.
+const MOST_SQUARE: f32 = (1u128 << 125) as f32;
+/// Sums of squares below this, 2⁻¹²⁰, leave no digits for a direction.
+const LEAST_SQUARE: f32 = 1.0 / (1u128 << 120) as f32;
+
+impl Open {
+    /// What its vectors are.
+    pub(crate) fn shape(&self) -> Shape<'_> {
+        let geometry = self.index.geometry();
+        Shape { name: &self.name, dim: geometry.dim, element: geometry.element }
+    }
+}
+
+/// # Errors
+/// [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`], [`Error::Magnitude`], [`Error::SpareBit`]: what a
+/// vector, as it is to be stored, must not be.
+pub(crate) fn check_vector(target: &Open, stored: &[u8], row: usize) -> Result<()> {
+    let (shape, width) = (target.shape(), target.index.geometry().vector_bytes());
+    if stored.len() != width {
+        let (expected, got) = (shape.dim, stored.len() * shape.dim / width);
+        return Err(Error::Dimension { collection: target.name.clone(), expected, got, row });
+    }
+    if shape.element.is_float() {
+        let mut work = Vec::new();
+        check_query(target, Query::Floats(shape.element.floats(stored, shape.dim, &mut work)), row)
+    } else {
+        check_query(target, Query::Stored(stored), row)
+    }
+}
+
+/// As [`check_vector`], of a query of the right dimension.
+pub(crate) fn check_query(target: &Open, query: Query<'_>, row: usize) -> Result<()> {
+    let space = target.index.space();
+    let directed = space.metric() == Metric::Cosine;
+    let vector = match query {
+        Query::Floats(vector) => vector,
+        // All numbers are finite, and none is large.
+        Query::Stored(bytes) if directed && bytes.iter().all(|&x| x == 0) => return Err(Error::ZeroVector { row }),
+        Query::Stored(bytes) if target.shape().element == Element::Bits => {
+            return check_spare_bits(bytes, target.shape().dim, row);
+        }
+        Query::Stored(_) => return Ok(()),
+    };
+    // Whatever is wrong with a vector shows in this sum: NaN and infinities pass on to it.
+    let square = space.kernel().dot(vector, vector);
+    if square <= MOST_SQUARE && (square >= LEAST_SQUARE || !directed) {
+        return Ok(());
+    }
+    if let Some(component) = vector.iter().position(|x| !x.is_finite()) {
+        return Err(Error::NotFinite { row, component, value: vector[component] });
+    }
+    if directed && vector.iter().all(|&x| x == 0.0) {
+        return Err(Error::ZeroVector { row });
+    }
+    let got = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    let low = if directed { f64::from(LEAST_SQUARE) } else { 0.0 };
+    Err(Error::Magnitude { row, got, low, high: f64::from(MOST_SQUARE) })
+}
+
+/// Rows of queries, made ready and looked at.
+///
+/// # Errors
+/// As [`check_vector`], with the row; [`Error::NotRepresentable`].
+pub(crate) fn check_queries<'a>(target: &Open, components: Components<'a>) -> Result<Queries<'a>> {
+    let shape = target.shape();
+    let queries = Queries::new(components, shape)?;
+    (0..components.rows(shape.dim).0).try_for_each(|row| check_query(target, queries.row(shape, row), row))?;
+    Ok(queries)
+}
+
+/// # Errors
+/// [`Error::PayloadTooLarge`].
+pub(crate) fn check_payload(payload: &[u8], row: usize) -> Result<()> {
+    if payload.len() > MAX_PAYLOAD {
+        return Err(Error::PayloadTooLarge { row, got: payload.len(), limit: MAX_PAYLOAD });
+    }
+    Ok(())
+}
