@@ -11,15 +11,13 @@ compared, and how to read the result.
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from environment import DEFAULT_VENV, Trouble, enter, install, machine, reason, say
+from environment import DEFAULT_VENV, ROOT, Trouble, cargo, enter, install, machine, reason, say
 
-ROOT = Path(__file__).resolve().parents[2]
 PEERS = "hnswlib,symphonyqg,faiss-hnsw,faiss-sq8,usearch,svs,scann,lodestore,lodestore-none"
 # Bytes that the AVX-512 kernels take in a nanosecond from the second-level cache, four vectors at a time
 # (`cargo bench -p lodestore-benches --bench kernels`, l2_4 and dot_4 of 128 to 768 f32: 65 to 80).
@@ -80,16 +78,7 @@ def binary(given: Path | None) -> str:
         if not given.is_file():
             raise Trouble(f"{given} does not exist")
         return str(given.resolve())
-    if not shutil.which("cargo"):
-        raise Trouble("cargo, which builds it, is not installed; --lodestore names a binary that is there")
-    say("building lodestore")
-    done = subprocess.run(
-        ["cargo", "build", "--release", "--package", "lodestore-cli", "--message-format", "json-render-diagnostics"],
-        cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise Trouble(f"cargo cannot build it: {reason(done.stderr)}")
-    built = [json.loads(line).get("executable") for line in done.stdout.splitlines() if line.startswith("{")]
-    return next(path for path in reversed(built) if path)
+    return cargo("--package", "lodestore-cli")
 
 
 def has_codes(program: str) -> bool:

@@ -5,13 +5,16 @@ Uses the standard library alone: it runs before anything is installed.
 
 import importlib
 import importlib.metadata
+import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 DEFAULT_VENV = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lodestore-peers"
 PIP_SECONDS = 900
@@ -80,6 +83,19 @@ def install(package: str) -> None:
     importlib.invalidate_caches()
     if done.returncode != 0:
         raise Trouble(f"pip cannot install {package}: {reason(done.stderr)}")
+
+
+def cargo(*what: str) -> str:
+    """The release binary that cargo makes of the sources."""
+    if not shutil.which("cargo"):
+        raise Trouble("cargo, which builds it, is not installed")
+    say("building lodestore")
+    done = subprocess.run(["cargo", "build", "--release", *what, "--message-format", "json-render-diagnostics"],
+                          cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Trouble(f"cargo cannot build it: {reason(done.stderr)}")
+    built = [json.loads(line).get("executable") for line in done.stdout.splitlines() if line.startswith("{")]
+    return next(path for path in reversed(built) if path)
 
 
 def _field(path: str, name: str) -> str | None:

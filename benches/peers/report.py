@@ -86,7 +86,7 @@ def _bytes(build: dict) -> str:
     return NOTHING
 
 
-def _rows(header: list[str], rows: list[list[str]]) -> str:
+def table(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table, in columns that line up as plain text too."""
     widths = [max(len(row[n]) for row in [header, *rows]) for n in range(len(header))]
 
@@ -114,7 +114,7 @@ def _speeds(result: dict) -> str:
             row.append(f"{best['qps']:,.0f} ({best['qps_fastest']:,.0f})" if best else none)
             row.append(f"{best['ratio']:.2f}" if best and "ratio" in best else NOTHING)
         rows.append(row)
-    return _rows(header, rows)
+    return table(header, rows)
 
 
 def _walks(result: dict) -> str:
@@ -123,7 +123,7 @@ def _walks(result: dict) -> str:
              f"{best['limit_us']:.1f}", f"{best['times_limit']:.2f}"]
             for name, entry in result["contenders"].items() if "limit" in entry
             for target, best in entry["at_recall"].items() if best]
-    return _rows(header, rows) if rows else ""
+    return table(header, rows) if rows else ""
 
 
 def title(result: dict) -> str:
