@@ -375,8 +375,8 @@ fn geometry(info: &CollectionInfo) -> Geometry {
         Codes::Four => 4,
         _ => 0,
     };
-    let &CollectionInfo { dim, metric, m, ef_construction, seed, .. } = info;
-    Geometry { dim, metric, element: lodestore_engine::Element::F32, m, ef_construction, seed, codes }
+    let &CollectionInfo { dim, metric, element, m, ef_construction, seed, .. } = info;
+    Geometry { dim, metric, element, m, ef_construction, seed, codes }
 }
 
 /// Keeps the calling thread, and those that it will start, to some cores.
