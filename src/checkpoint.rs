@@ -5,7 +5,6 @@ use crate::shared::{Shared, Task};
 use lodestore_engine::{Frozen, Index};
 use lodestore_wal::log::Commit;
 use lodestore_wal::names;
-use rayon::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -103,17 +102,14 @@ impl Shared {
         let _linking = self.linking.lock();
         let open: Vec<_> = self.open.read().values().cloned().collect();
         for open in open {
-            let slots = open.index.unlinked();
-            if slots.is_empty() {
+            let writes = open.index.unlinked_writes();
+            if writes.is_empty() {
                 continue;
             }
-            let link = |&slot: &u32| open.index.link(slot);
-            let linked = if self.threads()? > 1 {
-                self.pool()?.install(|| slots.par_iter().with_max_len(4).try_for_each(link))
-            } else {
-                slots.iter().try_for_each(link)
-            };
-            self.poison.guard(linked)?;
+            // As they were linked, or would have been.
+            let link = |slots: &Vec<u32>| self.link_slots(&open.index, slots);
+            let linked = writes.iter().try_for_each(link);
+            linked.inspect_err(|error| self.poison.set(error))?;
         }
         Ok(())
     }

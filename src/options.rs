@@ -98,8 +98,8 @@ impl StoreOptions {
     }
 
     /// Threads that link the rows of one large write, and the records found in the log after a crash. Default: 0,
-    /// which is as many as there are cores. With 1, writing the same rows in the same order always makes the same
-    /// graph.
+    /// which is as many as there are cores. The same writes, one after the other, make the same graph with any number
+    /// of threads.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self

@@ -199,7 +199,9 @@ struct Changed {
     first: Option<u32>,
     /// Slots buried, each with how many slots there were by then.
     buried: Vec<(u32, u32)>,
-    /// How many of these are not of the batch being read. A batch buries after it has linked all of its own.
+    /// Where the slots of each batch end.
+    writes: Vec<u32>,
+    /// How many of `buried` are not of the batch being read. A batch buries after it has linked all of its own.
     settled: usize,
 }
 
@@ -237,7 +239,7 @@ impl Replay<'_> {
         for (id, changed) in changed {
             if let Some(first) = changed.first {
                 let index = &self.open[&id].index;
-                index.set_pending(first..index.next_slot(), changed.buried);
+                index.set_pending(first..index.next_slot(), changed.buried, changed.writes);
             }
         }
         if self.state.clean && last == segments {
@@ -321,6 +323,9 @@ impl Replay<'_> {
                 let by_then = self.open[id].index.next_slot();
                 changed.buried[changed.settled..].iter_mut().for_each(|(_, slots)| *slots = by_then);
                 changed.settled = changed.buried.len();
+                if changed.first.is_some() && changed.writes.last() != Some(&by_then) {
+                    changed.writes.push(by_then);
+                }
             }
         }
         if catalogue {

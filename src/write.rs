@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::op;
 use crate::options::Durability;
 use crate::shared::{Flight, Open, Shared, Task};
-use lodestore_engine::{Id, Place, SlotBytes, vector_crc};
+use lodestore_engine::{Id, Index, Place, SlotBytes, vector_crc};
 use lodestore_wal::log::{Appender, Commit};
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -108,12 +108,20 @@ impl Shared {
         Ok(sequenced.existed)
     }
 
-    fn apply_to_graph(&self, batch: &Batch<'_>, sequenced: &Sequenced<'_>) -> Result<()> {
-        let link = |&(target, slot): &(usize, u32)| batch.targets[target].open.index.link(slot);
-        if sequenced.linked.len() >= PARALLEL_ROWS && self.threads()? > 1 {
-            self.pool()?.install(|| sequenced.linked.par_iter().with_max_len(4).try_for_each(link))?;
+    /// Links the slots of one write.
+    pub(crate) fn link_slots(&self, index: &Index, slots: &[u32]) -> Result<()> {
+        if slots.len() >= PARALLEL_ROWS && self.threads()? > 1 {
+            self.pool()?.install(|| index.link_many(slots, true))?;
         } else {
-            sequenced.linked.iter().try_for_each(link)?;
+            index.link_many(slots, false)?;
+        }
+        Ok(())
+    }
+
+    fn apply_to_graph(&self, batch: &Batch<'_>, sequenced: &Sequenced<'_>) -> Result<()> {
+        for (target, Target { open, .. }) in batch.targets.iter().enumerate() {
+            let slots = sequenced.linked.iter().filter(|linked| linked.0 == target).map(|linked| linked.1);
+            self.link_slots(&open.index, &slots.collect::<Vec<_>>())?;
         }
         for &(target, slot) in &sequenced.buried {
             let index = &batch.targets[target].open.index;

@@ -6,7 +6,7 @@ use lodestore::{Collection, Durability, Metric, Store};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A collection in memory; `threads` build it.
-fn build(vectors: &[f32], dim: usize, metric: Metric, threads: usize) -> (Store, Collection<u64>) {
+pub(crate) fn build(vectors: &[f32], dim: usize, metric: Metric, threads: usize) -> (Store, Collection<u64>) {
     let store = Store::options().threads(threads).durability(Durability::Buffered);
     let store = store.open_on(std::sync::Arc::new(lodestore::disk::MemDisk::new()), "memory").unwrap();
     let docs = store.collection::<u64>("docs").dim(dim).metric(metric).create().unwrap();
@@ -16,7 +16,7 @@ fn build(vectors: &[f32], dim: usize, metric: Metric, threads: usize) -> (Store,
 }
 
 /// The share of the true ten nearest that are found; a copy at the same distance is as good.
-fn recall(docs: &Collection<u64>, queries: &[Vec<f32>], truth: &[f64], ef: usize) -> f64 {
+pub(crate) fn recall(docs: &Collection<u64>, queries: &[Vec<f32>], truth: &[f64], ef: usize) -> f64 {
     let mut found = 0;
     for (query, farthest) in queries.iter().zip(truth) {
         let hits = docs.search(query).k(TRUTH).ef(ef).run().unwrap();

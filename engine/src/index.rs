@@ -254,17 +254,22 @@ impl Index {
     }
 
     /// Says which slots recovery has put in place without linking them, and which slots it has buried, each with the
-    /// number of slots there were by then.
+    /// number of slots there were by then; and where the slots of each write end.
     ///
     /// # Panics
     /// If called twice.
-    pub fn set_pending(&self, slots: std::ops::Range<u32>, buried: Vec<(u32, u32)>) {
-        assert!(self.pending.set(Pending::new(slots, buried)).is_ok(), "recovery runs once");
+    pub fn set_pending(&self, slots: std::ops::Range<u32>, buried: Vec<(u32, u32)>, writes: Vec<u32>) {
+        assert!(self.pending.set(Pending::new(slots, buried, writes)).is_ok(), "recovery runs once");
     }
 
     /// Slots that recovery has put in place and not linked yet.
     pub fn unlinked(&self) -> Vec<u32> {
         self.pending.get().map_or_else(Vec::new, |p| p.unlinked().collect())
+    }
+
+    /// As [`unlinked`](Self::unlinked), the slots of each write together.
+    pub fn unlinked_writes(&self) -> Vec<Vec<u32>> {
+        self.pending.get().map_or_else(Vec::new, Pending::unlinked_writes)
     }
 
     /// The numbers that the next `count` slots get, in order. Called under the sequencer.

@@ -21,12 +21,19 @@ struct Node<D> {
 }
 
 /// A link that `node` is to get.
-#[derive(Clone, Copy)]
-struct Link {
-    node: u32,
-    level: u8,
-    new: u32,
-    distance: f32,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub(crate) node: u32,
+    pub(crate) level: u8,
+    pub(crate) new: u32,
+    pub(crate) distance: f32,
+}
+
+impl Link {
+    /// The link from `neighbour` to `new`.
+    pub(crate) fn back(neighbour: &Candidate, level: usize, new: u32) -> Self {
+        Self { node: neighbour.slot, level: level as u8, new, distance: neighbour.distance }
+    }
 }
 
 impl Index {
@@ -38,12 +45,17 @@ impl Index {
     pub fn link(&self, slot: u32) -> Result<()> {
         let level = self.id_of(slot).level;
         self.scratch.with(|scratch| self.link_with(slot, level, scratch))?;
+        self.settle(slot);
+        Ok(())
+    }
+
+    /// Says that a slot is linked.
+    pub(crate) fn settle(&self, slot: u32) {
         if let Some(pending) = self.pending.get()
             && pending.slots().contains(&slot)
         {
             pending.set_linked(slot);
         }
-        Ok(())
     }
 
     fn link_with(&self, slot: u32, level: u8, scratch: &mut Scratch) -> Result<()> {
@@ -59,27 +71,19 @@ impl Index {
             self.set_entry(Entry { slot, level });
             return Ok(());
         };
-        let mut query = std::mem::take(&mut scratch.query);
-        let mut work = std::mem::take(&mut scratch.from);
-        let linked = match self.codes() {
-            Some(codes) => {
-                codes.coder.query_of(view::bytes(&codes.windows, slot), &mut query);
-                let limit = self.limit();
-                let pairs = CodePairs { codes, limit };
-                let node = Node { slot, level, distances: CodesTo { codes, query: &query, limit } };
-                self.link_to(&node, from, &pairs, &mut work, scratch)
+        let own = self.prepare(slot, level, from, scratch)?;
+        for (at, neighbours) in own.iter().enumerate() {
+            let mut kept = 0;
+            for neighbour in neighbours {
+                kept += usize::from(self.attach(Link::back(neighbour, at, slot), false, scratch)?);
             }
-            None => {
-                let node = Node {
-                    slot,
-                    level,
-                    distances: ExactTo { index: self, query: self.as_query(slot, query.floats()) },
-                };
-                self.link_to(&node, from, &ExactPairs(self), &mut work, scratch)
+            // Nobody kept a link to the node: it would never be found again. Its nearest neighbour must.
+            if kept == 0
+                && let Some(nearest) = neighbours.first()
+            {
+                self.attach(Link::back(nearest, at, slot), true, scratch)?;
             }
-        };
-        (scratch.query, scratch.from) = (query, work);
-        linked?;
+        }
         if level > from.level {
             self.set_entry(Entry { slot, level });
         }
@@ -87,33 +91,41 @@ impl Index {
         Ok(())
     }
 
-    /// Finds a node's neighbours and writes its lists and theirs.
-    fn link_to<D: Distances, P: Pairs>(
+    /// Finds a node's neighbours on each level, from 0 up, and writes its lists.
+    pub(crate) fn prepare(
         &self,
-        node: &Node<D>,
+        slot: u32,
+        level: u8,
         from: Entry,
-        pairs: &P,
-        work: &mut CodeQuery,
         scratch: &mut Scratch,
-    ) -> Result<()> {
-        let Node { slot, level, .. } = *node;
-        let own = self.find_neighbours(node, from, pairs, work, scratch);
+    ) -> Result<Vec<Vec<Candidate>>> {
+        let mut query = std::mem::take(&mut scratch.query);
+        let mut work = std::mem::take(&mut scratch.from);
+        let own = match self.codes() {
+            Some(codes) => {
+                codes.coder.query_of(view::bytes(&codes.windows, slot), &mut query);
+                let limit = self.limit();
+                let node = Node { slot, level, distances: CodesTo { codes, query: &query, limit } };
+                self.find_neighbours(&node, from, &CodePairs { codes, limit }, &mut work, scratch)
+            }
+            None => {
+                let distances = ExactTo { index: self, query: self.as_query(slot, query.floats()) };
+                self.find_neighbours(&Node { slot, level, distances }, from, &ExactPairs(self), &mut work, scratch)
+            }
+        };
+        (scratch.query, scratch.from) = (query, work);
         self.write_own_lists(slot, level, &own)?;
-        for (at, neighbours) in own.iter().enumerate() {
-            let mut kept = 0;
-            for neighbour in neighbours {
-                let link = Link { node: neighbour.slot, level: at as u8, new: slot, distance: neighbour.distance };
-                kept += usize::from(self.add_link(link, false, pairs, work)?);
-            }
-            // Nobody kept a link to the node: it would never be found again. Its nearest neighbour must.
-            if kept == 0
-                && let Some(nearest) = neighbours.first()
-            {
-                let link = Link { node: nearest.slot, level: at as u8, new: slot, distance: nearest.distance };
-                self.add_link(link, true, pairs, work)?;
-            }
+        Ok(own)
+    }
+
+    /// Adds a link to a list, choosing again among its neighbours if the list is full. Says whether it is there now;
+    /// with `force` it is in any case.
+    pub(crate) fn attach(&self, link: Link, force: bool, scratch: &mut Scratch) -> Result<bool> {
+        let work = &mut scratch.from;
+        match self.codes() {
+            Some(codes) => self.add_link(link, force, &CodePairs { codes, limit: self.limit() }, work),
+            None => self.add_link(link, force, &ExactPairs(self), work),
         }
-        Ok(())
     }
 
     /// The neighbours of a new node on each level, from 0 up.
@@ -166,8 +178,7 @@ impl Index {
         Ok(())
     }
 
-    /// Adds `new` to the list of `node`, choosing again among its neighbours if the list is full. Says whether the
-    /// list links to `new` now; with `force` it does in any case.
+    /// See [`attach`](Self::attach).
     fn add_link<P: Pairs>(&self, link: Link, force: bool, pairs: &P, work: &mut CodeQuery) -> Result<bool> {
         let Link { node, level, new, distance } = link;
         let Some((segment, place)) = self.list_place(node, level) else { return Ok(false) };

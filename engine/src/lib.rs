@@ -33,6 +33,7 @@
 //! | `distances` | what walks compare: vectors or codes |
 //! | [`checkpoint`] | the segments' part of checkpoint and recovery |
 //! | `insert` | linking a node |
+//! | `bulk` | linking many nodes together |
 //! | [`query`] | queries |
 //! | [`verify`] | checksums and graph invariants |
 
@@ -62,6 +63,7 @@ mod slots;
 mod distances;
 pub mod checkpoint;
 mod insert;
+mod bulk;
 pub mod query;
 pub mod verify;
 

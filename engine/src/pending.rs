@@ -11,14 +11,16 @@ pub(crate) struct Pending {
     left: AtomicU32,
     /// Slots buried since, each with the first slot that came after that. Sorted.
     buried: Box<[(u32, u32)]>,
+    /// Where the slots of each write end.
+    writes: Box<[u32]>,
 }
 
 impl Pending {
-    pub(crate) fn new(slots: Range<u32>, mut buried: Vec<(u32, u32)>) -> Self {
+    pub(crate) fn new(slots: Range<u32>, mut buried: Vec<(u32, u32)>, writes: Vec<u32>) -> Self {
         buried.sort_unstable();
         let count = slots.len();
         let linked = (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Self { left: AtomicU32::new(count as u32), slots, linked, buried: buried.into() }
+        Self { left: AtomicU32::new(count as u32), slots, linked, buried: buried.into(), writes: writes.into() }
     }
 
     pub(crate) fn slots(&self) -> Range<u32> {
@@ -43,6 +45,23 @@ impl Pending {
         if self.linked[at / 64].fetch_or(bit, Ordering::AcqRel) & bit == 0 {
             self.left.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+
+    /// The slots not linked yet, those of each write together.
+    pub(crate) fn unlinked_writes(&self) -> Vec<Vec<u32>> {
+        let mut writes: Vec<Vec<u32>> = Vec::new();
+        let mut end = self.slots.start;
+        for slot in self.unlinked() {
+            match writes.last_mut() {
+                Some(write) if slot < end => write.push(slot),
+                _ => {
+                    let at = self.writes.partition_point(|&end| end <= slot);
+                    end = self.writes.get(at).copied().unwrap_or(self.slots.end);
+                    writes.push(vec![slot]);
+                }
+            }
+        }
+        writes
     }
 
     /// The slots not linked yet.
@@ -71,7 +90,8 @@ mod tests {
 
     #[test]
     fn a_linked_slot_is_no_longer_pending() {
-        let pending = Pending::new(100..300, vec![(120, 130), (7, 110)]);
+        let pending = Pending::new(100..300, vec![(120, 130), (7, 110)], vec![101, 103, 250, 300]);
+        assert_eq!(pending.unlinked_writes().iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 147, 50]);
         assert_eq!(pending.unlinked().collect::<Vec<_>>(), (100..300).collect::<Vec<_>>());
         for slot in (100..300).filter(|s| s % 3 != 0) {
             pending.set_linked(slot);

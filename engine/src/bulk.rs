@@ -1,0 +1,160 @@
+//! Linking the nodes of one write together, so that any number of threads makes the same graph.
+//!
+//! They are linked in rounds. All nodes of a round look for their neighbours in the graph as it was before the round,
+//! and write their own lists, which nobody can see yet. Then the links to them are sorted by the list that they go to,
+//! and added list by list. Neither step depends on who does what first. A round is small beside the graph, and beside
+//! what the same write has linked before it, so that few of a node's true neighbours are in its own round, where it
+//! cannot see them (batches with prefix doubling: Dobson and others 2024, "ParlayANN", section 3). Nor does the order
+//! of the rows matter: rows that come sorted have their neighbours next to them, so the order is drawn anew.
+
+use crate::index::Index;
+use crate::insert::Link;
+use crate::scratch::Candidate;
+use lodestore_wal::Result;
+use rayon::prelude::*;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The largest round: one part in so many of the graph,
+const OF_GRAPH: usize = 64;
+/// and of what the write has linked already;
+const OF_WRITE: usize = 4;
+/// from the first so many on,
+const FIRST: usize = 4;
+/// and never more than these, since their neighbours wait in memory.
+const MOST: usize = 1024;
+
+impl Index {
+    /// Links the slots of one write, which follow each other, as [`link`](Self::link) does one: with the threads of
+    /// the pool that this runs in, or, if not `parallel`, alone. The graph is the same in both cases, as long as
+    /// nobody else writes meanwhile.
+    ///
+    /// # Errors
+    /// As [`link`](Self::link).
+    pub fn link_many(&self, slots: &[u32], parallel: bool) -> Result<()> {
+        let Some(&first) = slots.first() else { return Ok(()) };
+        let mut order = slots.to_vec();
+        shuffle(&mut order, self.geometry().seed ^ u64::from(first));
+        let mut at = 0;
+        while at < order.len() {
+            let most = round_after(first as usize, at);
+            let highest = self.entry().map(|entry| entry.level);
+            // A node above all others is linked by itself, and is then where walks begin.
+            let below = |&&slot: &&u32| highest.is_some_and(|highest| self.id_of(slot).level <= highest);
+            let count = order[at..].iter().take(most).take_while(below).count();
+            if count > 1 {
+                self.link_round(&order[at..at + count], parallel)?;
+            } else {
+                self.link(order[at])?;
+            }
+            at += count.max(1);
+        }
+        Ok(())
+    }
+
+    fn link_round(&self, slots: &[u32], parallel: bool) -> Result<()> {
+        let Some(entry) = self.entry() else { return slots.iter().try_for_each(|&slot| self.link(slot)) };
+        let own: Vec<Vec<Vec<Candidate>>> = each(parallel, slots, |&slot| {
+            self.scratch.with(|scratch| self.prepare(slot, self.id_of(slot).level, entry, scratch))
+        })?;
+        let mut links: Vec<(u32, Link)> = Vec::new();
+        for (node, (&slot, own)) in slots.iter().zip(&own).enumerate() {
+            for (level, neighbours) in own.iter().enumerate() {
+                links.extend(neighbours.iter().map(|n| (node as u32, Link::back(n, level, slot))));
+            }
+        }
+        // Of a list, the nearest first.
+        links.sort_unstable_by(|(_, a), (_, b)| {
+            let distance = || a.distance.total_cmp(&b.distance);
+            (a.level, a.node).cmp(&(b.level, b.node)).then_with(distance).then(a.new.cmp(&b.new))
+        });
+        let lists: Vec<&[(u32, Link)]> =
+            links.chunk_by(|(_, a), (_, b)| (a.level, a.node) == (b.level, b.node)).collect();
+        // For each node, a bit for each level on which somebody links to it.
+        let linked: Vec<AtomicU32> = slots.iter().map(|_| AtomicU32::new(0)).collect();
+        each(parallel, &lists, |list| {
+            self.scratch
+                .with(|scratch| list.iter().try_for_each(|&(_, link)| self.attach(link, false, scratch).map(drop)))?;
+            // Only now: a later link may have pushed out an earlier one.
+            for (node, link) in *list {
+                if self.neighbours(link.node, link.level).any(|n| n == link.new) {
+                    linked[*node as usize].fetch_or(1 << link.level, Ordering::Relaxed);
+                }
+            }
+            Ok(())
+        })?;
+        for ((&slot, own), linked) in slots.iter().zip(&own).zip(&linked) {
+            for (level, neighbours) in own.iter().enumerate() {
+                // As in `link`.
+                if linked.load(Ordering::Relaxed) & 1 << level == 0
+                    && let Some(nearest) = neighbours.first()
+                {
+                    self.scratch.with(|scratch| self.attach(Link::back(nearest, level, slot), true, scratch))?;
+                }
+            }
+            self.settle(slot);
+        }
+        Ok(())
+    }
+}
+
+/// The most nodes of a round, when the write found `before` nodes and has linked `done` of its own.
+fn round_after(before: usize, done: usize) -> usize {
+    (done / OF_WRITE).max(FIRST).min((before + done) / OF_GRAPH).clamp(1, MOST)
+}
+
+/// In the same order for the same seed (Fisher and Yates).
+fn shuffle(slots: &mut [u32], seed: u64) {
+    let mut state = seed;
+    for left in (2..=slots.len()).rev() {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut x = state;
+        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        slots.swap(left - 1, ((x ^ (x >> 31)) % left as u64) as usize);
+    }
+}
+
+/// What `f` makes of each, in order.
+fn each<T: Sync, R: Send>(parallel: bool, of: &[T], f: impl Fn(&T) -> Result<R> + Send + Sync) -> Result<Vec<R>> {
+    /// Few enough that no thread is left alone with many.
+    const AT_ONCE: usize = 4;
+    if parallel { of.par_iter().with_max_len(AT_ONCE).map(f).collect() } else { of.iter().map(f).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_grow_with_the_graph_and_with_the_write() {
+        let rounds = |before: usize, count: usize| {
+            let mut rounds = Vec::new();
+            let mut done = 0;
+            while done < count {
+                rounds.push(round_after(before, done).min(count - done));
+                done += rounds[rounds.len() - 1];
+            }
+            rounds
+        };
+        assert_eq!(rounds(0, 130)[..128], [1; 128]);
+        assert_eq!(rounds(0, 134)[128..], [2, 2, 2]);
+        assert_eq!(rounds(1_000_000, 30), [4, 4, 4, 4, 4, 5, 5]);
+        assert_eq!(rounds(1_000_000, 100_000).into_iter().max(), Some(MOST));
+        assert!(rounds(1_000_000, 10_000).len() < 60);
+    }
+
+    #[test]
+    fn a_shuffle_keeps_all_and_depends_on_its_seed_only() {
+        let shuffled = |seed| {
+            let mut slots: Vec<u32> = (0..1000).collect();
+            shuffle(&mut slots, seed);
+            slots
+        };
+        let mut slots = shuffled(7);
+        assert_eq!(slots, shuffled(7));
+        assert_ne!(slots, shuffled(8));
+        assert!(slots.iter().zip(0..).filter(|&(&slot, at)| slot == at).count() < 20);
+        slots.sort_unstable();
+        assert!(slots.into_iter().eq(0..1000));
+    }
+}
