@@ -5,6 +5,7 @@ use crate::codes::Codes;
 use crate::components::Components;
 use crate::error::{Error, Result};
 use crate::key::{AsKey, Key};
+use crate::measure::MeasureRecall;
 use crate::search::{Search, SearchMany};
 use crate::shared::{Handle, Open, Shared};
 use crate::write::{Action, Change};
@@ -339,6 +340,12 @@ impl<K: Key> Collection<K> {
     /// ```
     pub fn search<'a>(&'a self, query: impl Into<Components<'a>>) -> Search<'a, K> {
         Search::new(self.shared(), &self.open, query.into())
+    }
+
+    /// Measures how much of what an exact search finds searches find, on `samples` stored vectors: see
+    /// [`RecallReport`](crate::RecallReport).
+    pub fn measure_recall(&self, samples: usize) -> MeasureRecall<'_> {
+        MeasureRecall::new(self.shared(), &self.open, samples)
     }
 
     /// Searches for many queries, given row by row, of any type that [`Components`] takes.

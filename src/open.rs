@@ -6,6 +6,7 @@ use crate::options::Residency;
 use crate::shared::{Open, Shared};
 use lodestore_engine::{Heads, Index, Super};
 use lodestore_wal::{Disk, names};
+use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -53,5 +54,5 @@ pub(crate) fn open_collection(
     let head = if known { head } else { None };
     let index = Arc::new(Index::open(disk, state.uuid, entry.id, entry.created, head)?);
     let records = AtomicU64::new(index.live());
-    Ok(Arc::new(Open { name: name.to_owned(), index, records }))
+    Ok(Arc::new(Open { name: name.to_owned(), index, records, recall: RwLock::default() }))
 }

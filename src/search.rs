@@ -32,6 +32,7 @@ pub struct Search<'a, K: Key> {
     k: usize,
     ef: usize,
     ratio: Option<f32>,
+    recall: Option<f64>,
     payloads: bool,
     keys: PhantomData<fn() -> K>,
 }
@@ -94,7 +95,17 @@ impl From<Counters> for SearchStats {
 
 impl<'a, K: Key> Search<'a, K> {
     pub(crate) fn new(shared: &'a Shared, open: &'a Open, query: Components<'a>) -> Self {
-        Self { shared, open, query, k: DEFAULT_K, ef: DEFAULT_EF, ratio: None, payloads: false, keys: PhantomData }
+        Self {
+            shared,
+            open,
+            query,
+            k: DEFAULT_K,
+            ef: DEFAULT_EF,
+            ratio: None,
+            recall: None,
+            payloads: false,
+            keys: PhantomData,
+        }
     }
 
     /// How many records to find. Default: 10. Fewer come back if there are fewer.
@@ -129,6 +140,13 @@ impl<'a, K: Key> Search<'a, K> {
         self
     }
 
+    /// Instead of an [`ef`](Self::ef): the share of the true neighbours, 0 to 1, that searches are to find on average.
+    /// The least `ef` that did so when [`Collection::measure_recall`](crate::Collection::measure_recall) measured last.
+    pub fn recall(mut self, recall: f64) -> Self {
+        self.recall = Some(recall);
+        self
+    }
+
     /// Also fetches each record's payload.
     pub fn with_payloads(mut self) -> Self {
         self.payloads = true;
@@ -145,7 +163,8 @@ impl<'a, K: Key> Search<'a, K> {
         let shape = self.open.shape();
         self.query.one_row(shape, 0)?;
         let query = check_queries(self.open, self.query)?;
-        let (k, ef) = bounded(self.open, self.k, self.ef);
+        let ef = self.recall.map_or(Ok(self.ef), |recall| ef_for(self.open, self.k, recall))?;
+        let (k, ef) = bounded(self.open, self.k, ef);
         let ratio = checked(self.ratio)?;
         let (found, counters) = self.open.index.search(query.row(shape, 0), k, ef, ratio);
         let mut hits = Vec::with_capacity(found.len());
@@ -169,6 +188,22 @@ fn checked(ratio: Option<f32>) -> Result<f32> {
         Some(ratio) => Err(Error::Setting(format!("stop_beyond is {ratio}, allowed is 1 and above"))),
         None => Ok(f32::INFINITY),
     }
+}
+
+/// The `ef` that a measurement has found to be enough.
+fn ef_for(open: &Open, k: usize, recall: f64) -> Result<usize> {
+    let Some(report) = open.recall.read().clone() else {
+        let what = format!("recall of '{}' has not been measured since it was opened: measure_recall does", open.name);
+        return Err(Error::Setting(what));
+    };
+    if k > report.k {
+        let what = format!("recall was measured for k {} and is asked for k {k}: measure it for that", report.k);
+        return Err(Error::Setting(what));
+    }
+    report.ef_for(recall).ok_or_else(|| {
+        let best = report.rows.iter().map(|row| row.recall).fold(0.0, f64::max);
+        Error::Setting(format!("recall {recall} is asked for, the best measured is {best}"))
+    })
 }
 
 /// No more candidates than there are slots: what is reserved for them must not follow a wild number.

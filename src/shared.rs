@@ -3,6 +3,7 @@
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::options::{Durability, StoreOptions};
+use crate::recall::RecallReport;
 use lodestore_engine::{Heads, Index, Super, Superblock};
 use lodestore_wal::log::Commit;
 use lodestore_wal::{Disk, DiskLock, Log, LogScan, Poison};
@@ -21,6 +22,8 @@ pub(crate) struct Open {
     pub(crate) index: Arc<Index>,
     /// Records, counted in the order of the log.
     pub(crate) records: AtomicU64,
+    /// What the last measurement found.
+    pub(crate) recall: RwLock<Option<Arc<RecallReport>>>,
 }
 
 /// An open store. Lock order: `checkpointing`, `linking`, `gate`, the log's own, the catalogue's own.

@@ -159,3 +159,56 @@ fn searches_during_inserts_find_what_is_there() {
         assert!(searches > 50 && lost * 200 <= searches, "{lost} of {searches}");
     });
 }
+
+#[test]
+fn recall_is_measured_against_exact_search() {
+    let data = Data::load();
+    let (_store, docs) = build(data.glosses.vectors(), data.glosses.dim, Metric::Cosine, 2);
+    let unmeasured = docs.search(data.queries.vector(0)).recall(0.9).run();
+    assert!(
+        matches!(&unmeasured, Err(lodestore::Error::Setting(what)) if what.contains("measure_recall")),
+        "{unmeasured:?}"
+    );
+    for removed in 0..500 {
+        docs.remove(removed * 3).unwrap();
+    }
+    let report = docs.measure_recall(150).run().unwrap();
+    println!("{report:?}");
+    assert_eq!((report.k, report.samples, report.records), (10, 150, docs.len()));
+    assert_eq!(report, docs.measure_recall(150).run().unwrap(), "the same vectors are drawn");
+    assert!(report.rows.is_sorted_by(|a, b| a.ef < b.ef && a.distances <= b.distances));
+    assert!(report.rows.iter().all(|row| row.low <= row.recall && row.recall <= row.high));
+    let (first, last) = (report.rows[0], report.rows[report.rows.len() - 1]);
+    assert!(first.recall > 0.7 && first.recall < last.recall && last.recall > 0.99, "{report:?}");
+
+    // The same by hand: stored vectors, all others compared.
+    let (ef, mut right) = (report.ef_for(0.95).unwrap(), 0);
+    let live: Vec<usize> = (0..data.glosses.len()).filter(|&row| row % 3 != 0 || row >= 1500).collect();
+    let queries: Vec<usize> = live.iter().copied().step_by(live.len() / 100).collect();
+    let similarity = |a: usize, b: usize| {
+        let (a, b) = (data.glosses.vector(a), data.glosses.vector(b));
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(x * y)).sum::<f64>();
+        dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+    };
+    for &query in &queries {
+        let mut others: Vec<f64> =
+            live.iter().filter(|&&row| row != query).map(|&row| similarity(query, row)).collect();
+        others.sort_unstable_by(|a, b| b.total_cmp(a));
+        let hits = docs.search(data.glosses.vector(query)).k(11).ef(ef.max(11)).run().unwrap();
+        let others_found = hits.iter().filter(|hit| hit.key as usize != query).take(10);
+        right += others_found.filter(|hit| similarity(query, hit.key as usize) >= others[9] - 1e-6).count();
+    }
+    let by_hand = right as f64 / (queries.len() * 10) as f64;
+    assert!((by_hand - 0.955).abs() < 0.04, "ef {ef} gives {by_hand}");
+
+    let by_target = docs.search(data.queries.vector(0)).recall(0.95).run().unwrap();
+    let by_ef = docs.search(data.queries.vector(0)).ef(ef).run().unwrap();
+    assert_eq!((by_target.stats(), by_target[9].key), (by_ef.stats(), by_ef[9].key));
+    let unreachable = docs.search(data.queries.vector(0)).recall(1.01).run();
+    assert!(matches!(unreachable, Err(lodestore::Error::Setting(_))));
+    let other_k = docs.search(data.queries.vector(0)).k(11).recall(0.9).run();
+    assert!(matches!(other_k, Err(lodestore::Error::Setting(_))));
+    for nothing in [docs.measure_recall(0).run(), docs.measure_recall(5).k(0).run()] {
+        assert!(matches!(nothing, Err(lodestore::Error::Setting(_))));
+    }
+}

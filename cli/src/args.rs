@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Info(InspectArgs),
     /// Check every checksum and graph invariant; exit status 1 if anything is damaged
     Verify(InspectArgs),
+    /// Compare searches with exact search on stored vectors: recall, and the ef that it takes
+    Recall(RecallArgs),
     /// Write everything the log holds into its place, so that the next open replays nothing
     Checkpoint(CheckpointArgs),
     /// See it work: build a store of real texts, search by meaning, kill a writer, lose nothing
@@ -127,6 +129,26 @@ pub(crate) struct SearchArgs {
     #[arg(long)]
     pub(crate) warmup: bool,
     /// Print the summary as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecallArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The collection's name
+    pub(crate) collection: String,
+    /// Stored vectors to search for
+    #[arg(long, value_name = "N", default_value = "200")]
+    pub(crate) samples: NonZeroUsize,
+    /// Neighbours to find for each
+    #[arg(long, default_value = "10")]
+    pub(crate) k: NonZeroUsize,
+    /// Draw other vectors
+    #[arg(long, default_value = "0")]
+    pub(crate) seed: u64,
+    /// Print the report as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }

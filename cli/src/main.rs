@@ -10,6 +10,7 @@ mod stop;
 mod open;
 mod import;
 mod search;
+mod recall;
 mod records;
 mod inspect;
 mod demo;
@@ -41,6 +42,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Remove(args) => records::remove(&args),
         Command::Info(args) => inspect::info(&args),
         Command::Verify(args) => inspect::verify(&args),
+        Command::Recall(args) => recall::run(&args),
         Command::Checkpoint(args) => inspect::checkpoint(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoWriter(args) => demo::write_until_killed(&args.store),

@@ -1,0 +1,146 @@
+//! Measuring recall: searches for stored vectors, compared with exact search.
+
+use crate::error::{Error, Result};
+use crate::recall::{RecallAt, RecallReport, wilson};
+use crate::shared::{Open, Shared};
+use lodestore_engine::{Index, Neighbour, Query};
+use rayon::prelude::*;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// From one `ef` to the next.
+const STEP: f64 = 1.3;
+/// The largest `ef` measured.
+const MOST: usize = 2048;
+const DEFAULT_K: usize = 10;
+
+/// A measurement to be set up and [run](Self::run); see [`RecallReport`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is measured until it is run"]
+pub struct MeasureRecall<'a> {
+    shared: &'a Shared,
+    open: &'a Open,
+    samples: usize,
+    k: usize,
+    seed: u64,
+}
+
+/// A stored vector that is searched for, and what an exact search finds besides itself.
+struct Sample {
+    slot: u32,
+    truth: Vec<Neighbour>,
+}
+
+impl<'a> MeasureRecall<'a> {
+    pub(crate) fn new(shared: &'a Shared, open: &'a Open, samples: usize) -> Self {
+        Self { shared, open, samples, k: DEFAULT_K, seed: 0 }
+    }
+
+    /// Neighbours to look for. Default: 10.
+    pub fn k(mut self, k: usize) -> Self {
+        self.k = k;
+        self
+    }
+
+    /// Draws other vectors. Default: 0. The same seed draws the same ones as long as nothing is written.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Measures, with the store's threads. The collection keeps the report for [`Search::recall`](crate::Search::recall)
+    /// until it is closed or measured again. Complexity: a distance for each sample and record, and then the searches.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if there is nothing to look for: no samples, a `k` of 0, or fewer than two records.
+    pub fn run(self) -> Result<RecallReport> {
+        let (shared, open) = (self.shared, self.open);
+        shared.check_open()?;
+        let (index, records) = (&*open.index, open.records.load(Ordering::Acquire));
+        if self.samples == 0 || self.k == 0 || records < 2 {
+            let (samples, k) = (self.samples, self.k);
+            let what = format!("recall of {k} neighbours, {samples} samples and {records} records cannot be measured");
+            return Err(Error::Setting(what));
+        }
+        let pool = if shared.threads()? > 1 { Some(shared.pool()?) } else { None };
+        let k = self.k.min(records as usize - 1);
+        let slots = draw(index, self.samples, self.seed);
+        let samples: Vec<Sample> = on(pool, || {
+            let exact = |&slot: &u32| Sample {
+                slot,
+                truth: others(slot, with_query(index, slot, |q| index.search_exact(q, k + 1)), k),
+            };
+            slots.par_iter().map(exact).collect()
+        });
+        let mut rows: Vec<RecallAt> = Vec::new();
+        let mut ef = k;
+        while rows.last().is_none_or(|row| row.recall < 1.0) && ef <= MOST.max(k) {
+            rows.push(on(pool, || at(index, &samples, k, ef)));
+            ef = ((ef as f64 * STEP) as usize).max(ef + 1);
+        }
+        let report = RecallReport { k, samples: samples.len(), records, rows };
+        *open.recall.write() = Some(Arc::new(report.clone()));
+        Ok(report)
+    }
+}
+
+/// Runs `f` on the threads of `pool`, or here.
+fn on<T: Send>(pool: Option<&rayon::ThreadPool>, f: impl FnOnce() -> T + Send) -> T {
+    match pool {
+        Some(pool) => pool.install(f),
+        None => f(),
+    }
+}
+
+/// Live slots, evenly spread by chance, none twice.
+fn draw(index: &Index, samples: usize, seed: u64) -> Vec<u32> {
+    let mut live: Vec<u32> = (0..index.next_slot()).filter(|&slot| !index.is_dead(slot)).collect();
+    let samples = samples.min(live.len());
+    let mut state = seed;
+    for at in 0..samples {
+        // splitmix64 (Steele and others 2014).
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut x = state;
+        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let other = at + ((x ^ (x >> 31)) % (live.len() - at) as u64) as usize;
+        live.swap(at, other);
+    }
+    live.truncate(samples);
+    live
+}
+
+fn with_query<T>(index: &Index, slot: u32, f: impl FnOnce(Query<'_>) -> T) -> T {
+    let (geometry, stored) = (index.geometry(), index.vector(slot));
+    let mut work = Vec::new();
+    if geometry.element.is_float() {
+        f(Query::Floats(geometry.element.floats(stored, geometry.dim, &mut work)))
+    } else {
+        f(Query::Stored(stored))
+    }
+}
+
+/// The `k` nearest without the slot itself.
+fn others(slot: u32, mut found: Vec<Neighbour>, k: usize) -> Vec<Neighbour> {
+    found.retain(|neighbour| neighbour.slot != slot);
+    found.truncate(k);
+    found
+}
+
+fn at(index: &Index, samples: &[Sample], k: usize, ef: usize) -> RecallAt {
+    let (shares, distances): (Vec<f64>, Vec<u64>) = samples
+        .par_iter()
+        .map(|sample| {
+            let (found, counters) =
+                with_query(index, sample.slot, |q| index.search(q, k + 1, ef.max(k + 1), f32::INFINITY));
+            // One at the distance of the last is as good as that one.
+            let bound = sample.truth.last().map_or(f32::NEG_INFINITY, |last| last.distance);
+            let right = others(sample.slot, found, k).iter().filter(|found| found.distance <= bound).count();
+            (right as f64 / sample.truth.len().max(1) as f64, counters.distances)
+        })
+        .unzip();
+    let n = samples.len().max(1);
+    let recall = (shares.iter().sum::<f64>() / n as f64).min(1.0);
+    let (low, high) = wilson(recall, n);
+    RecallAt { ef, recall, low, high, distances: distances.iter().sum::<u64>() as f64 / n as f64 }
+}
