@@ -1,7 +1,7 @@
 //! Writers, readers and checkpoints at the same time.
 
 use crate::support::model::{Model, Rng, distance, same_distance, seed};
-use lodestore::{Collection, Durability, Metric, Store, StoreOptions};
+use lodestore::{Codes, Collection, Durability, Metric, Store, StoreOptions};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -232,4 +232,41 @@ fn a_removed_key_is_not_found_though_another_thread_was_just_replacing_it() {
         });
     }
     assert!(store.verify().unwrap().ok());
+}
+
+/// While a record is replaced its old and its new vector lie in the graph side by side; both may be among the nearest,
+/// and are one record.
+#[test]
+fn searches_find_as_many_as_they_ask_for_while_records_are_replaced() {
+    let (rows, dim) = (300u64, 48);
+    let vector = |key: u64| (0..dim).map(|n| ((key * 31 + n * n * 7) % 97) as f32).collect::<Vec<f32>>();
+    for codes in [Codes::Eight, Codes::None] {
+        let store = Store::in_memory().unwrap();
+        let docs = store.collection::<u64>("docs").dim(dim as usize).codes(codes).create().unwrap();
+        (0..rows).for_each(|key| docs.put(key, &vector(key), b"").unwrap());
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for writer in 0..3 {
+                let (docs, stop, vector) = (&docs, &stop, &vector);
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        for key in (writer..rows).step_by(3) {
+                            docs.put(key, &vector(key), b"").unwrap();
+                        }
+                    }
+                });
+            }
+            for search in 0..3000 {
+                let query = vector(search % rows);
+                for k in [1, 10] {
+                    let hits = docs.search(&query).k(k).ef(k).run().unwrap();
+                    if hits.len() != k {
+                        stop.store(true, Ordering::Relaxed);
+                        panic!("search {search} for {k} found {}", hits.len());
+                    }
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
 }

@@ -44,6 +44,23 @@ impl Index {
     /// # Panics
     /// If `query` is not one for the collection's dimension and element type.
     pub fn search(&self, query: Query<'_>, k: usize, ef: usize, ratio: f32) -> (Vec<Neighbour>, Counters) {
+        let (mut found, mut counters) = (Vec::new(), Counters::default());
+        let mut asked = k;
+        loop {
+            let (records, superseded, work) = self.search_once(query, asked, ef, ratio);
+            counters += work;
+            let short = records.len() < k && superseded && asked < self.limit() as usize;
+            found = if records.len() >= found.len() { records } else { found };
+            if !short {
+                found.truncate(k);
+                return (found, counters);
+            }
+            // While updates run, two of those found may be one record's, the old and the new.
+            asked *= 2;
+        }
+    }
+
+    fn search_once(&self, query: Query<'_>, k: usize, ef: usize, ratio: f32) -> (Vec<Neighbour>, bool, Counters) {
         let point = self.asked(query);
         let until = self.until(k, ef, ratio);
         self.scratch.with(|scratch| {
@@ -69,9 +86,9 @@ impl Index {
                 found.sort_unstable_by(by_distance);
                 found.dedup_by_key(|c| c.slot);
             }
-            let neighbours = self.resolve(&found, k);
+            let (neighbours, superseded) = self.resolve(&found, k);
             scratch.found = found;
-            (neighbours, scratch.counters)
+            (neighbours, superseded, scratch.counters)
         })
     }
 
@@ -145,7 +162,7 @@ impl Index {
             let live = (0..self.limit()).filter(|&s| !self.is_dead(s));
             self.scan(query, live, &mut scratch.pool);
             let found: Vec<Candidate> = scratch.pool.live().collect();
-            self.resolve(&found, k)
+            self.resolve(&found, k).0
         })
     }
 
@@ -169,8 +186,8 @@ impl Index {
     }
 
     /// Slots to records, one for each key: while an update runs, the old and the new slot of a key may both be found,
-    /// and the newer one counts.
-    fn resolve(&self, nearest: &[Candidate], k: usize) -> Vec<Neighbour> {
+    /// and the newer one counts. Says whether that was so.
+    fn resolve(&self, nearest: &[Candidate], k: usize) -> (Vec<Neighbour>, bool) {
         nearest.iter().take(k).for_each(|c| self.prefetch_id(c.slot));
         let mut found: Vec<Neighbour> = Vec::with_capacity(k.min(1 << 16));
         let mut places: HashMap<u64, usize> = HashMap::new();
@@ -199,12 +216,12 @@ impl Index {
                     found[at] = Neighbour { key, slot, distance };
                     superseded = true;
                 }
-                Some(_) => {}
+                Some(_) => superseded = true,
             }
         }
         if superseded {
             found.sort_by(|a, b| a.distance.total_cmp(&b.distance));
         }
-        found
+        (found, superseded)
     }
 }

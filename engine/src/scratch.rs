@@ -264,6 +264,14 @@ pub struct Counters {
     pub reranked: u64,
 }
 
+impl std::ops::AddAssign for Counters {
+    fn add_assign(&mut self, more: Self) {
+        self.hops += more.hops;
+        self.distances += more.distances;
+        self.reranked += more.reranked;
+    }
+}
+
 /// The reusable memory of one search.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
