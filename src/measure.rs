@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::recall::{RecallAt, RecallReport, wilson};
 use crate::shared::{Open, Shared};
+use lodestore_engine::seeded::Seeded;
 use lodestore_engine::{Index, Neighbour, Query};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -96,14 +97,9 @@ fn on<T: Send>(pool: Option<&rayon::ThreadPool>, f: impl FnOnce() -> T + Send) -
 fn draw(index: &Index, samples: usize, seed: u64) -> Vec<u32> {
     let mut live: Vec<u32> = (0..index.next_slot()).filter(|&slot| !index.is_dead(slot)).collect();
     let samples = samples.min(live.len());
-    let mut state = seed;
+    let mut seeded = Seeded::new(seed);
     for at in 0..samples {
-        // splitmix64 (Steele and others 2014).
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = state;
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        let other = at + ((x ^ (x >> 31)) % (live.len() - at) as u64) as usize;
+        let other = at + seeded.below(live.len() - at);
         live.swap(at, other);
     }
     live.truncate(samples);

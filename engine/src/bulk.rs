@@ -10,6 +10,7 @@
 use crate::index::Index;
 use crate::insert::Link;
 use crate::scratch::Candidate;
+use crate::seeded::Seeded;
 use lodestore_wal::Result;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -104,13 +105,9 @@ fn round_after(before: usize, done: usize) -> usize {
 
 /// In the same order for the same seed (Fisher and Yates).
 fn shuffle(slots: &mut [u32], seed: u64) {
-    let mut state = seed;
+    let mut seeded = Seeded::new(seed);
     for left in (2..=slots.len()).rev() {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = state;
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        slots.swap(left - 1, ((x ^ (x >> 31)) % left as u64) as usize);
+        slots.swap(left - 1, seeded.below(left));
     }
 }
 

@@ -6,6 +6,7 @@
 
 use crate::element::Element;
 use crate::metric::Metric;
+use crate::seeded;
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, Error, Result};
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
@@ -111,10 +112,7 @@ impl Geometry {
     /// The level of slot `slot`: a hash of seed and slot, distributed as in the HNSW paper (section 4, `mL = 1/ln M`),
     /// so that replaying the log or building in parallel gives the same levels.
     pub fn level(&self, slot: u32) -> u8 {
-        let mut x = self.seed ^ u64::from(slot).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        x ^= x >> 31;
+        let x = seeded::nth(self.seed, u64::from(slot) + 1);
         // 53 random bits, never 0, so that the logarithm is finite.
         let uniform = ((x >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
         let level = -uniform.ln() / (self.m as f64).ln();

@@ -10,6 +10,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`seeded`] | numbers that follow from a seed |
 //! | [`ids`] | key, LSN, level and checksum of a slot |
 //! | [`kernel`] | distances by hand for each kind of CPU (`unsafe`) |
 //! | [`element`] | what components are kept as |
@@ -40,6 +41,7 @@
 #[cfg(not(target_endian = "little"))]
 compile_error!("lodestore maps its little-endian files directly; this target is big-endian");
 
+pub mod seeded;
 pub mod ids;
 pub mod kernel;
 pub mod element;

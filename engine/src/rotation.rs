@@ -5,6 +5,8 @@
 //! A transform needs a power of two; other dimensions take two windows of one, at the start and at the end, by turns
 //! (as the RaBitQ library does).
 
+use crate::seeded::Seeded;
+
 /// Rounds for a power of two. One leaves a vector with a single non-zero component flat, but not random; two do.
 const ROUNDS: usize = 2;
 /// Rounds of two overlapping windows.
@@ -25,13 +27,8 @@ impl Rotation {
     pub(crate) fn new(dim: usize, seed: u64) -> Self {
         let window = 1 << dim.ilog2();
         let rounds = if window == dim { ROUNDS } else { WINDOWED_ROUNDS };
-        let mut state = seed ^ 0x726F_7461_7469_6F6E;
-        let mut sign = || {
-            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let x = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            if x >> 63 == 0 { 1.0 } else { -1.0 }
-        };
+        let mut seeded = Seeded::new(seed ^ 0x726F_7461_7469_6F6E);
+        let mut sign = || if seeded.number() >> 63 == 0 { 1.0 } else { -1.0 };
         let mut factors: Vec<f32> = (0..rounds * dim).map(|_| sign()).collect();
         factors.resize((rounds + 1) * dim, 1.0);
         let scale = 1.0 / (window as f32).sqrt();
