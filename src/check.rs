@@ -30,12 +30,7 @@ pub(crate) fn check_vector(target: &Open, stored: &[u8], row: usize) -> Result<(
         let (expected, got) = (shape.dim, stored.len() * shape.dim / width);
         return Err(Error::Dimension { collection: target.name.clone(), expected, got, row });
     }
-    if shape.element.is_float() {
-        let mut work = Vec::new();
-        check_query(target, Query::Floats(shape.element.floats(stored, shape.dim, &mut work)), row)
-    } else {
-        check_query(target, Query::Stored(stored), row)
-    }
+    check_query(target, Query::of(shape.element, stored, shape.dim, &mut Vec::new()), row)
 }
 
 /// As [`check_vector`], of a query of the right dimension.

@@ -107,7 +107,7 @@ impl Shared {
                 continue;
             }
             // As they were linked, or would have been.
-            let link = |slots: &Vec<u32>| self.link_slots(&open.index, slots);
+            let link = |slots: &Vec<u32>| self.link_slots(&[(&open.index, slots)]);
             let linked = writes.iter().try_for_each(link);
             linked.inspect_err(|error| self.poison.set(error))?;
         }

@@ -5,6 +5,7 @@ use crate::recall::{RecallAt, RecallReport, wilson};
 use crate::shared::{Open, Shared};
 use lodestore_engine::seeded::Seeded;
 use lodestore_engine::{Index, Neighbour, Query};
+use rayon::ThreadPool;
 use rayon::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -66,17 +67,14 @@ impl<'a> MeasureRecall<'a> {
         let pool = if shared.threads()? > 1 { Some(shared.pool()?) } else { None };
         let k = self.k.min(records as usize - 1);
         let slots = draw(index, self.samples, self.seed);
-        let samples: Vec<Sample> = on(pool, || {
-            let exact = |&slot: &u32| Sample {
-                slot,
-                truth: others(slot, with_query(index, slot, |q| index.search_exact(q, k + 1)), k),
-            };
-            slots.par_iter().map(exact).collect()
+        let samples = each(pool, &slots, |&slot| Sample {
+            slot,
+            truth: others(slot, with_query(index, slot, |q| index.search_exact(q, k + 1)), k),
         });
         let mut rows: Vec<RecallAt> = Vec::new();
         let mut ef = k;
         while rows.last().is_none_or(|row| row.recall < 1.0) && ef <= MOST.max(k) {
-            rows.push(on(pool, || at(index, &samples, k, ef)));
+            rows.push(at(index, &samples, k, ef, pool));
             ef = ((ef as f64 * STEP) as usize).max(ef + 1);
         }
         let report = RecallReport { k, samples: samples.len(), records, rows };
@@ -85,11 +83,11 @@ impl<'a> MeasureRecall<'a> {
     }
 }
 
-/// Runs `f` on the threads of `pool`, or here.
-fn on<T: Send>(pool: Option<&rayon::ThreadPool>, f: impl FnOnce() -> T + Send) -> T {
+/// What `f` makes of each, in order: by the threads of `pool`, or here.
+fn each<T: Sync, R: Send>(pool: Option<&ThreadPool>, of: &[T], f: impl Fn(&T) -> R + Send + Sync) -> Vec<R> {
     match pool {
-        Some(pool) => pool.install(f),
-        None => f(),
+        Some(pool) => pool.install(|| of.par_iter().map(f).collect()),
+        None => of.iter().map(f).collect(),
     }
 }
 
@@ -108,12 +106,7 @@ fn draw(index: &Index, samples: usize, seed: u64) -> Vec<u32> {
 
 fn with_query<T>(index: &Index, slot: u32, f: impl FnOnce(Query<'_>) -> T) -> T {
     let (geometry, stored) = (index.geometry(), index.vector(slot));
-    let mut work = Vec::new();
-    if geometry.element.is_float() {
-        f(Query::Floats(geometry.element.floats(stored, geometry.dim, &mut work)))
-    } else {
-        f(Query::Stored(stored))
-    }
+    f(Query::of(geometry.element, stored, geometry.dim, &mut Vec::new()))
 }
 
 /// The `k` nearest without the slot itself.
@@ -123,18 +116,17 @@ fn others(slot: u32, mut found: Vec<Neighbour>, k: usize) -> Vec<Neighbour> {
     found
 }
 
-fn at(index: &Index, samples: &[Sample], k: usize, ef: usize) -> RecallAt {
-    let (shares, distances): (Vec<f64>, Vec<u64>) = samples
-        .par_iter()
-        .map(|sample| {
-            let (found, counters) =
-                with_query(index, sample.slot, |q| index.search(q, k + 1, ef.max(k + 1), f32::INFINITY));
-            // One at the distance of the last is as good as that one.
-            let bound = sample.truth.last().map_or(f32::NEG_INFINITY, |last| last.distance);
-            let right = others(sample.slot, found, k).iter().filter(|found| found.distance <= bound).count();
-            (right as f64 / sample.truth.len().max(1) as f64, counters.distances)
-        })
-        .unzip();
+fn at(index: &Index, samples: &[Sample], k: usize, ef: usize, pool: Option<&ThreadPool>) -> RecallAt {
+    let (shares, distances): (Vec<f64>, Vec<u64>) = each(pool, samples, |sample| {
+        let (found, counters) =
+            with_query(index, sample.slot, |q| index.search(q, k + 1, ef.max(k + 1), f32::INFINITY));
+        // One at the distance of the last is as good as that one.
+        let bound = sample.truth.last().map_or(f32::NEG_INFINITY, |last| last.distance);
+        let right = others(sample.slot, found, k).iter().filter(|found| found.distance <= bound).count();
+        (right as f64 / sample.truth.len().max(1) as f64, counters.distances)
+    })
+    .into_iter()
+    .unzip();
     let n = samples.len().max(1);
     let recall = (shares.iter().sum::<f64>() / n as f64).min(1.0);
     let (low, high) = wilson(recall, n);

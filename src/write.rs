@@ -108,21 +108,23 @@ impl Shared {
         Ok(sequenced.existed)
     }
 
-    /// Links the slots of one write.
-    pub(crate) fn link_slots(&self, index: &Index, slots: &[u32]) -> Result<()> {
-        if slots.len() >= PARALLEL_ROWS && self.threads()? > 1 {
-            self.pool()?.install(|| index.link_many(slots, true))?;
+    /// Links the slots of one write, which are each collection's own.
+    pub(crate) fn link_slots(&self, writes: &[(&Index, &[u32])]) -> Result<()> {
+        let rows: usize = writes.iter().map(|(_, slots)| slots.len()).sum();
+        if rows >= PARALLEL_ROWS && self.threads()? > 1 {
+            // Collections do not see each other, so their order does not matter.
+            self.pool()?.install(|| writes.par_iter().try_for_each(|(index, slots)| index.link_many(slots, true)))?;
         } else {
-            index.link_many(slots, false)?;
+            writes.iter().try_for_each(|(index, slots)| index.link_many(slots, false))?;
         }
         Ok(())
     }
 
     fn apply_to_graph(&self, batch: &Batch<'_>, sequenced: &Sequenced<'_>) -> Result<()> {
-        for (target, Target { open, .. }) in batch.targets.iter().enumerate() {
-            let slots = sequenced.linked.iter().filter(|linked| linked.0 == target).map(|linked| linked.1);
-            self.link_slots(&open.index, &slots.collect::<Vec<_>>())?;
-        }
+        let mut slots = vec![Vec::new(); batch.targets.len()];
+        sequenced.linked.iter().for_each(|&(target, slot)| slots[target].push(slot));
+        let writes = batch.targets.iter().zip(&slots).map(|(target, slots)| (&*target.open.index, &slots[..]));
+        self.link_slots(&writes.collect::<Vec<_>>())?;
         for &(target, slot) in &sequenced.buried {
             let index = &batch.targets[target].open.index;
             // Another thread may have put that slot a moment ago, and not yet buried the one that it replaced.

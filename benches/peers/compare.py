@@ -12,11 +12,10 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from environment import DEFAULT_VENV, ROOT, Trouble, cargo, enter, install, machine, reason, say
+from environment import DEFAULT_VENV, ROOT, Trouble, cargo, install, machine, reason, say, start
 
 PEERS = "hnswlib,symphonyqg,faiss-hnsw,faiss-sq8,usearch,svs,scann,lodestore,lodestore-none"
 # Bytes that the AVX-512 kernels take in a nanosecond from the second-level cache, four vectors at a time
@@ -164,16 +163,7 @@ def version_of(program: str) -> str:
 
 def main() -> None:
     args = arguments()
-    try:
-        enter(args.venv)
-        install("numpy")
-        if args.data.is_file():
-            install("h5py")
-        compare(args)
-    except (Trouble, OSError) as trouble:
-        sys.exit(f"error: {trouble}")
-    except KeyboardInterrupt:
-        sys.exit("error: stopped by Ctrl-C; nothing was written")
+    start(compare, args, args.data)
 
 
 if __name__ == "__main__":

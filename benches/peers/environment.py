@@ -3,6 +3,7 @@
 Uses the standard library alone: it runs before anything is installed.
 """
 
+import argparse
 import importlib
 import importlib.metadata
 import json
@@ -11,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -83,6 +85,20 @@ def install(package: str) -> None:
     importlib.invalidate_caches()
     if done.returncode != 0:
         raise Trouble(f"pip cannot install {package}: {reason(done.stderr)}")
+
+
+def start(command: Callable[[argparse.Namespace], None], args: argparse.Namespace, source: Path) -> None:
+    """Runs a command of this directory in the virtual environment, with what reading `source` needs installed."""
+    try:
+        enter(args.venv)
+        install("numpy")
+        if source.is_file():
+            install("h5py")
+        command(args)
+    except (Trouble, OSError) as trouble:
+        sys.exit(f"error: {trouble}")
+    except KeyboardInterrupt:
+        sys.exit("error: stopped by Ctrl-C; nothing was written")
 
 
 def cargo(*what: str) -> str:

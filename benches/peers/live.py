@@ -12,12 +12,11 @@ is taken.
 import argparse
 import json
 import os
-import sys
 import tempfile
 import zlib
 from pathlib import Path
 
-from environment import DEFAULT_VENV, ROOT, Trouble, cargo, enter, install, machine, say
+from environment import DEFAULT_VENV, ROOT, Trouble, cargo, install, machine, say, start
 
 PEERS = "hnswlib,hnswlib-128,lodestore"
 K = 10
@@ -159,16 +158,7 @@ def live(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = arguments()
-    try:
-        enter(args.venv)
-        install("numpy")
-        if args.data.is_file():
-            install("h5py")
-        live(args)
-    except (Trouble, OSError) as trouble:
-        sys.exit(f"error: {trouble}")
-    except KeyboardInterrupt:
-        sys.exit("error: stopped by Ctrl-C; nothing was written")
+    start(live, args, args.data)
 
 
 if __name__ == "__main__":

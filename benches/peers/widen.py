@@ -10,10 +10,9 @@ with the exact nearest rows of each query.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-from environment import DEFAULT_VENV, Trouble, enter, install, say
+from environment import DEFAULT_VENV, Trouble, say, start
 
 
 def arguments() -> argparse.Namespace:
@@ -62,14 +61,7 @@ def widen(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = arguments()
-    try:
-        enter(args.venv)
-        install("numpy")
-        if args.source.is_file():
-            install("h5py")
-        widen(args)
-    except (Trouble, OSError) as trouble:
-        sys.exit(f"error: {trouble}")
+    start(widen, args, args.source)
 
 
 if __name__ == "__main__":

@@ -209,6 +209,14 @@ pub enum Query<'a> {
 }
 
 impl<'a> Query<'a> {
+    /// A stored vector of `dim` components, as a query; `work` may receive its components.
+    ///
+    /// # Panics
+    /// As [`Element::decode`].
+    pub fn of(element: Element, stored: &'a [u8], dim: usize, work: &'a mut Vec<f32>) -> Self {
+        if element.is_float() { Query::Floats(element.floats(stored, dim, work)) } else { Query::Stored(stored) }
+    }
+
     /// What the kernels take.
     pub fn bytes(self) -> &'a [u8] {
         match self {

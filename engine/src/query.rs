@@ -50,14 +50,15 @@ impl Index {
         loop {
             let (records, superseded, work) = self.search_once(query, asked, ef, ratio);
             counters += work;
-            let short = records.len() < k && superseded && asked < self.limit() as usize;
+            let slots = self.limit() as usize;
+            let short = records.len() < k && superseded && asked < slots;
             found = if records.len() >= found.len() { records } else { found };
             if !short {
                 found.truncate(k);
                 return (found, counters);
             }
             // While updates run, two of those found may be one record's, the old and the new.
-            asked *= 2;
+            asked = slots.min(2 * asked);
         }
     }
 

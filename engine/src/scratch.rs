@@ -127,7 +127,7 @@ impl Pool {
         if new.is_empty() {
             return;
         }
-        let (mut unmoved, new) = (old.len(), new);
+        let mut unmoved = old.len();
         self.entries.resize(unmoved + new.len(), 0);
         // Each stretch between two new ones moves once.
         for (before, &e) in new.iter().enumerate().rev() {

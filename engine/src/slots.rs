@@ -6,7 +6,7 @@
 //! under cosine at [`scale_at`](crate::Geometry::scale_at) their inverse norm (an `f32`), zeros for the rest.
 
 use crate::codes::CodeQuery;
-use crate::element::{Element, Query};
+use crate::element::Query;
 use crate::ids::{self, Id};
 use crate::index::Index;
 use crate::metric::{Metric, Point};
@@ -60,10 +60,7 @@ impl Index {
     /// What is stored behind the components of a vector, under cosine.
     pub(crate) fn scale_of(&self, stored: &[u8], work: &mut Vec<f32>) -> f32 {
         let geometry = self.geometry();
-        self.space().scale(match geometry.element {
-            Element::I8 | Element::U8 | Element::Bits => Query::Stored(stored),
-            element => Query::Floats(element.floats(stored, geometry.dim, work)),
-        })
+        self.space().scale(Query::of(geometry.element, stored, geometry.dim, work))
     }
 
     /// Writes what [`encode`](Self::encode) made, and the ids, of consecutive slots from `first` on.
@@ -123,14 +120,8 @@ impl Index {
     /// A published slot's vector as a query, for which `work` may be needed.
     #[inline]
     pub(crate) fn as_query<'a>(&'a self, slot: u32, work: &'a mut Vec<f32>) -> Point<'a> {
-        let point = self.point(slot);
-        match self.geometry().element {
-            element @ (Element::F16 | Element::Bf16) => {
-                let floats = element.floats(point.vector, self.geometry().dim, work);
-                Point { vector: Query::Floats(floats).bytes(), scale: point.scale }
-            }
-            _ => point,
-        }
+        let (Point { vector, scale }, geometry) = (self.point(slot), self.geometry());
+        Point { vector: Query::of(geometry.element, vector, geometry.dim, work).bytes(), scale }
     }
 
     /// A query's vector and scale.
