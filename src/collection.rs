@@ -132,6 +132,22 @@ impl<K: Key> Collection<K> {
         self.open.index.huge_bytes()
     }
 
+    /// Bytes that [`Residency::Packed`](crate::Residency::Packed) takes beyond the files; 0 if the store was opened without
+    /// it, or the collection has nothing that it could be made of.
+    ///
+    /// ```
+    /// use lodestore::{Residency, Store};
+    /// let dir = tempfile::tempdir()?;
+    /// let store = Store::options().residency(Residency::Packed).open(dir.path())?;
+    /// let docs = store.collection::<u64>("docs").dim(128).open_or_create()?;
+    /// docs.put(1, &[0.5; 128], b"")?;
+    /// assert_eq!(docs.packed_bytes(), 768);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn packed_bytes(&self) -> u64 {
+        self.open.index.packed_bytes()
+    }
+
     /// Records in it.
     ///
     /// ```

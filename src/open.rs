@@ -28,12 +28,21 @@ impl Shared {
         }
         let state = self.superblock.lock().1;
         let open = open_collection(&*self.disk, &state, &self.heads, name, entry)?;
-        if self.options.residency == Residency::Resident {
-            open.index.make_resident();
-        }
+        reside(&open, self.options.residency)?;
         all.insert(entry.id, open.clone());
         Ok(open)
     }
+}
+
+/// Brings into memory what is to be there. Nobody uses the collection yet.
+pub(crate) fn reside(open: &Open, residency: Residency) -> Result<()> {
+    if residency != Residency::Mapped {
+        open.index.make_resident();
+    }
+    if residency == Residency::Packed {
+        open.index.pack()?;
+    }
+    Ok(())
 }
 
 /// Opens a collection's files as the last checkpoint left them.

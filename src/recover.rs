@@ -7,8 +7,8 @@ use crate::catalog::{Catalog, Row};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::op::{Op, Put};
-use crate::open::open_collection;
-use crate::options::{Residency, StoreOptions};
+use crate::open::{open_collection, reside};
+use crate::options::StoreOptions;
 use crate::pages::Pages;
 use crate::shared::{Handle, LazyLog, Open, Parts, Shared, Task};
 use lodestore_engine::{Heads, Id, SlotBytes, Super, Superblock, recover_segments, vector_crc};
@@ -58,9 +58,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     hides_failures.store(true, Ordering::Release);
     let open = replay.open;
     let pending = open.values().any(|open| !open.index.unlinked().is_empty());
-    if options.residency == Residency::Resident {
-        open.values().for_each(|open| open.index.make_resident());
-    }
+    open.values().try_for_each(|open| reside(open, options.residency))?;
     let background = options.background;
     let shared = Arc::new(Shared::new(Parts {
         path: path.to_owned(),

@@ -81,7 +81,7 @@ pub struct Hits<K: Key> {
 pub struct SearchStats {
     /// Nodes whose neighbours were read.
     pub hops: u64,
-    /// Distances computed while walking.
+    /// Distances computed while walking; estimates of [packed](crate::Residency::Packed) neighbourhoods do not count.
     pub distances: u64,
     /// Vectors compared exactly after a walk on [codes](crate::Codes).
     pub reranked: u64,

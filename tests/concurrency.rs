@@ -1,7 +1,7 @@
 //! Writers, readers and checkpoints at the same time.
 
 use crate::support::model::{Model, Rng, distance, same_distance, seed};
-use lodestore::{Codes, Collection, Durability, Metric, Store, StoreOptions};
+use lodestore::{Codes, Collection, Durability, Metric, Residency, Store, StoreOptions};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -147,11 +147,13 @@ fn read(docs: &Collection<u64>, versions: &Versions, done: &AtomicBool, seed: u6
     (searches, compared)
 }
 
-fn run(durability: Durability, time: Duration) {
+fn run(durability: Durability, residency: Residency, time: Duration) {
     let seed = seed("concurrency");
     let dir = tempfile::tempdir().unwrap();
-    let store = options().durability(durability).open(dir.path()).unwrap();
-    let docs = store.collection::<u64>("docs").dim(DIM).ef_construction(100).create().unwrap();
+    let store = options().durability(durability).residency(residency).open(dir.path()).unwrap();
+    // Neighbourhoods are packed of codes only.
+    let codes = if residency == Residency::Packed { Codes::Eight } else { Codes::Auto };
+    let docs = store.collection::<u64>("docs").dim(DIM).ef_construction(100).codes(codes).create().unwrap();
     let (versions, done) = (Versions::new(), AtomicBool::new(false));
     let until = Instant::now() + time;
     let mut model = Model::default();
@@ -180,8 +182,9 @@ fn run(durability: Durability, time: Duration) {
     assert!(report.ok(), "{:?}", report.problems);
     println!("{durability:?}: {:?}", report.collections);
     store.close().unwrap();
-    let store = options().open(dir.path()).unwrap();
+    let store = options().residency(residency).open(dir.path()).unwrap();
     let docs = store.collection::<u64>("docs").open().unwrap();
+    assert_eq!(docs.packed_bytes() > 0, residency == Residency::Packed);
     assert_eq!(model.difference(&docs, (WRITERS * KEYS) as u64), None);
     let report = store.verify().unwrap();
     assert!(report.ok(), "{:?}", report.problems);
@@ -189,12 +192,17 @@ fn run(durability: Durability, time: Duration) {
 
 #[test]
 fn writers_readers_and_checkpoints_do_not_disturb_each_other() {
-    run(Durability::Buffered, Duration::from_secs(5));
+    run(Durability::Buffered, Residency::Mapped, Duration::from_secs(5));
+}
+
+#[test]
+fn packed_neighbourhoods_change_under_searches() {
+    run(Durability::Buffered, Residency::Packed, Duration::from_secs(3));
 }
 
 #[test]
 fn writers_that_wait_for_the_disk_do_not_disturb_each_other() {
-    run(Durability::Sync, Duration::from_secs(3));
+    run(Durability::Sync, Residency::Mapped, Duration::from_secs(3));
 }
 
 /// A write shows in `get` before it is linked; who changes the same key then must not return before what the key had

@@ -7,6 +7,7 @@ mod concurrency;
 mod damage;
 mod element;
 mod input;
+mod packed;
 mod process;
 mod recall;
 mod recovery;

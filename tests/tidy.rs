@@ -17,6 +17,7 @@ const UNSAFE: &[&str] = &[
     "engine/src/kernel/avx2.rs",
     "engine/src/kernel/avx512.rs",
     "engine/src/kernel/neon.rs",
+    "engine/src/kernel/lookups.rs",
 ];
 
 /// The crates, lowest first: root file, and the workspace crates that it may name.

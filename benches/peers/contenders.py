@@ -281,8 +281,8 @@ def variants(name: str, hugetlb: bool) -> list[Variant]:
     if is_lodestore(name):
         codes = name.removeprefix("lodestore").removeprefix("-")
         made = ["--codes", codes] if codes else []
-        stops = [("", []), ("stop 1.2", ["--stop-beyond", "1.2"])]
-        return [Variant(label, options={"import": made, "search": stop}) for label, stop in stops]
+        ways = [("", []), ("stop 1.2", ["--stop-beyond", "1.2"]), ("packed", ["--packed"])]
+        return [Variant(label, options={"import": made, "search": way}) for label, way in ways]
     found = [Variant(label, options) for label, options in OPTIONS.get(name, [("", {})])]
     if hugetlb and name in MALLOC:
         found += [Variant(f"{v.label} hugetlb".strip(), v.options, huge=True) for v in found]

@@ -125,6 +125,9 @@ pub(crate) struct SearchArgs {
     /// Read what searches walk through into memory at the start, in huge pages where the system grants them
     #[arg(long)]
     pub(crate) resident: bool,
+    /// As --resident, and also put what estimates the distances of a node's neighbours together in memory
+    #[arg(long)]
+    pub(crate) packed: bool,
     /// Run all queries once untimed beforehand, so that pages read for the first time do not count
     #[arg(long)]
     pub(crate) warmup: bool,

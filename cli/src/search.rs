@@ -46,6 +46,7 @@ struct Summary<'a> {
     open_ms: f64,
     /// Bytes of what searches walk through that are in huge pages.
     huge_bytes: u64,
+    packed_bytes: u64,
     /// Nodes expanded by a query, on average.
     hops: f64,
     /// Distances computed by a query, on average.
@@ -100,7 +101,11 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
     };
 
     let opening = Instant::now();
-    let residency = if args.resident { Residency::Resident } else { Residency::Mapped };
+    let residency = match (args.packed, args.resident) {
+        (true, _) => Residency::Packed,
+        (_, true) => Residency::Resident,
+        _ => Residency::Mapped,
+    };
     let store = Store::options().create(false).residency(residency).open(&args.store)?;
     let (collection, info) = open::collection(&store, &args.collection)?;
     let open_ms = opening.elapsed().as_secs_f64() * 1e3;
@@ -160,6 +165,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
         seconds: spent.as_secs_f64(),
         open_ms,
         huge_bytes: collection.huge_bytes(),
+        packed_bytes: collection.packed_bytes(),
         hops: a_query(hops),
         distances: a_query(distances),
     };

@@ -110,6 +110,11 @@ impl CodeQuery {
     pub(crate) fn floats(&mut self) -> &mut Vec<f32> {
         &mut self.rotated
     }
+
+    /// The vector that a query was made of, rotated, as far as it is coded.
+    pub(crate) fn rotated(&self) -> &[f32] {
+        &self.rotated
+    }
 }
 
 impl Coder {
@@ -139,6 +144,7 @@ impl Coder {
 
     /// Where the numbers are: for each run of them that lies in one part of the bytes of a block, the first number,
     /// their count, the block and the part.
+    #[inline]
     fn runs(&self) -> impl Iterator<Item = (usize, usize, usize, usize)> + use<> {
         let (coded, stride, per_byte) = (self.coded, self.stride, self.per_byte);
         (0..stride / CODE_BLOCK).flat_map(move |block| {
@@ -236,6 +242,21 @@ impl Coder {
         let sum = self.kernel.codes(self.per_byte, &self.counting, code);
         query.excess = levels.offset.wrapping_mul(levels.factor * sum - levels.offset * self.coded as i32);
         (query.scale, query.norm) = self.trailer(code);
+    }
+
+    /// What a code stands for: the components that are coded, rotated.
+    #[inline(always)]
+    pub(crate) fn decode(&self, code: &[u8], out: &mut [f32]) {
+        let (levels, mask) = (self.levels, 0xFF >> (8 - self.levels.bits));
+        let (scale, _) = self.trailer(code);
+        for (at, count, block, part) in self.runs() {
+            let shift = part * usize::from(levels.bits);
+            let bytes = &code[block * CODE_BLOCK..][..count];
+            let (factor, offset) = (levels.factor as f32 * scale, levels.offset as f32 * scale);
+            for (x, byte) in out[at..at + count].iter_mut().zip(bytes) {
+                *x = f32::from(byte >> shift & mask) * factor - offset;
+            }
+        }
     }
 
     /// The distance of what a code stands for; at least 0, except of inner products.

@@ -16,6 +16,7 @@ use crate::heads::Head;
 use crate::ids::{self, Id};
 use crate::kernel::{self, LINE};
 use crate::metric::Space;
+use crate::packed::Packed;
 use crate::pending::Pending;
 use crate::scratch::ScratchPool;
 use crate::search::{AHEAD_OF_ONE, END, Level};
@@ -64,6 +65,8 @@ pub struct Index {
     pub(crate) scratch: ScratchPool,
     /// Slots that recovery put in place and has not linked yet.
     pub(crate) pending: OnceLock<Pending>,
+    /// Neighbourhoods packed, if searches are to run on them.
+    pub(crate) packed: OnceLock<Packed>,
     /// The head that the last checkpoint recorded.
     pub(crate) recorded: Mutex<Option<Head>>,
 }
@@ -172,6 +175,7 @@ impl Index {
             raising: Mutex::new(()),
             scratch: ScratchPool::default(),
             pending: OnceLock::new(),
+            packed: OnceLock::new(),
             recorded: Mutex::new(recorded),
         })
     }
@@ -245,6 +249,7 @@ impl Index {
         if slots > u64::from(MAX_SLOTS) {
             return Err(Error::TooLarge { got: slots, limit: u64::from(MAX_SLOTS) });
         }
+        self.packed.get().map_or(Ok(()), |packed| packed.ensure(slots))?;
         self.vectors.ensure(slots)?;
         self.codes.iter().try_for_each(|codes| codes.windows.ensure(slots))?;
         self.ids.ensure(slots)?;

@@ -174,6 +174,7 @@ impl Index {
             for (word, value) in words.iter().zip(neighbours.iter().map(|c| c.slot).chain(std::iter::repeat(END))) {
                 word.store(value, Ordering::Release);
             }
+            self.repack(slot, at);
         }
         Ok(())
     }
@@ -196,11 +197,13 @@ impl Index {
         if count < cap {
             segment.touch(place)?;
             words[count].store(new, Ordering::Release);
+            self.repack_one(node, level, count);
             return Ok(true);
         }
         if force {
             segment.touch(place)?;
             words[cap - 1].store(new, Ordering::Release);
+            self.repack_one(node, level, cap - 1);
             return Ok(true);
         }
         let limit = self.limit();
@@ -231,6 +234,7 @@ impl Index {
         for (word, value) in words.iter().zip(chosen.iter().map(|c| c.slot).chain(std::iter::repeat(END))) {
             word.store(value, Ordering::Release);
         }
+        self.repack(node, level);
         Ok(true)
     }
 }

@@ -22,8 +22,10 @@
 //! | [`heads`] | counters of each collection as of the last checkpoint |
 //! | `rotation` | random rotations that need no training |
 //! | `codes` | vectors in 8 or 4 bits a component |
+//! | `packed` | neighbourhoods in one block each |
 //! | [`scratch`] | candidate pool, visited marks |
 //! | `search` | the one search loop |
+//! | `filter` | the search loop on packed neighbourhoods |
 //! | `sums` | page checksums |
 //! | `cow` | segments that change in place: dirty pages, captures |
 //! | `images` | checkpoint files |
@@ -31,6 +33,7 @@
 //! | [`superblock`] | SUPER: which checkpoint holds |
 //! | [`index`] | one collection's segments |
 //! | `slots` | what goes into a slot: vector, code, id |
+//! | `pack` | an index's packed neighbourhoods |
 //! | `distances` | what walks compare: vectors or codes |
 //! | [`checkpoint`] | the segments' part of checkpoint and recovery |
 //! | `insert` | linking a node |
@@ -53,8 +56,10 @@ pub mod geometry;
 pub mod heads;
 mod rotation;
 mod codes;
+mod packed;
 pub mod scratch;
 mod search;
+mod filter;
 mod sums;
 mod cow;
 mod images;
@@ -62,6 +67,7 @@ mod select;
 pub mod superblock;
 pub mod index;
 mod slots;
+mod pack;
 mod distances;
 pub mod checkpoint;
 mod insert;

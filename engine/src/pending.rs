@@ -34,6 +34,12 @@ impl Pending {
             && self.buried.binary_search_by_key(&other, |b| b.0).is_ok_and(|at| slot < self.buried[at].1)
     }
 
+    /// Whether a slot is one of them and not linked yet.
+    pub(crate) fn is_unlinked(&self, slot: u32) -> bool {
+        let at = slot.wrapping_sub(self.slots.start) as usize;
+        self.slots.contains(&slot) && self.linked[at / 64].load(Ordering::Acquire) & 1 << (at % 64) == 0
+    }
+
     /// Slots not linked yet.
     pub(crate) fn left(&self) -> u32 {
         self.left.load(Ordering::Acquire)

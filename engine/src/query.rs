@@ -2,8 +2,10 @@
 
 use crate::distances::{CodesTo, ExactTo};
 use crate::element::Query;
+use crate::filter::{Filter, search_packed};
 use crate::index::{GraphLevel, Index};
 use crate::metric::{Metric, Point};
+use crate::packed::Packed;
 use crate::scratch::{Candidate, Counters, Pool, Scratch};
 use crate::search::{Distances, Until, descend, search_level};
 use std::collections::HashMap;
@@ -74,7 +76,11 @@ impl Index {
                 Some(codes) => {
                     let mut code = std::mem::take(&mut scratch.query);
                     self.code_query(query, &mut code);
-                    self.walk(&CodesTo { codes, query: &code, limit: self.limit() }, until, scratch);
+                    let distances = CodesTo { codes, query: &code, limit: self.limit() };
+                    match self.packed.get() {
+                        Some(packed) => self.walk_packed(packed, &distances, until, scratch),
+                        None => self.walk(&distances, until, scratch),
+                    }
                     scratch.query = code;
                     self.rerank(point, k.max(1), &mut found, scratch);
                 }
@@ -96,19 +102,40 @@ impl Index {
 
     /// Walks from the entry point to level 0; the `ef` nearest live nodes are in the pool then.
     fn walk<D: Distances>(&self, distances: &D, until: Until, scratch: &mut Scratch) {
-        scratch.pool.reset(until.ef);
-        let Some(entry) = self.entry().filter(|entry| entry.slot < distances.limit()) else { return };
-        let mut nearest = Candidate { distance: distances.to(entry.slot), slot: entry.slot };
-        scratch.counters.distances += 1;
-        for level in (1..=entry.level).rev() {
-            nearest = descend(&GraphLevel { index: self, level }, distances, nearest, scratch);
-        }
+        let Some(nearest) = self.walk_down(distances, until, scratch) else { return };
         let level = GraphLevel { index: self, level: 0 };
         if self.any_dead() {
             search_level(&level, distances, &[nearest], until, |s| !self.is_dead(s), scratch);
         } else {
             search_level(&level, distances, &[nearest], until, |_| true, scratch);
         }
+    }
+
+    /// As [`walk`](Self::walk), on packed neighbourhoods.
+    fn walk_packed(&self, packed: &Packed, distances: &CodesTo<'_>, until: Until, scratch: &mut Scratch) {
+        let Some(nearest) = self.walk_down(distances, until, scratch) else { return };
+        packed.prefetch(nearest.slot);
+        let mut tables = std::mem::take(&mut scratch.tables);
+        tables.make(self.geometry().metric, distances.query);
+        let filter = Filter { packed, tables: &tables, distances, until };
+        if self.any_dead() {
+            search_packed(filter, &[nearest], |s| !self.is_dead(s), scratch);
+        } else {
+            search_packed(filter, &[nearest], |_| true, scratch);
+        }
+        scratch.tables = tables;
+    }
+
+    /// Walks from the entry point, if there is one, down to level 0. The pool is empty then.
+    fn walk_down<D: Distances>(&self, distances: &D, until: Until, scratch: &mut Scratch) -> Option<Candidate> {
+        scratch.pool.reset(until.ef);
+        let entry = self.entry().filter(|entry| entry.slot < distances.limit())?;
+        let mut nearest = Candidate { distance: distances.to(entry.slot), slot: entry.slot };
+        scratch.counters.distances += 1;
+        for level in (1..=entry.level).rev() {
+            nearest = descend(&GraphLevel { index: self, level }, distances, nearest, scratch);
+        }
+        Some(nearest)
     }
 
     /// Compares what a walk on codes has found exactly, nearest first, until nothing that is left can be among the `k`

@@ -1,6 +1,7 @@
 //! What a search needs besides the graph: the candidate pool, the visited marks, and buffers. Reused.
 
 use crate::codes::CodeQuery;
+use crate::packed::{Block, Tables};
 use parking_lot::Mutex;
 
 /// A node and its distance from the query.
@@ -143,11 +144,17 @@ impl Pool {
     /// The nearest node not expanded yet, which becomes expanded.
     #[inline(always)]
     pub(crate) fn expand_next(&mut self) -> Option<u32> {
+        self.expand_nearest().map(|node| node.slot)
+    }
+
+    /// As [`expand_next`](Self::expand_next), with its distance.
+    #[inline(always)]
+    pub(crate) fn expand_nearest(&mut self) -> Option<Candidate> {
         let found = self.peek_from(self.next)?;
         self.next = found + 1;
         let entry = &mut self.entries[found];
         *entry |= EXPANDED;
-        Some(slot_of(*entry))
+        Some(Candidate { distance: distance_of(*entry), slot: slot_of(*entry) })
     }
 
     /// Whether the node expanded last is farther than `ratio` times the `k`th nearest. With dead nodes among them, of
@@ -168,6 +175,12 @@ impl Pool {
     #[inline(always)]
     pub(crate) fn peek_next(&self) -> Option<u32> {
         self.peek_from(self.next).map(|at| slot_of(self.entries[at]))
+    }
+
+    /// The nearest nodes not expanded yet, up to so many.
+    #[inline(always)]
+    pub(crate) fn peek(&self, count: usize) -> impl Iterator<Item = u32> + '_ {
+        self.entries[self.next..].iter().filter(|&e| e & EXPANDED == 0).take(count).map(|&e| slot_of(e))
     }
 
     #[inline(always)]
@@ -290,6 +303,9 @@ pub(crate) struct Scratch {
     /// The point that a walk on codes looks for, and one that a choice among neighbours looks from.
     pub(crate) query: CodeQuery,
     pub(crate) from: CodeQuery,
+    /// The same for packed neighbourhoods, and a copy of one.
+    pub(crate) tables: Tables,
+    pub(crate) block: Block,
 }
 
 /// Scratches waiting to be used again.

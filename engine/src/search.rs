@@ -102,13 +102,13 @@ impl<L: Level, D: Distances, F: Fn(u32) -> bool> Work for SearchLevel<'_, L, D, 
         let Self { level, distances, until, live, scratch } = self;
         while let Some(count) = gather(level, until, scratch) {
             ask(distances, &scratch.fresh[..count.min(ahead(distances))]);
-            compare(level, distances, kernel, count, &live, scratch);
+            compare(|slot| level.prefetch_list(slot), distances, kernel, count, &live, scratch);
         }
     }
 }
 
 /// Puts the entries into the pool.
-fn begin<D: Distances>(
+pub(crate) fn begin<D: Distances>(
     distances: &D,
     entries: &[Candidate],
     until: Until,
@@ -129,13 +129,13 @@ fn begin<D: Distances>(
 
 /// How many vectors, or codes, are asked for before the first is compared.
 #[inline(always)]
-fn ahead<D: Distances>(distances: &D) -> usize {
+pub(crate) fn ahead<D: Distances>(distances: &D) -> usize {
     (AHEAD_BYTES / distances.prefetched()).clamp(4, 64)
 }
 
 /// Asks the memory for what the comparison with `slots` reads.
 #[inline(always)]
-fn ask<D: Distances>(distances: &D, slots: &[u32]) {
+pub(crate) fn ask<D: Distances>(distances: &D, slots: &[u32]) {
     slots.iter().for_each(|&slot| distances.prefetch(slot));
 }
 
@@ -184,10 +184,11 @@ fn gather<L: Level>(level: &L, until: Until, scratch: &mut Scratch) -> Option<us
 /// Fours of neighbours that are compared at a time.
 const AT_ONCE: usize = 4;
 
-/// Compares the `count` neighbours that were gathered.
+/// Compares the `count` neighbours that were gathered, and calls `soon` with the one to be expanded next, if it is among
+/// them.
 #[inline(always)]
-fn compare<L: Level, D: Distances>(
-    level: &L,
+pub(crate) fn compare<D: Distances>(
+    soon: impl Fn(u32),
     distances: &D,
     kernel: impl Codes,
     count: usize,
@@ -232,7 +233,7 @@ fn compare<L: Level, D: Distances>(
     sort(near);
     if let Some(&first) = near.first() {
         if pool.is_next(first) {
-            level.prefetch_list(slot_of(first));
+            soon(slot_of(first));
         }
         pool.take(near, live);
     }

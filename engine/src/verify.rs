@@ -54,6 +54,9 @@ impl Index {
         self.verify_pages(&mut findings);
         self.verify_slots(&mut findings);
         self.verify_graph(&mut findings);
+        if let Some(slot) = self.packed_wrong() {
+            findings.problem(format!("slot {slot}: its packed neighbourhood, in memory only, does not fit its links"));
+        }
         findings
     }
 

@@ -8,7 +8,7 @@
 //! * **words that change in place** (links, upper lists, tombstones), in private maps, touched through atomics only.
 #![expect(unsafe_code, reason = "turns checked addresses inside live maps into references")]
 
-use crate::kernel::{CODE_BLOCK, Codes};
+use crate::kernel::{CODE_BLOCK, Codes, Line};
 use crate::windows::Windows;
 use lodestore_wal::{Map, PAGE};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -84,6 +84,18 @@ pub(crate) fn code_sums(
             *last = u64::from_le_bytes(unsafe { at.add(stride - 8).cast::<[u8; 8]>().read() });
         }
     }
+}
+
+/// Copies a slot that changes in place.
+///
+/// # Panics
+/// If `to` is not as long as the slot.
+#[inline(always)]
+pub(crate) fn lines(kernel: impl Codes, windows: &Windows, slot: u32, to: &mut [Line]) {
+    let address = windows.address(slot);
+    assert!(size_of_val(to) == windows.stride() && address.cast::<Line>().is_aligned());
+    // SAFETY: inside the live map, as `address` checked, and aligned; all stores to such slots are through atomics.
+    unsafe { kernel.snapshot(address, to) }
 }
 
 /// One word of a read-only page that a checkpoint may be rewriting with the same bytes meanwhile.

@@ -1,4 +1,4 @@
-//! Slot numbers to addresses: one file, mapped in windows that double.
+//! Slot numbers to addresses: one file, or memory of no file, mapped in windows that double.
 //!
 //! Window 0 holds slots 0 to 2¹⁶ − 1, window *w* the 2¹⁵⁺ʷ slots from 2¹⁵⁺ʷ on. A window is mapped when its first
 //! slot is needed and stays where it is, so addresses never move; the file grows under it in small steps, so a
@@ -36,12 +36,12 @@ fn window_slots(window: usize) -> Range<u64> {
     if window == 0 { 0..1 << FIRST } else { 1 << (FIRST as usize - 1 + window)..1 << (FIRST as usize + window) }
 }
 
-/// One segment file with fixed-stride slots, mapped.
+/// One segment file with fixed-stride slots, mapped; or memory like that, zeroed.
 #[derive(Debug)]
 pub(crate) struct Windows {
-    file: Arc<dyn DiskFile>,
+    /// `None` for memory.
+    file: Option<(Arc<dyn DiskFile>, Mapping)>,
     stride: usize,
-    mapping: Mapping,
     maps: [OnceLock<Map>; WINDOWS],
     /// Where slot 0 would be if each window reached back to it: an address is one of these plus slot times stride.
     /// Null until the window is mapped.
@@ -54,28 +54,38 @@ pub(crate) struct Windows {
 impl Windows {
     /// Maps a file of `stride`-byte slots of which the first `slots` must be there.
     pub(crate) fn open(file: Arc<dyn DiskFile>, stride: usize, mapping: Mapping, slots: u64) -> Result<Self> {
-        debug_assert!(stride > 0 && (stride << FIRST).is_multiple_of(PAGE));
         let length = file.len()?;
         let needed = slots.saturating_mul(stride as u64);
         if length < needed {
             let what = format!("{needed} bytes expected ({slots} slots of {stride}), the file ends here");
             return Err(Error::corrupt(file.path(), length, what));
         }
-        let windows = Self {
-            file,
-            stride,
-            mapping,
-            maps: std::array::from_fn(|_| OnceLock::new()),
-            bases: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
-            slots: AtomicU64::new(0),
-            growing: Mutex::new(()),
-        };
+        let windows = Self::new(Some((file, mapping)), stride);
         windows.ensure(slots)?;
         Ok(windows)
     }
 
+    /// Memory for `stride`-byte slots, in huge pages where the system grants them; none yet.
+    pub(crate) fn in_memory(stride: usize) -> Self {
+        Self::new(None, stride)
+    }
+
+    fn new(file: Option<(Arc<dyn DiskFile>, Mapping)>, stride: usize) -> Self {
+        debug_assert!(stride > 0 && (stride << FIRST).is_multiple_of(PAGE));
+        Self {
+            file,
+            stride,
+            maps: std::array::from_fn(|_| OnceLock::new()),
+            bases: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
+            slots: AtomicU64::new(0),
+            growing: Mutex::new(()),
+        }
+    }
+
+    /// # Panics
+    /// If they are memory.
     pub(crate) fn file(&self) -> &Arc<dyn DiskFile> {
-        &self.file
+        &self.file.as_ref().expect("memory of no file").0
     }
 
     pub(crate) fn stride(&self) -> usize {
@@ -104,19 +114,10 @@ impl Windows {
         let step = (GROWTH_BYTES / self.stride as u64).max(1);
         let doubled = (now * 2).clamp(SMALLEST, now.max(SMALLEST) + step);
         let target = slots.max(doubled);
-        // Whole pages: checksums and checkpoint images are of whole pages.
-        let bytes = (target * self.stride as u64).next_multiple_of(PAGE as u64);
-        let length = self.file.len()?;
-        if length < bytes {
-            // When there is no room for growing ahead, what is needed now may still fit.
-            let least = (slots * self.stride as u64).next_multiple_of(PAGE as u64);
-            match self.file.allocate(bytes) {
-                Err(error) if error.is_no_space() && length < least => self.file.allocate(least)?,
-                Err(error) if error.is_no_space() => {}
-                other => other?,
-            }
-        }
-        let reached = (self.file.len()? / self.stride as u64).min(target);
+        let reached = match &self.file {
+            Some((file, _)) => self.grow(&**file, slots, target)?,
+            None => target,
+        };
         for window in 0..WINDOWS {
             let range = window_slots(window);
             if range.start >= reached {
@@ -125,7 +126,10 @@ impl Windows {
             if self.maps[window].get().is_none() {
                 let offset = range.start * self.stride as u64;
                 let length = (range.end - range.start) as usize * self.stride;
-                let map = self.file.map(offset, length, self.mapping)?;
+                let map = match &self.file {
+                    Some((file, mapping)) => file.map(offset, length, *mapping)?,
+                    None => Self::memory(length)?,
+                };
                 let base = map.as_ptr().wrapping_sub(offset as usize).cast_mut();
                 let _ = self.maps[window].set(map);
                 self.bases[window].store(base, Ordering::Release);
@@ -135,10 +139,34 @@ impl Windows {
         Ok(())
     }
 
+    /// Makes the file long enough for `target` slots, or at least for `slots`; says how many it is long enough for, up to
+    /// `target`.
+    fn grow(&self, file: &dyn DiskFile, slots: u64, target: u64) -> Result<u64> {
+        // Whole pages: checksums and checkpoint images are of whole pages.
+        let bytes = (target * self.stride as u64).next_multiple_of(PAGE as u64);
+        let length = file.len()?;
+        if length < bytes {
+            // When there is no room for growing ahead, what is needed now may still fit.
+            let least = (slots * self.stride as u64).next_multiple_of(PAGE as u64);
+            match file.allocate(bytes) {
+                Err(error) if error.is_no_space() && length < least => file.allocate(least)?,
+                Err(error) if error.is_no_space() => {}
+                other => other?,
+            }
+        }
+        Ok((file.len()? / self.stride as u64).min(target))
+    }
+
+    fn memory(length: usize) -> Result<Map> {
+        let map = Map::anonymous(length).map_err(|error| Error::io("map", "memory", error))?;
+        map.prefer_huge();
+        Ok(map)
+    }
+
     /// Reads the file into memory anew, in huge pages where the system grants them.
     pub(crate) fn make_resident(&self) {
         // Pages that are there already stay as small as they are. A refusal costs speed only.
-        let _ = self.file.evict();
+        let _ = self.file().evict();
         let length = self.slots() as usize * self.stride;
         for (window, map) in self.maps.iter().enumerate() {
             let Some(map) = map.get() else { break };

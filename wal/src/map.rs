@@ -68,8 +68,11 @@ impl Map {
         }
     }
 
-    /// `len` bytes of zeroed memory that belongs to no file.
-    pub(crate) fn anonymous(len: usize) -> io::Result<Map> {
+    /// `len` bytes of zeroed memory that belongs to no file. None of it is used before it is written to.
+    ///
+    /// # Errors
+    /// Of the system, when it has no more addresses.
+    pub fn anonymous(len: usize) -> io::Result<Map> {
         let mut options = MmapOptions::new();
         let mut map = options.len(len).no_reserve_swap().map_anon()?;
         let base = map.as_mut_ptr();
@@ -118,6 +121,15 @@ impl Map {
                 Inner::Private(map, _) => map.advise_range(advice, 0, bytes),
             };
         }
+    }
+
+    /// Asks for huge pages wherever the map gets memory from now on. A refusal costs speed only.
+    pub fn prefer_huge(&self) {
+        #[cfg(target_os = "linux")]
+        let _ = match &self.inner {
+            Inner::Shared(map) => map.advise(Advice::HugePage),
+            Inner::Private(map, _) => map.advise(Advice::HugePage),
+        };
     }
 
     /// Bytes of the map that are in huge pages now; 0 where the system does not tell.

@@ -5,6 +5,7 @@
 
 use std::arch::x86_64::*;
 
+use super::lookups::{self, ABREAST, Line, check_tables};
 use super::{BRAIN, CODE_BLOCK, CodeAt, CodeFunctions, Codes, Functions, HALF, SINGLE, Sum, Work, whole};
 
 pub(super) static F32: Functions = floats::<SINGLE>();
@@ -34,6 +35,8 @@ pub(super) static CODES: CodeFunctions = CodeFunctions {
     one: [one_code::<1>, one_code::<2>, one_code::<4>, one_code::<8>],
     four: [four_codes::<1>, four_codes::<2>, four_codes::<4>, four_codes::<8>],
     many: [many_codes::<1>, many_codes::<2>, many_codes::<4>, many_codes::<8>],
+    snapshot: lookups::avx512::snapshot,
+    looked_up: lookups::avx512::looked_up,
 };
 
 /// Floats in a register.
@@ -390,6 +393,21 @@ impl Codes for Inlined {
                 _ => many_codes::<8>(q, x, sums),
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn snapshot(self, from: CodeAt, to: &mut [Line]) {
+        // SAFETY: the CPU has the features; the rest is the caller's promise.
+        unsafe { lookups::avx512::snapshot(from, to) }
+    }
+
+    #[inline(always)]
+    fn looked_up(self, tables: &[u8], codes: &[u8]) -> [u16; ABREAST] {
+        check_tables(tables, codes);
+        let mut sums = [0; ABREAST];
+        // SAFETY: the CPU has the features, and the lengths are right.
+        unsafe { lookups::avx512::looked_up(tables, codes, &mut sums) };
+        sums
     }
 }
 

@@ -42,6 +42,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod lookups;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
@@ -49,7 +50,10 @@ mod scalar;
 mod tests;
 mod tier;
 
+pub use lookups::{ABREAST, Line};
 pub use tier::Tier;
+
+use lookups::{LookedUp, Snapshot, check_tables};
 
 use std::env::{self, VarError};
 use std::fmt;
@@ -108,11 +112,13 @@ pub type CodeAt = *const u8;
 /// As for [`OneCode`], for each of them: from each address on, there is a code of as many numbers as `q` has.
 type ManyCodes = unsafe fn(&[i8], &[[CodeAt; 4]], &mut [[i32; 4]]);
 
-/// What one tier can do with codes of 1, 2, 4 and 8 numbers a byte.
+/// What one tier can do with codes of 1, 2, 4 and 8 numbers a byte, and with packed neighbourhoods.
 struct CodeFunctions {
     one: [OneCode; 4],
     four: [FourCodes; 4],
     many: [ManyCodes; 4],
+    snapshot: Snapshot,
+    looked_up: LookedUp,
 }
 
 /// How a stored float lies in memory, for the tiers that have one text for all of them: these are told apart.
@@ -341,6 +347,20 @@ pub trait Codes: Copy {
     /// At each address is a code of whole blocks, with `per_byte` numbers a byte for all those of `q`, that nobody
     /// writes to meanwhile.
     unsafe fn many(self, per_byte: usize, q: &[i8], x: &[[CodeAt; 4]], sums: &mut [[i32; 4]]);
+
+    /// Copies as many lines as `to` has, each word of them as a relaxed atomic load would read it.
+    ///
+    /// # Safety
+    /// From the address on, a multiple of 64, there are as many lines; whoever stores to them meanwhile uses atomics.
+    unsafe fn snapshot(self, from: CodeAt, to: &mut [Line]);
+
+    /// What [`ABREAST`] codes of 4 bits a place look up in a table of 16 numbers for each place, added up: of the 16
+    /// bytes of a place, the low half of byte n is of code n, the high half of code n + 16. Exact up to 257 places,
+    /// since 257 · 255 < 2¹⁶; then it wraps.
+    ///
+    /// # Panics
+    /// If the two are not of one length, a multiple of [`CODE_BLOCK`].
+    fn looked_up(self, tables: &[u8], codes: &[u8]) -> [u16; ABREAST];
 }
 
 /// Work that is compiled once for each tier, with all the instructions that the tier's CPUs have.
@@ -361,6 +381,21 @@ impl Codes for Pointers {
     unsafe fn many(self, per_byte: usize, q: &[i8], x: &[[CodeAt; 4]], sums: &mut [[i32; 4]]) {
         // SAFETY: only `Kernel` makes a `Pointers`, of its own functions; the rest is the caller's promise.
         unsafe { (self.0.many[per_byte.trailing_zeros() as usize])(q, x, sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn snapshot(self, from: CodeAt, to: &mut [Line]) {
+        // SAFETY: as above; the rest is the caller's promise.
+        unsafe { (self.0.snapshot)(from, to) }
+    }
+
+    #[inline(always)]
+    fn looked_up(self, tables: &[u8], codes: &[u8]) -> [u16; ABREAST] {
+        check_tables(tables, codes);
+        let mut sums = [0; ABREAST];
+        // SAFETY: as above, and the lengths are right.
+        unsafe { (self.0.looked_up)(tables, codes, &mut sums) };
+        sums
     }
 }
 
@@ -389,6 +424,14 @@ impl Kernel {
         }
         work.run(Pointers(self.codes))
     }
+}
+
+/// [`Codes::snapshot`] of words that start a line.
+#[cfg(test)]
+fn snapshot_of(codes: impl Codes, words: &[std::sync::atomic::AtomicU32], to: &mut [Line]) {
+    assert!(words.as_ptr().cast::<Line>().is_aligned() && size_of_val(to) <= size_of_val(words));
+    // SAFETY: just checked; all stores are through the atomics.
+    unsafe { codes.snapshot(words.as_ptr().cast(), to) }
 }
 
 #[cfg(test)]

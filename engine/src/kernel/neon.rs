@@ -4,6 +4,7 @@
 
 use std::arch::aarch64::*;
 
+use super::lookups;
 use super::{BRAIN, CODE_BLOCK, CodeAt, CodeFunctions, Functions, HALF, SINGLE, Sum, whole};
 
 pub(super) static F32: Functions = floats::<SINGLE>();
@@ -33,6 +34,8 @@ pub(super) static CODES: CodeFunctions = CodeFunctions {
     one: [one_code::<1>, one_code::<2>, one_code::<4>, one_code::<8>],
     four: [four_codes::<1>, four_codes::<2>, four_codes::<4>, four_codes::<8>],
     many: [many_codes::<1>, many_codes::<2>, many_codes::<4>, many_codes::<8>],
+    snapshot: lookups::neon::snapshot,
+    looked_up: lookups::neon::looked_up,
 };
 
 /// Floats in a register.

@@ -43,6 +43,8 @@ pub(super) static CODES: CodeFunctions = CodeFunctions {
         |q, x| x.map(|x| code::<8>(q, x)),
     ],
     many: [super::plain::<1>, super::plain::<2>, super::plain::<4>, super::plain::<8>],
+    snapshot: super::lookups::scalar::snapshot,
+    looked_up: super::lookups::scalar::looked_up,
 };
 
 /// Sums side by side: four registers of the narrowest vector unit (128 bits).

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod elements;
+mod lookups;
 
 use super::{CODE_BLOCK, Kernel, Tier, prefetch, prefetch_line};
 
@@ -52,6 +53,16 @@ macro_rules! tests_of {
             #[test]
             fn codes_are_added_up_exactly() {
                 tier($tier, super::codes_are_added_up_exactly);
+            }
+
+            #[test]
+            fn lookups_are_added_up_exactly() {
+                tier($tier, super::lookups::are_added_up_exactly);
+            }
+
+            #[test]
+            fn snapshots_are_copies() {
+                tier($tier, super::lookups::snapshots_are_copies);
             }
 
             #[test]
