@@ -146,7 +146,7 @@ impl<K: Key> CollectionBuilder<K> {
     /// [`Error::NoCollection`], [`Error::SettingDiffers`].
     pub fn open(self) -> Result<Collection<K>> {
         let open = self.handle.0.open_collection(&self.name)?;
-        let stored = *open.index.geometry();
+        let stored = *open.index().geometry();
         self.same("dim", self.dim, stored.dim)?;
         self.same("element", self.element, stored.element)?;
         self.same("metric", self.metric, stored.metric)?;

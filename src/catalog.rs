@@ -18,6 +18,9 @@
 //! A CRC is the CRC-32, u32 LE, of the row's key and of what follows. redb has checksums of its own for each page; but it
 //! compares them only when asked to, and a damaged page that one of its rows changes in gets a fresh, valid one.
 
+mod moving;
+mod rewrite;
+
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use lodestore_wal::{Poison, names};
@@ -28,6 +31,9 @@ use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+pub(crate) use moving::Move;
+pub(crate) use rewrite::remove_leftover;
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const COLLECTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("collections");

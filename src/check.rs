@@ -16,7 +16,8 @@ const LEAST_SQUARE: f32 = 1.0 / (1u128 << 120) as f32;
 impl Open {
     /// What its vectors are.
     pub(crate) fn shape(&self) -> Shape<'_> {
-        let geometry = self.index.geometry();
+        let index = self.index();
+        let geometry = index.geometry();
         Shape { name: &self.name, dim: geometry.dim, element: geometry.element }
     }
 }
@@ -25,7 +26,7 @@ impl Open {
 /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`], [`Error::Magnitude`], [`Error::SpareBit`]: what a
 /// vector, as it is to be stored, must not be.
 pub(crate) fn check_vector(target: &Open, stored: &[u8], row: usize) -> Result<()> {
-    let (shape, width) = (target.shape(), target.index.geometry().vector_bytes());
+    let (shape, width) = (target.shape(), target.index().geometry().vector_bytes());
     if stored.len() != width {
         let (expected, got) = (shape.dim, stored.len() * shape.dim / width);
         return Err(Error::Dimension { collection: target.name.clone(), expected, got, row });
@@ -35,7 +36,8 @@ pub(crate) fn check_vector(target: &Open, stored: &[u8], row: usize) -> Result<(
 
 /// As [`check_vector`], of a query of the right dimension.
 pub(crate) fn check_query(target: &Open, query: Query<'_>, row: usize) -> Result<()> {
-    let space = target.index.space();
+    let index = target.index();
+    let space = index.space();
     let directed = space.metric() == Metric::Cosine;
     let vector = match query {
         Query::Floats(vector) => vector,

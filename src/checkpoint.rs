@@ -2,9 +2,9 @@
 
 use crate::error::Result;
 use crate::shared::{Shared, Task};
-use lodestore_engine::{Frozen, Index};
+use lodestore_engine::{Frozen, Index, remove_generation};
 use lodestore_wal::log::Commit;
-use lodestore_wal::names;
+use lodestore_wal::{Log, names};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,11 +14,17 @@ impl Shared {
         let mut number = self.checkpointing.lock();
         // Whoever waited here for `close` must not write: another process may have opened the store by now.
         self.check_open()?;
+        if self.options.maintenance {
+            self.sweep()?;
+        }
         self.checkpoint_locked(&mut number)
     }
 
-    fn checkpoint_locked(&self, number: &mut u64) -> Result<()> {
+    pub(crate) fn checkpoint_locked(&self, number: &mut u64) -> Result<()> {
         if !self.disk.is_persistent() {
+            // Inserts that have met what was unlinked are waited for; otherwise S0 does that.
+            drop(self.gate.write());
+            self.open.read().values().for_each(|open| open.index().settle_free());
             return self.catalog.apply().map(|_| ()).inspect_err(|error| self.poison.set(error));
         }
         let Some(log) = self.log_if_any() else { return Ok(()) };
@@ -26,15 +32,24 @@ impl Shared {
         // A slot that is in a segment and not in the graph would be lost once the log is gone.
         self.link_pending()?;
 
-        // S0
         let (frozen, lsn) = {
             let _gate = self.gate.write();
-            let lsn = log.rotate()?;
-            let mut indexes: Vec<Arc<Index>> = self.open.read().values().map(|open| open.index.clone()).collect();
-            // Always the same order, so that the same writes leave the same files.
-            indexes.sort_unstable_by_key(|index| index.id());
-            (Frozen::freeze(&indexes), lsn)
+            self.freeze(log)?
         };
+        self.write_frozen(number, log, frozen, lsn)
+    }
+
+    /// S0, by who holds the gate.
+    pub(crate) fn freeze(&self, log: &Log) -> Result<(Frozen, u64)> {
+        let lsn = log.rotate()?;
+        let mut indexes: Vec<Arc<Index>> = self.open.read().values().map(|open| open.index()).collect();
+        // Always the same order, so that the same writes leave the same files.
+        indexes.sort_unstable_by_key(|index| index.id());
+        Ok((Frozen::freeze(&indexes), lsn))
+    }
+
+    /// S1 to S8.
+    pub(crate) fn write_frozen(&self, number: &mut u64, log: &Log, frozen: Frozen, lsn: u64) -> Result<()> {
         let known = self.superblock.lock().1.ckpt_lsn;
         if frozen.is_empty() && lsn == known && self.catalog.durable() >= lsn {
             return Ok(());
@@ -94,6 +109,16 @@ impl Shared {
         // S8: leftovers are removed at the next open if this fails.
         self.disk.remove(&names::ckpt(no))?;
         log.remove_through(lsn.min(self.catalog.durable()))?;
+        self.remove_retired()
+    }
+
+    /// Removes the generations that nothing names any more, once a checkpoint has named the ones that followed.
+    pub(crate) fn remove_retired(&self) -> Result<()> {
+        let mut retired = self.retired.lock();
+        while let Some(&(id, generation)) = retired.last() {
+            remove_generation(&*self.disk, id, generation)?;
+            retired.pop();
+        }
         Ok(())
     }
 
@@ -102,12 +127,13 @@ impl Shared {
         let _linking = self.linking.lock();
         let open: Vec<_> = self.open.read().values().cloned().collect();
         for open in open {
-            let writes = open.index.unlinked_writes();
+            let index = open.index();
+            let writes = index.unlinked_writes();
             if writes.is_empty() {
                 continue;
             }
             // As they were linked, or would have been.
-            let link = |slots: &Vec<u32>| self.link_slots(&[(&open.index, slots)]);
+            let link = |(slots, before): &(Vec<u32>, u32)| self.link_slots(&[(&index, slots, *before)]);
             let linked = writes.iter().try_for_each(link);
             linked.inspect_err(|error| self.poison.set(error))?;
         }

@@ -2,6 +2,7 @@
 
 use crate::check::{check_payload, check_vector};
 use crate::codes::Codes;
+use crate::compact::Compact;
 use crate::components::Components;
 use crate::error::{Error, Result};
 use crate::key::{AsKey, Key};
@@ -9,7 +10,7 @@ use crate::measure::MeasureRecall;
 use crate::search::{Search, SearchMany};
 use crate::shared::{Handle, Open, Shared};
 use crate::write::{Action, Change};
-use lodestore_engine::{Element, Metric};
+use lodestore_engine::{Element, Index, Metric};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use std::sync::atomic::Ordering;
 
 /// Rows of [`Collection::put_many`] that are written together.
 const ROWS_AT_ONCE: usize = 1024;
+/// Rows of [`Collection::put_many_while`] that are written together: few enough to be linked in a tenth of a second.
+const ROWS_BETWEEN: usize = 128;
 /// Bytes of vectors and payloads that are written together.
 const BYTES_AT_ONCE: usize = 16 << 20;
 
@@ -94,17 +97,17 @@ impl<K: Key> Collection<K> {
 
     /// Components of its vectors.
     pub fn dim(&self) -> usize {
-        self.open.index.geometry().dim
+        self.open.index().geometry().dim
     }
 
     /// What their components are kept as.
     pub fn element(&self) -> Element {
-        self.open.index.geometry().element
+        self.open.index().geometry().element
     }
 
     /// Its metric.
     pub fn metric(&self) -> Metric {
-        self.open.index.geometry().metric
+        self.open.index().geometry().metric
     }
 
     /// Its settings and size.
@@ -129,7 +132,7 @@ impl<K: Key> Collection<K> {
     /// # Ok::<(), lodestore::Error>(())
     /// ```
     pub fn huge_bytes(&self) -> u64 {
-        self.open.index.huge_bytes()
+        self.open.index().huge_bytes()
     }
 
     /// Bytes that [`Residency::Packed`](crate::Residency::Packed) takes beyond the files; 0 if the store was opened without
@@ -145,7 +148,7 @@ impl<K: Key> Collection<K> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn packed_bytes(&self) -> u64 {
-        self.open.index.packed_bytes()
+        self.open.index().packed_bytes()
     }
 
     /// Records in it.
@@ -219,7 +222,51 @@ impl<K: Key> Collection<K> {
     where
         K::Owned: AsKey<K>,
     {
-        let (vectors, shape) = (vectors.into(), self.open.shape());
+        self.put_rows(keys, vectors.into(), payloads, ROWS_AT_ONCE, |_| true).map(|_| ())
+    }
+
+    /// As [`put_many`](Self::put_many), in parts of 128 rows: before each part `go_on` is asked, with the number of rows
+    /// written so far, and if it says no the rest is left. Returns the number of rows written: for progress bars and
+    /// for stopping. Small parts are linked somewhat slower than large ones.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(1).open_or_create()?;
+    /// let keys: Vec<u64> = (0..1000).collect();
+    /// let vectors: Vec<f32> = keys.iter().map(|&key| key as f32).collect();
+    /// let written = docs.put_many_while(&keys, &vectors, None, |written| written < 200)?;
+    /// assert_eq!((written, docs.len()), (256, 256));
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`put_many`](Self::put_many).
+    pub fn put_many_while<'v>(
+        &self,
+        keys: &[K::Owned],
+        vectors: impl Into<Components<'v>>,
+        payloads: Option<&[&[u8]]>,
+        go_on: impl FnMut(usize) -> bool,
+    ) -> Result<usize>
+    where
+        K::Owned: AsKey<K>,
+    {
+        self.put_rows(keys, vectors.into(), payloads, ROWS_BETWEEN, go_on)
+    }
+
+    fn put_rows(
+        &self,
+        keys: &[K::Owned],
+        vectors: Components<'_>,
+        payloads: Option<&[&[u8]]>,
+        rows_at_once: usize,
+        mut go_on: impl FnMut(usize) -> bool,
+    ) -> Result<usize>
+    where
+        K::Owned: AsKey<K>,
+    {
+        self.shared().check_open()?;
+        let shape = self.open.shape();
         let (got, whole) = vectors.rows(shape.dim);
         if got != keys.len() || !whole {
             let what = if whole { "vectors" } else { "whole vectors" };
@@ -231,25 +278,30 @@ impl<K: Key> Collection<K> {
             return Err(Error::RowCount { keys: keys.len(), what: "payloads", got: payloads.len() });
         }
         let stored = vectors.stored(shape, 0)?;
-        let vectors = || stored.chunks_exact(self.open.index.geometry().vector_bytes());
+        let width = self.open.index().geometry().vector_bytes();
+        let vectors = || stored.chunks_exact(width);
         for (row, vector) in vectors().enumerate() {
             check_vector(&self.open, vector, row)?;
             check_payload(payloads.map_or(&[], |p| p[row]), row)?;
         }
-        let mut changes = Vec::with_capacity(ROWS_AT_ONCE.min(keys.len()));
-        let mut bytes = 0;
+        let mut changes = Vec::with_capacity(rows_at_once.min(keys.len()));
+        let (mut bytes, mut written) = (0, 0);
         for (row, (key, vector)) in keys.iter().zip(vectors()).enumerate() {
             let payload = payloads.map_or(&[][..], |p| p[row]);
             let key = key.with_key(K::to_u64);
             changes.push(Change { target: &self.open, key, action: Action::Put { vector, payload } });
             bytes += vector.len() + payload.len();
-            if changes.len() == ROWS_AT_ONCE || bytes >= BYTES_AT_ONCE {
+            if changes.len() == rows_at_once || bytes >= BYTES_AT_ONCE || row + 1 == keys.len() {
+                if !go_on(written) {
+                    break;
+                }
                 self.shared().write(&changes)?;
+                written += changes.len();
                 changes.clear();
                 bytes = 0;
             }
         }
-        self.shared().write(&changes).map(|_| ())
+        Ok(written)
     }
 
     /// The record of a key.
@@ -269,12 +321,14 @@ impl<K: Key> Collection<K> {
     pub fn get(&self, key: impl AsKey<K>) -> Result<Option<Record>> {
         self.shared().check_open()?;
         let key = key.with_key(K::to_u64);
-        let row = self.shared().catalog.get((self.open.index.id(), key))?;
-        let Some(row) = row else { return Ok(None) };
-        self.check_slot(row.slot)?;
-        let mut vector = Vec::with_capacity(self.dim());
-        self.element().decode(self.open.index.vector(row.slot), self.dim(), &mut vector);
-        Ok(Some(Record { vector, payload: row.payload.to_vec() }))
+        self.open.reading(|index| {
+            let Some(row) = self.shared().catalog.get((self.open.id, key))? else { return Ok(None) };
+            self.check_slot(index, row.slot)?;
+            let (element, dim) = (index.geometry().element, index.geometry().dim);
+            let mut vector = Vec::with_capacity(dim);
+            element.decode(index.vector(row.slot), dim, &mut vector);
+            Ok(Some(Record { vector, payload: row.payload.to_vec() }))
+        })
     }
 
     /// The payload of a key, without its vector.
@@ -292,13 +346,37 @@ impl<K: Key> Collection<K> {
     pub fn payload(&self, key: impl AsKey<K>) -> Result<Option<Vec<u8>>> {
         self.shared().check_open()?;
         let key = key.with_key(K::to_u64);
-        let row = self.shared().catalog.get((self.open.index.id(), key))?;
+        let row = self.shared().catalog.get((self.open.id, key))?;
         Ok(row.map(|row| row.payload.to_vec()))
     }
 
+    /// The keys that a record is linked to in the graph, for each of its levels from 0 up. Links to removed and replaced
+    /// records, which searches walk through, are left out. To look at a graph, or to hand it on.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(1).open_or_create()?;
+    /// docs.put_many(&[1, 2], &[1.0, 2.0], None)?;
+    /// assert_eq!(docs.links(1)?.expect("just put")[0], [2]);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the catalogue cannot be read.
+    pub fn links(&self, key: impl AsKey<K>) -> Result<Option<Vec<Vec<K::Owned>>>> {
+        self.shared().check_open()?;
+        let key = key.with_key(K::to_u64);
+        self.open.reading(|index| {
+            let Some(slot) = self.shared().catalog.slot((index.id(), key))? else { return Ok(None) };
+            self.check_slot(index, slot)?;
+            let keys = |slots: Vec<u32>| slots.into_iter().map(|slot| K::from_u64(index.id_of(slot).key)).collect();
+            Ok(Some(index.links(slot).into_iter().map(keys).collect()))
+        })
+    }
+
     /// A slot that the catalogue names must exist.
-    fn check_slot(&self, slot: u32) -> Result<()> {
-        let next = self.open.index.next_slot();
+    fn check_slot(&self, index: &Index, slot: u32) -> Result<()> {
+        let next = index.next_slot();
         if slot < next {
             return Ok(());
         }
@@ -321,7 +399,7 @@ impl<K: Key> Collection<K> {
     pub fn contains(&self, key: impl AsKey<K>) -> Result<bool> {
         self.shared().check_open()?;
         let key = key.with_key(K::to_u64);
-        Ok(self.shared().catalog.slot((self.open.index.id(), key))?.is_some())
+        Ok(self.shared().catalog.slot((self.open.id, key))?.is_some())
     }
 
     /// Removes a key's record; says whether there was one. No search that starts after this returns it.
@@ -362,6 +440,21 @@ impl<K: Key> Collection<K> {
     /// [`RecallReport`](crate::RecallReport).
     pub fn measure_recall(&self, samples: usize) -> MeasureRecall<'_> {
         MeasureRecall::new(self.shared(), &self.open, samples)
+    }
+
+    /// Compacting, to be set up and run: see [`Compact`].
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"")?;
+    /// docs.put(1, &[3.0, 4.0], b"")?;
+    /// docs.compact().run()?;
+    /// assert_eq!(docs.info().slots, 1);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    pub fn compact(&self) -> Compact<'_> {
+        Compact::new(self.shared(), Some(self.open.clone()))
     }
 
     /// Searches for many queries, given row by row, of any type that [`Components`] takes.
@@ -411,13 +504,18 @@ pub struct CollectionInfo {
     pub len: u64,
     /// Slots given out, those of replaced and removed records included.
     pub slots: u64,
+    /// Slots of replaced and removed records that are still linked.
+    pub dead: u64,
+    /// Slots that wait to be used again.
+    pub free: u64,
     /// Records that are found by comparing until they are linked, after a crash.
     pub unlinked: u64,
 }
 
 impl CollectionInfo {
     pub(crate) fn of(open: &Open) -> Self {
-        let geometry = open.index.geometry();
+        let index = open.index();
+        let geometry = index.geometry();
         Self {
             name: open.name.clone(),
             dim: geometry.dim,
@@ -428,8 +526,10 @@ impl CollectionInfo {
             seed: geometry.seed,
             codes: Codes::of_bits(geometry.codes),
             len: open.records.load(Ordering::Acquire),
-            slots: u64::from(open.index.next_slot()),
-            unlinked: open.index.unlinked().len() as u64,
+            slots: u64::from(index.next_slot()),
+            dead: index.dead(),
+            free: index.free(),
+            unlinked: index.unlinked().len() as u64,
         }
     }
 }

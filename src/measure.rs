@@ -58,19 +58,16 @@ impl<'a> MeasureRecall<'a> {
     pub fn run(self) -> Result<RecallReport> {
         let (shared, open) = (self.shared, self.open);
         shared.check_open()?;
-        let (index, records) = (&*open.index, open.records.load(Ordering::Acquire));
+        let (index, records) = (&*open.index(), open.records.load(Ordering::Acquire));
         if self.samples == 0 || self.k == 0 || records < 2 {
             let (samples, k) = (self.samples, self.k);
             let what = format!("recall of {k} neighbours, {samples} samples and {records} records cannot be measured");
             return Err(Error::Setting(what));
         }
+        let _reading = index.reading();
         let pool = if shared.threads()? > 1 { Some(shared.pool()?) } else { None };
         let k = self.k.min(records as usize - 1);
-        let slots = draw(index, self.samples, self.seed);
-        let samples = each(pool, &slots, |&slot| Sample {
-            slot,
-            truth: others(slot, with_query(index, slot, |q| index.search_exact(q, k + 1)), k),
-        });
+        let samples = with_truth(index, self.samples, k, self.seed, pool);
         let mut rows: Vec<RecallAt> = Vec::new();
         let mut ef = k;
         while rows.last().is_none_or(|row| row.recall < 1.0) && ef <= MOST.max(k) {
@@ -81,6 +78,27 @@ impl<'a> MeasureRecall<'a> {
         *open.recall.write() = Some(Arc::new(report.clone()));
         Ok(report)
     }
+}
+
+/// Recall@10 at ef 64 on so many stored vectors, for a rough comparison; `None` if nothing can be measured.
+pub(crate) fn sampled_recall(shared: &Shared, open: &Open, samples: usize) -> Result<Option<f64>> {
+    const EF: usize = 64;
+    let index = &*open.index();
+    let k = DEFAULT_K.min((index.live() as usize).saturating_sub(1));
+    if samples == 0 || k == 0 {
+        return Ok(None);
+    }
+    let pool = if shared.threads()? > 1 { Some(shared.pool()?) } else { None };
+    Ok(Some(at(index, &with_truth(index, samples, k, 0, pool), k, EF, pool).recall))
+}
+
+/// Stored vectors, and what an exact search finds for each.
+fn with_truth(index: &Index, samples: usize, k: usize, seed: u64, pool: Option<&ThreadPool>) -> Vec<Sample> {
+    let slots = draw(index, samples, seed);
+    each(pool, &slots, |&slot| Sample {
+        slot,
+        truth: others(slot, with_query(index, slot, |q| index.search_exact(q, k + 1, None).0), k),
+    })
 }
 
 /// What `f` makes of each, in order: by the threads of `pool`, or here.

@@ -9,10 +9,11 @@
 //! | 1 put | [`PutHeader`], the vector as stored (`engine/src/element.rs`), the payload |
 //! | 2 remove | [`RemoveBody`] |
 //! | 3 create collection | collection u32, then its name (UTF-8) |
+//! | 4 compact | [`CompactBody`]: from here on the collection is that generation of its files, with these counters |
 
 use crate::error::{Error, Result};
 use lodestore_engine::geometry::MAX_DIM;
-use lodestore_engine::{Element, Place};
+use lodestore_engine::{Element, Head, Place};
 use lodestore_wal::log::{Appender, IGNORABLE, Record};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -20,6 +21,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 const PUT: u8 = 1;
 const REMOVE: u8 = 2;
 const CREATE: u8 = 3;
+const COMPACT: u8 = 4;
 const NO_SLOT: u32 = u32::MAX;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -49,6 +51,18 @@ struct RemoveBody {
     key: U64,
 }
 
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct CompactBody {
+    collection: U32,
+    generation: U32,
+    next_slot: U32,
+    next_upper: U32,
+    /// As in the heads file.
+    entry: U64,
+    live: U64,
+}
+
 /// A put as the log has it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Put<'a> {
@@ -67,8 +81,20 @@ pub(crate) struct Put<'a> {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Op<'a> {
     Put(Put<'a>),
-    Remove { collection: u32, key: u64, slot: u32 },
-    Create { collection: u32, name: &'a str },
+    Remove {
+        collection: u32,
+        key: u64,
+        slot: u32,
+    },
+    Create {
+        collection: u32,
+        name: &'a str,
+    },
+    /// The head says all but which record made the collection.
+    Compact {
+        collection: u32,
+        head: Head,
+    },
 }
 
 /// Bytes of a put's body, with a stored vector of so many bytes.
@@ -78,6 +104,9 @@ pub(crate) fn put_len(vector: usize, payload: usize) -> usize {
 
 /// Bytes of a remove's body.
 pub(crate) const REMOVE_LEN: usize = size_of::<RemoveBody>();
+
+/// Bytes of a compact's body.
+pub(crate) const COMPACT_LEN: usize = size_of::<CompactBody>();
 
 /// Bytes of a create's body.
 pub(crate) fn create_len(name: &str) -> usize {
@@ -111,6 +140,18 @@ pub(crate) fn append_remove(log: &mut Appender<'_>, collection: u32, key: u64, s
 
 pub(crate) fn append_create(log: &mut Appender<'_>, collection: u32, name: &str) -> u64 {
     log.append(CREATE, 0, &[&collection.to_le_bytes(), name.as_bytes()])
+}
+
+pub(crate) fn append_compact(log: &mut Appender<'_>, collection: u32, head: &Head) -> u64 {
+    let body = CompactBody {
+        collection: U32::new(collection),
+        generation: U32::new(head.generation),
+        next_slot: U32::new(head.next_slot),
+        next_upper: U32::new(head.next_upper),
+        entry: U64::new(head.entry),
+        live: U64::new(head.live),
+    };
+    log.append(COMPACT, 0, &[body.as_bytes()])
 }
 
 impl<'a> Op<'a> {
@@ -153,6 +194,20 @@ impl<'a> Op<'a> {
                     .ok_or_else(|| corrupt(format!("a create of {} bytes", record.body.len())))?;
                 let name = std::str::from_utf8(name).map_err(|_| corrupt("a name that is not UTF-8".into()))?;
                 Ok(Some(Op::Create { collection: u32::from_le_bytes(*collection), name }))
+            }
+            COMPACT => {
+                let body = CompactBody::ref_from_bytes(record.body)
+                    .map_err(|_| corrupt(format!("a compact of {} bytes", record.body.len())))?;
+                let head = Head {
+                    next_slot: body.next_slot.get(),
+                    next_upper: body.next_upper.get(),
+                    entry: body.entry.get(),
+                    live: body.live.get(),
+                    created: 0,
+                    free: 0,
+                    generation: body.generation.get(),
+                };
+                Ok(Some(Op::Compact { collection: body.collection.get(), head }))
             }
             _ if record.flags & IGNORABLE != 0 => Ok(None),
             kind => Err(corrupt(format!("a record of kind {kind}, which this build does not know"))),

@@ -6,9 +6,7 @@ use crate::options::Residency;
 use crate::shared::{Open, Shared};
 use lodestore_engine::{Heads, Index, Super};
 use lodestore_wal::{Disk, names};
-use parking_lot::RwLock;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 impl Shared {
     /// The collection of that name, opened if it was not yet.
@@ -28,19 +26,19 @@ impl Shared {
         }
         let state = self.superblock.lock().1;
         let open = open_collection(&*self.disk, &state, &self.heads, name, entry)?;
-        reside(&open, self.options.residency)?;
+        reside(&open.index(), self.options.residency)?;
         all.insert(entry.id, open.clone());
         Ok(open)
     }
 }
 
-/// Brings into memory what is to be there. Nobody uses the collection yet.
-pub(crate) fn reside(open: &Open, residency: Residency) -> Result<()> {
+/// Brings into memory what is to be there. Nobody uses the index yet.
+pub(crate) fn reside(index: &Index, residency: Residency) -> Result<()> {
     if residency != Residency::Mapped {
-        open.index.make_resident();
+        index.make_resident();
     }
     if residency == Residency::Packed {
-        open.index.pack()?;
+        index.pack()?;
     }
     Ok(())
 }
@@ -61,7 +59,6 @@ pub(crate) fn open_collection(
         return Err(Error::Corrupt { file: names::HEADS.into(), offset: u64::from(entry.id) * 128, what });
     }
     let head = if known { head } else { None };
-    let index = Arc::new(Index::open(disk, state.uuid, entry.id, entry.created, head)?);
-    let records = AtomicU64::new(index.live());
-    Ok(Arc::new(Open { name: name.to_owned(), index, records, recall: RwLock::default() }))
+    let index = Index::open(disk, state.uuid, entry.id, entry.created, head)?;
+    Ok(Arc::new(Open::new(name.to_owned(), index)))
 }

@@ -76,6 +76,7 @@ pub struct StoreOptions {
     pub(crate) create: bool,
     pub(crate) threads: usize,
     pub(crate) background: bool,
+    pub(crate) maintenance: bool,
     pub(crate) residency: Residency,
     pub(crate) checkpoint_log_bytes: u64,
     pub(crate) checkpoint_dirty_bytes: u64,
@@ -88,6 +89,7 @@ impl Default for StoreOptions {
             create: true,
             threads: 0,
             background: true,
+            maintenance: true,
             residency: Residency::Mapped,
             checkpoint_log_bytes: 64 << 20,
             checkpoint_dirty_bytes: 1 << 30,
@@ -120,6 +122,15 @@ impl StoreOptions {
     /// happen within the write that makes them due.
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
+        self
+    }
+
+    /// Whether checkpoints also unlink records that were removed or replaced, once they are more than one in 32, and one
+    /// becomes due when they are more than one in 16. Default: true. Unlinking takes about as long as putting a record
+    /// does; until then searches pass through it, and its place in the files is not used again. Without it, the files
+    /// grow with every record replaced.
+    pub fn maintenance(mut self, maintenance: bool) -> Self {
+        self.maintenance = maintenance;
         self
     }
 

@@ -1,17 +1,17 @@
 //! Opening a store: new, cleanly closed, or after a crash (docs/durability.md, steps R0 to R8).
 
 use crate::backend::Backend;
-
 use crate::background;
 use crate::catalog::{Catalog, Row};
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::generation;
 use crate::op::{Op, Put};
 use crate::open::{open_collection, reside};
 use crate::options::StoreOptions;
 use crate::pages::Pages;
 use crate::shared::{Handle, LazyLog, Open, Parts, Shared, Task};
-use lodestore_engine::{Heads, Id, SlotBytes, Super, Superblock, recover_segments, vector_crc};
+use lodestore_engine::{Head, Heads, Id, Place, Replayed, SlotBytes, Super, Superblock, recover_segments, vector_crc};
 use lodestore_wal::log::Record;
 use lodestore_wal::{Disk, DiskFile, Log, LogScan, Poison, names};
 use std::collections::HashMap;
@@ -53,12 +53,20 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     let (catalog, hides_failures) = open_catalog(&file, &poison, &state)?;
 
     // R5, R6
-    let mut replay = Replay { disk: &disk, state: &state, heads: &heads, catalog: &catalog, open: HashMap::new() };
+    let mut replay = Replay {
+        disk: &disk,
+        state: &state,
+        heads: &heads,
+        catalog: &catalog,
+        open: HashMap::new(),
+        retired: Vec::new(),
+    };
     let log = if disk.is_persistent() { replay.run(&poison)? } else { LazyLog::ready(Log::volatile()) };
     hides_failures.store(true, Ordering::Release);
-    let open = replay.open;
-    let pending = open.values().any(|open| !open.index.unlinked().is_empty());
-    open.values().try_for_each(|open| reside(open, options.residency))?;
+    let Replay { open, retired, .. } = replay;
+    generation::sweep(&*disk, &state, &heads, &catalog, &open)?;
+    let pending = open.values().any(|open| !open.index().unlinked().is_empty());
+    open.values().try_for_each(|open| reside(&open.index(), options.residency))?;
     let background = options.background;
     let shared = Arc::new(Shared::new(Parts {
         path: path.to_owned(),
@@ -73,6 +81,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
         lock,
         next_checkpoint: last_checkpoint + 1,
         open,
+        retired,
     }));
 
     // R7: what was replayed is linked and checkpointed, in the background if there is one.
@@ -97,7 +106,11 @@ fn open_catalog(file: &Arc<dyn DiskFile>, poison: &Poison, state: &Super) -> Res
         Ok((catalog, hides_failures))
     };
     match open(false) {
-        Err(damage @ Error::Corrupt { .. }) if !state.clean => open(true).map_err(|_| damage),
+        Err(damage @ Error::Corrupt { .. }) if !state.clean => match open(true) {
+            Err(Error::Corrupt { .. }) => Err(damage),
+            // A disk that fails meanwhile says nothing of damage.
+            opened => opened,
+        },
         opened => opened,
     }
 }
@@ -188,26 +201,32 @@ struct Replay<'a> {
     heads: &'a Heads,
     catalog: &'a Catalog,
     open: HashMap<u32, Arc<Open>>,
+    /// Generations that compactions in the log have replaced.
+    retired: Vec<(u32, u32)>,
 }
 
 /// What replay has changed in a collection.
 #[derive(Default)]
 struct Changed {
-    /// The first slot put.
-    first: Option<u32>,
-    /// Slots buried, each with how many slots there were by then.
-    buried: Vec<(u32, u32)>,
-    /// Where the slots of each batch end.
-    writes: Vec<u32>,
-    /// How many of `buried` are not of the batch being read. A batch buries after it has linked all of its own.
+    replayed: Replayed,
+    /// How many of those buried are not of the batch being read. A batch buries after it has linked all of its own.
     settled: usize,
+    /// The slots that had been given out before the batch being read.
+    before: u32,
 }
 
-/// Consecutive slots whose vectors wait to be written together.
+impl Changed {
+    /// With so many slots given out before.
+    fn from(before: u32) -> Self {
+        Self { before, ..Self::default() }
+    }
+}
+
+/// Slots whose vectors wait to be written together.
 #[derive(Default)]
 struct Run {
     collection: u32,
-    first: u32,
+    slots: Vec<u32>,
     /// As stored.
     vectors: Vec<u8>,
     ids: Vec<Id>,
@@ -235,9 +254,8 @@ impl Replay<'_> {
         }
         self.catalog.apply()?;
         for (id, changed) in changed {
-            if let Some(first) = changed.first {
-                let index = &self.open[&id].index;
-                index.set_pending(first..index.next_slot(), changed.buried, changed.writes);
+            if !changed.replayed.slots.is_empty() {
+                self.open[&id].index().set_pending(changed.replayed);
             }
         }
         if self.state.clean && last == segments {
@@ -263,29 +281,31 @@ impl Replay<'_> {
             Some(Op::Put(Put { collection, key, place, old, element, dim, vector, payload })) => {
                 if segments {
                     let open = self.collection(collection).map_err(|e| missing(e, &corrupt, collection))?;
-                    let index = &open.index;
+                    let index = open.index();
                     let geometry = index.geometry();
-                    let expected = (index.next_slot(), index.next_upper(), geometry.level(place.slot));
-                    if (place.slot, place.upper, place.level) != expected
+                    let (slot, upper) = (index.next_slot(), index.next_upper());
+                    let new = Place { slot, upper, level: geometry.level(slot) };
+                    let expected = index.free_place(place.slot).unwrap_or(new);
+                    if place != expected
                         || (element, dim) != (geometry.element, geometry.dim)
-                        || old.is_some_and(|old| old >= place.slot)
+                        || old.is_some_and(|old| old >= slot || old == place.slot)
                     {
-                        let what = format!(
-                            "slot, list and level {:?} with {dim} components of {element} where {expected:?} was due",
-                            (place.slot, place.upper, place.level),
-                        );
+                        let what = format!("{place:?}, {dim} components of {element}, where {expected:?} was due");
                         return Err(corrupt(what));
                     }
-                    let changed = changed.entry(collection).or_default();
-                    changed.first.get_or_insert(place.slot);
-                    changed.buried.extend(old.map(|old| (old, 0)));
-                    index.reserve(u64::from(place.slot) + 1, u64::from(place.upper) + u64::from(place.level))?;
+                    if place == new {
+                        index.reserve(u64::from(slot) + 1, u64::from(upper) + u64::from(place.level))?;
+                    } else {
+                        index.announce(place.slot)?;
+                    }
+                    let changed = changed.entry(collection).or_insert_with(|| Changed::from(slot));
+                    changed.replayed.slots.push(place.slot);
+                    changed.replayed.buried.extend(old.map(|old| (old, 0)));
                     if run.collection != collection || run.vectors.len() >= RUN_BYTES {
                         self.flush(run)?;
                     }
-                    if run.ids.is_empty() {
-                        (run.collection, run.first) = (collection, place.slot);
-                    }
+                    run.collection = collection;
+                    run.slots.push(place.slot);
                     let vector_crc = vector_crc(vector);
                     run.ids.push(Id { key, lsn, vector_crc, upper: place.upper, level: place.level });
                     run.vectors.extend_from_slice(vector);
@@ -303,27 +323,53 @@ impl Replay<'_> {
             Some(Op::Remove { collection, key, slot }) => {
                 if segments {
                     let open = self.collection(collection).map_err(|e| missing(e, &corrupt, collection))?;
-                    if slot >= open.index.next_slot() {
-                        return Err(corrupt(format!("removes slot {slot} of {}", open.index.next_slot())));
+                    let index = open.index();
+                    if slot >= index.next_slot() {
+                        return Err(corrupt(format!("removes slot {slot} of {}", index.next_slot())));
                     }
-                    changed.entry(collection).or_default().buried.push((slot, 0));
-                    open.index.bury(slot)?;
+                    let changed = changed.entry(collection);
+                    let changed = changed.or_insert_with(|| Changed::from(index.next_slot()));
+                    changed.replayed.buried.push((slot, 0));
+                    index.bury(slot)?;
                     open.records.fetch_sub(1, Ordering::AcqRel);
                 }
                 if catalogue {
                     self.catalog.stage(lsn, (collection, key), None);
                 }
             }
+            Some(Op::Compact { collection, head }) => {
+                let mut index = self.collection(collection).map_err(|e| missing(e, &corrupt, collection))?.index();
+                let due = index.generation().saturating_add(segments.into());
+                if head.generation != due {
+                    return Err(corrupt(format!("generation {} where {due} was due", head.generation)));
+                }
+                if segments {
+                    // What was replayed into the old generation is in the new one, too.
+                    self.flush(run)?;
+                    changed.remove(&collection);
+                    self.retired.push((collection, index.generation()));
+                    let head = Head { created: index.head().created, ..head };
+                    let next = generation::open_unnamed(&**self.disk, self.state.uuid, collection, head)?;
+                    let open = Arc::new(Open::new(self.open[&collection].name.clone(), next));
+                    index = open.index();
+                    self.open.insert(collection, open);
+                }
+                if catalogue {
+                    self.catalog.begin_move(collection, generation::slots_of(&index, head.next_slot))?.commit(lsn)?;
+                }
+            }
             None => {}
         }
         if segments && record.ends_group {
             for (id, changed) in &mut *changed {
-                let by_then = self.open[id].index.next_slot();
-                changed.buried[changed.settled..].iter_mut().for_each(|(_, slots)| *slots = by_then);
-                changed.settled = changed.buried.len();
-                if changed.first.is_some() && changed.writes.last() != Some(&by_then) {
-                    changed.writes.push(by_then);
+                let Replayed { slots, buried, writes } = &mut changed.replayed;
+                let by_then = slots.len() as u32;
+                buried[changed.settled..].iter_mut().for_each(|(_, slots)| *slots = by_then);
+                changed.settled = buried.len();
+                if writes.last().map_or(0, |last| last.0) != by_then {
+                    writes.push((by_then, changed.before));
                 }
+                changed.before = self.open[id].index().next_slot();
             }
         }
         if catalogue {
@@ -340,10 +386,11 @@ impl Replay<'_> {
         if run.ids.is_empty() {
             return Ok(());
         }
-        let open = &self.open[&run.collection];
+        let index = self.open[&run.collection].index();
         let mut bytes = SlotBytes::default();
-        open.index.encode(&run.vectors, &mut bytes);
-        open.index.write_slots(run.first, &bytes, &run.ids)?;
+        index.encode(&run.vectors, &mut bytes);
+        index.write_slots(&run.slots, &bytes, &run.ids)?;
+        run.slots.clear();
         run.vectors.clear();
         run.ids.clear();
         Ok(())

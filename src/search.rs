@@ -5,10 +5,10 @@ use crate::components::Components;
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::shared::{Open, Shared};
-use lodestore_engine::{Counters, Neighbour, Query};
-use std::marker::PhantomData;
+use lodestore_engine::{Counters, Index as Graph, Neighbour, Query};
+use std::fmt;
 use std::ops::Index;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const DEFAULT_K: usize = 10;
 const DEFAULT_EF: usize = 64;
@@ -34,7 +34,37 @@ pub struct Search<'a, K: Key> {
     ratio: Option<f32>,
     recall: Option<f64>,
     payloads: bool,
-    keys: PhantomData<fn() -> K>,
+    which: Which<'a, K>,
+}
+
+/// Which records are compared.
+#[derive(Clone, Copy)]
+struct Which<'a, K: Key> {
+    exact: bool,
+    filter: Option<&'a Filter<'a, K>>,
+}
+
+/// Says of a key whether its record may be found.
+type Filter<'a, K> = dyn Fn(<K as Key>::Owned) -> bool + Sync + 'a;
+
+impl<K: Key> fmt::Debug for Which<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Which").field("exact", &self.exact).field("filter", &self.filter.is_some()).finish()
+    }
+}
+
+impl<K: Key> Which<'_, K> {
+    const ALL: Self = Self { exact: false, filter: None };
+
+    fn search(&self, graph: &Graph, query: Query<'_>, k: usize, ef: usize, ratio: f32) -> (Vec<Neighbour>, Counters) {
+        let keep = self.filter.map(|filter| move |key| filter(K::from_u64(key)));
+        match (self.exact, &keep) {
+            (true, None) => graph.search_exact(query, k, None),
+            (true, Some(keep)) => graph.search_exact(query, k, Some(keep)),
+            (false, None) => graph.search(query, k, ef, ratio),
+            (false, Some(keep)) => graph.search_where(query, k, ef, ratio, keep),
+        }
+    }
 }
 
 /// A record found.
@@ -104,7 +134,7 @@ impl<'a, K: Key> Search<'a, K> {
             ratio: None,
             recall: None,
             payloads: false,
-            keys: PhantomData,
+            which: Which::ALL,
         }
     }
 
@@ -147,6 +177,30 @@ impl<'a, K: Key> Search<'a, K> {
         self
     }
 
+    /// Finds only records of whose keys `filter` says so. Finds `k` of them whenever there are so many: it is asked on
+    /// the walk, and where it keeps few records, or the walk finds too few, all of them are compared. It may be asked
+    /// more than once of a key, and of any key.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(1).open_or_create()?;
+    /// docs.put_many(&[1, 2, 3, 4], &[1.0, 2.0, 3.0, 4.0], None)?;
+    /// let hits = docs.search(&[1.0]).k(2).filter(&|key| key % 2 == 0).run()?;
+    /// assert_eq!((hits[0].key, hits[1].key), (2, 4));
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    pub fn filter(mut self, filter: &'a (dyn Fn(K::Owned) -> bool + Sync + 'a)) -> Self {
+        self.which.filter = Some(filter);
+        self
+    }
+
+    /// Compares with every record instead of walking the graph: finds the true neighbours. Complexity: a distance for
+    /// each record.
+    pub fn exact(mut self) -> Self {
+        self.which.exact = true;
+        self
+    }
+
     /// Also fetches each record's payload.
     pub fn with_payloads(mut self) -> Self {
         self.payloads = true;
@@ -164,13 +218,14 @@ impl<'a, K: Key> Search<'a, K> {
         self.query.one_row(shape, 0)?;
         let query = check_queries(self.open, self.query)?;
         let ef = self.recall.map_or(Ok(self.ef), |recall| ef_for(self.open, self.k, recall))?;
-        let (k, ef) = bounded(self.open, self.k, ef);
+        let index = self.open.index();
+        let (k, ef) = bounded(&index, self.k, ef);
         let ratio = checked(self.ratio)?;
-        let (found, counters) = self.open.index.search(query.row(shape, 0), k, ef, ratio);
+        let (found, counters) = self.which.search(&index, query.row(shape, 0), k, ef, ratio);
         let mut hits = Vec::with_capacity(found.len());
         for Neighbour { key, distance, .. } in found {
             let payload = if self.payloads {
-                let row = self.shared.catalog.get((self.open.index.id(), key))?;
+                let row = self.shared.catalog.get((self.open.id, key))?;
                 row.map(|row| row.payload.to_vec())
             } else {
                 None
@@ -207,8 +262,8 @@ fn ef_for(open: &Open, k: usize, recall: f64) -> Result<usize> {
 }
 
 /// No more candidates than there are slots: what is reserved for them must not follow a wild number.
-fn bounded(open: &Open, k: usize, ef: usize) -> (usize, usize) {
-    let slots = open.index.next_slot() as usize;
+fn bounded(index: &lodestore_engine::Index, k: usize, ef: usize) -> (usize, usize) {
+    let slots = index.next_slot() as usize;
     (k.min(slots), ef.min(slots))
 }
 
@@ -271,7 +326,7 @@ pub struct SearchMany<'a, K: Key> {
     ef: usize,
     ratio: Option<f32>,
     threads: usize,
-    keys: PhantomData<fn() -> K>,
+    which: Which<'a, K>,
 }
 
 /// What many queries found: for each row, up to `k` keys and distances, nearest first.
@@ -298,7 +353,7 @@ pub struct BatchHits<K: Key> {
 
 impl<'a, K: Key> SearchMany<'a, K> {
     pub(crate) fn new(shared: &'a Shared, open: &'a Open, queries: Components<'a>) -> Self {
-        Self { shared, open, queries, k: DEFAULT_K, ef: DEFAULT_EF, ratio: None, threads: 1, keys: PhantomData }
+        Self { shared, open, queries, k: DEFAULT_K, ef: DEFAULT_EF, ratio: None, threads: 1, which: Which::ALL }
     }
 
     /// See [`Search::k`].
@@ -319,6 +374,18 @@ impl<'a, K: Key> SearchMany<'a, K> {
         self
     }
 
+    /// See [`Search::filter`]; one for all queries.
+    pub fn filter(mut self, filter: &'a (dyn Fn(K::Owned) -> bool + Sync + 'a)) -> Self {
+        self.which.filter = Some(filter);
+        self
+    }
+
+    /// See [`Search::exact`].
+    pub fn exact(mut self) -> Self {
+        self.which.exact = true;
+        self
+    }
+
     /// Threads that share the queries. Default: 1.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
@@ -330,8 +397,27 @@ impl<'a, K: Key> SearchMany<'a, K> {
     /// # Errors
     /// [`Error::RowCount`] if the queries are not whole rows; otherwise as [`Search::run`], with the row.
     pub fn run(self) -> Result<BatchHits<K>> {
+        self.run_while(|| true).map(|(hits, _)| hits)
+    }
+
+    /// As [`run`](Self::run), and after each query that this thread answers it asks `go_on`; if that says no, the search
+    /// ends. Returns the hits, and whether it was let go on. If it was not, rows are empty that were not answered yet,
+    /// of which there may be some before others that were.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(1).open_or_create()?;
+    /// docs.put(1, &[1.0], b"")?;
+    /// let (hits, all) = docs.search_many(&[0.5; 100]).run_while(|| false)?;
+    /// assert!(!all && hits.rows() == 100 && hits.keys(99).is_empty());
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_while(self, mut go_on: impl FnMut() -> bool) -> Result<(BatchHits<K>, bool)> {
         self.shared.check_open()?;
-        let index = &self.open.index;
+        let index = self.open.index();
         let shape = self.open.shape();
         let (got, whole) = self.queries.rows(shape.dim);
         if !whole {
@@ -339,31 +425,42 @@ impl<'a, K: Key> SearchMany<'a, K> {
         }
         let queries = check_queries(self.open, self.queries)?;
         let rows: Vec<Query<'_>> = (0..got).map(|row| queries.row(shape, row)).collect();
-        let (k, ef) = bounded(self.open, self.k, self.ef);
+        let (k, ef) = bounded(&index, self.k, self.ef);
         let ratio = checked(self.ratio)?;
         let next = AtomicUsize::new(0);
         /// Queries that a thread takes at a time.
         const BLOCK: usize = 16;
-        let work = || {
+        let stopped = AtomicBool::new(false);
+        let work = |go_on: &mut dyn FnMut() -> bool| {
             let mut done = Vec::new();
+            let mut answer = |&query: &Query<'_>| {
+                if stopped.load(Ordering::Relaxed) {
+                    return Default::default();
+                }
+                let found = self.which.search(&index, query, k, ef, ratio);
+                if !go_on() {
+                    stopped.store(true, Ordering::Relaxed);
+                }
+                found
+            };
             loop {
                 let start = next.fetch_add(BLOCK, Ordering::Relaxed);
                 if start >= rows.len() {
                     return done;
                 }
                 let end = (start + BLOCK).min(rows.len());
-                done.push((start, rows[start..end].iter().map(|&q| index.search(q, k, ef, ratio)).collect::<Vec<_>>()));
+                done.push((start, rows[start..end].iter().map(&mut answer).collect::<Vec<_>>()));
             }
         };
         let threads = self.threads.min(rows.len().div_ceil(BLOCK)).max(1);
         let mut blocks = if threads == 1 {
-            work()
+            work(&mut go_on)
         } else {
             std::thread::scope(|scope| {
                 // Where the system gives no more threads, those that there are do the work.
-                let spawn = || std::thread::Builder::new().spawn_scoped(scope, work);
+                let spawn = || std::thread::Builder::new().spawn_scoped(scope, || work(&mut || true));
                 let others: Vec<_> = (1..threads).map_while(|_| spawn().ok()).collect();
-                let mut all = work();
+                let mut all = work(&mut go_on);
                 for other in others {
                     all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
                 }
@@ -371,7 +468,8 @@ impl<'a, K: Key> SearchMany<'a, K> {
             })
         };
         blocks.sort_unstable_by_key(|(start, _)| *start);
-        Ok(BatchHits::collect(self.k, blocks.into_iter().flat_map(|(_, found)| found)))
+        let hits = BatchHits::collect(self.k, blocks.into_iter().flat_map(|(_, found)| found));
+        Ok((hits, !stopped.into_inner()))
     }
 }
 

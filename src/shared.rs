@@ -19,11 +19,43 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) name: String,
-    pub(crate) index: Arc<Index>,
+    /// Its number.
+    pub(crate) id: u32,
+    /// Compacting puts another one in its place. Who needs more than one answer from it takes it once.
+    index: RwLock<Arc<Index>>,
     /// Records, counted in the order of the log.
     pub(crate) records: AtomicU64,
     /// What the last measurement found.
     pub(crate) recall: RwLock<Option<Arc<RecallReport>>>,
+}
+
+impl Open {
+    pub(crate) fn new(name: String, index: Index) -> Self {
+        let (id, records) = (index.id(), AtomicU64::new(index.live()));
+        Self { name, id, index: RwLock::new(Arc::new(index)), records, recall: RwLock::default() }
+    }
+
+    /// The segments and the graph as they are now. Who holds the gate keeps them so.
+    pub(crate) fn index(&self) -> Arc<Index> {
+        self.index.read().clone()
+    }
+
+    /// What `f` makes of the index. What the catalogue tells it of slots meanwhile is of the same generation, and they
+    /// keep what they hold.
+    pub(crate) fn reading<T>(&self, f: impl FnOnce(&Index) -> Result<T>) -> Result<T> {
+        let index = self.index.read();
+        let _reading = index.reading();
+        f(&index)
+    }
+
+    /// Puts the next generation in the place of the index, if `move_slots` has made the catalogue name its slots.
+    /// Nobody can look a slot up meanwhile.
+    pub(crate) fn replace(&self, next: Arc<Index>, move_slots: impl FnOnce() -> Result<()>) -> Result<()> {
+        let mut index = self.index.write();
+        move_slots()?;
+        *index = next;
+        Ok(())
+    }
 }
 
 /// An open store. Lock order: `checkpointing`, `linking`, `gate`, the log's own, the catalogue's own.
@@ -48,6 +80,8 @@ pub(crate) struct Shared {
     /// Held while slots found in the log are being linked.
     pub(crate) linking: Mutex<()>,
     pub(crate) in_flight: InFlight,
+    /// Generations of collections that the last checkpoint may still name, and the next one will not.
+    pub(crate) retired: Mutex<Vec<(u32, u32)>>,
     pub(crate) bell: Bell,
     pub(crate) closed: AtomicBool,
     pub(crate) checkpoints: AtomicU64,
@@ -81,6 +115,7 @@ pub(crate) struct Parts {
     pub(crate) lock: Box<dyn DiskLock>,
     pub(crate) next_checkpoint: u64,
     pub(crate) open: HashMap<u32, Arc<Open>>,
+    pub(crate) retired: Vec<(u32, u32)>,
 }
 
 impl Shared {
@@ -101,6 +136,7 @@ impl Shared {
             creating: Mutex::new(()),
             linking: Mutex::new(()),
             in_flight: InFlight::default(),
+            retired: Mutex::new(parts.retired),
             bell: Bell::default(),
             closed: AtomicBool::new(false),
             checkpoints: AtomicU64::new(0),
@@ -218,12 +254,15 @@ impl Shared {
 
     /// Changed pages of the open collections, in bytes.
     pub(crate) fn dirty_bytes(&self) -> u64 {
-        let pages: u64 = self.open.read().values().map(|o| o.index.dirty_pages()).sum();
+        let pages: u64 = self.open.read().values().map(|o| o.index().dirty_pages()).sum();
         pages * lodestore_wal::PAGE as u64
     }
 
     /// Whether a checkpoint is due.
     pub(crate) fn checkpoint_due(&self) -> bool {
+        if self.sweep_due() {
+            return true;
+        }
         if !self.disk.is_persistent() {
             return false;
         }

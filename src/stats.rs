@@ -2,6 +2,7 @@
 
 use crate::collection::CollectionInfo;
 use crate::error::Result;
+use crate::files;
 use crate::shared::Shared;
 use lodestore_wal::names;
 use std::sync::atomic::Ordering;
@@ -51,25 +52,7 @@ impl StoreStats {
         let names = shared.catalog.names();
         let infos = names.keys().map(|name| Ok(CollectionInfo::of(&*shared.open_collection(name)?)));
         let collections = infos.collect::<Result<Vec<_>>>()?;
-        let mut files = Vec::new();
-        let mut directories = vec![String::new()];
-        while let Some(directory) = directories.pop() {
-            for name in shared.disk.list(&directory)? {
-                let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
-                match path.as_str() {
-                    names::LOCK => {}
-                    names::WAL_DIR | names::CKPT_DIR | names::COLLECTIONS_DIR => directories.push(path),
-                    _ if names::parse_collection_dir(&path).is_some() => directories.push(path),
-                    // A file may go between the two calls; one that is none of ours does not count.
-                    _ => {
-                        if let Ok(file) = shared.disk.open(&path) {
-                            files.push((path, file.len()?));
-                        }
-                    }
-                }
-            }
-        }
-        files.sort();
+        let files = files::list(&*shared.disk)?;
         let checkpoint_lsn = shared.superblock.lock().1.ckpt_lsn;
         let log = shared.log_if_any();
         let log_stats = log.map(|log| log.stats()).unwrap_or_default();

@@ -1,8 +1,10 @@
 //! The store: a directory of collections.
 
+use crate::absent::AbsentReport;
 use crate::batch::WriteBatch;
 use crate::builder::CollectionBuilder;
 use crate::collection::CollectionInfo;
+use crate::compact::Compact;
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::options::StoreOptions;
@@ -158,6 +160,42 @@ impl Store {
     pub fn checkpoint(&self) -> Result<()> {
         self.shared().check_open()?;
         self.shared().checkpoint()
+    }
+
+    /// Compacting all collections, to be set up and run: see [`Compact`].
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put_many(&[1, 2], &[0.0, 1.0, 2.0, 3.0], None)?;
+    /// docs.remove(1)?;
+    /// assert_eq!(store.compact().run()?.collections[0].slots_after, 1);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    pub fn compact(&self) -> Compact<'_> {
+        Compact::new(self.shared(), None)
+    }
+
+    /// Looks for anything that is left of a key: in the catalogue, in slots, those of removed records included, and in
+    /// the log. Of one collection, or of all. A removed key is left in its slot until the collection is
+    /// [compacted](Self::compact); so is a key that was put again. Reads the ids of all slots and the log; writes wait
+    /// meanwhile.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"")?;
+    /// docs.remove(1)?;
+    /// assert!(!store.verify_absent(1, Some("docs"))?.absent());
+    /// docs.compact().erase(true).run()?;
+    /// assert!(store.verify_absent(1, Some("docs"))?.absent());
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoCollection`]; if something cannot be read.
+    pub fn verify_absent(&self, key: u64, collection: Option<&str>) -> Result<AbsentReport> {
+        AbsentReport::of(self.shared(), key, collection)
     }
 
     /// Counts and sizes.

@@ -28,7 +28,7 @@ pub struct VerifyReport {
 }
 
 /// What was looked at in one collection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CollectionReport {
     /// Its name.
@@ -44,8 +44,17 @@ pub struct CollectionReport {
     /// Records that no path of links leads to from the entry point. A fresh graph may have a few; they are not found
     /// by searches.
     pub unreachable: u64,
+    /// The same for each level of the graph, from 0 up: records on it that no path of its links leads to from what is
+    /// reached on the level above.
+    pub unreachable_by_level: Vec<u64>,
     /// Records that no link points at.
     pub no_in_links: u64,
+    /// Links that a record has on the lowest level, on average.
+    pub mean_degree: f64,
+    /// Slots of replaced and removed records that are still linked.
+    pub dead: u64,
+    /// Slots that wait to be used again.
+    pub free: u64,
 }
 
 impl VerifyReport {
@@ -75,10 +84,11 @@ impl VerifyReport {
         }
         let open: Vec<_> = shared.open.read().values().cloned().collect();
         for open in open {
-            let mut findings = open.index.verify();
-            let rows = slots.remove(&open.index.id()).unwrap_or_default();
+            let index = open.index();
+            let mut findings = index.verify();
+            let rows = slots.remove(&open.id).unwrap_or_default();
             if listed.is_ok() {
-                check_keys(&open.index, &rows, &mut findings);
+                check_keys(&index, &rows, &mut findings);
             }
             report.add(&open.name, std::mem::take(&mut findings.problems), findings.problem_count);
             report.collections.push(CollectionReport {
@@ -87,8 +97,12 @@ impl VerifyReport {
                 slots: findings.slots,
                 pages: findings.pages,
                 links: findings.links,
-                unreachable: findings.unreachable,
+                unreachable: findings.unreachable.first().copied().unwrap_or(0),
+                unreachable_by_level: findings.unreachable,
                 no_in_links: findings.no_in_links,
+                mean_degree: findings.degrees as f64 / findings.live.max(1) as f64,
+                dead: findings.dead,
+                free: findings.free,
             });
         }
         report.collections.sort_by(|a, b| a.name.cmp(&b.name));

@@ -52,6 +52,8 @@ struct Sequenced<'a> {
     flight: Option<Flight<'a>>,
     /// Collection (as its place in `targets`) and slot.
     linked: Vec<(usize, u32)>,
+    /// For each collection, the slots given out before.
+    before: Vec<u32>,
     buried: Vec<(usize, u32)>,
     /// For each change, whether its key had a record before.
     existed: Vec<bool>,
@@ -74,11 +76,12 @@ impl Shared {
         let large = changes.len() >= PARALLEL_ROWS;
         // Threads that cannot be had must not be missed once the log has the records.
         let pool = if large && self.threads()? > 1 { Some(self.pool()?) } else { None };
-        let batch = Batch::new(changes, pool);
+        let mut batch = Batch::new(changes, pool);
         let log = self.log()?;
         let sequenced = {
             let _gate = self.gate.read();
             self.check_open()?;
+            batch.catch_up();
             let mut sequenced = log.sequence(changes.len(), batch.log_bytes(), |log| batch.sequence(self, log))??;
             // From here on the log says that it happened; if it cannot, the store must not go on.
             let overlap = sequenced.linked.len() >= OVERLAP_ROWS
@@ -108,14 +111,15 @@ impl Shared {
         Ok(sequenced.existed)
     }
 
-    /// Links the slots of one write, which are each collection's own.
-    pub(crate) fn link_slots(&self, writes: &[(&Index, &[u32])]) -> Result<()> {
-        let rows: usize = writes.iter().map(|(_, slots)| slots.len()).sum();
+    /// Links the slots of one write, which are each collection's own; with the slots that it had given out before.
+    pub(crate) fn link_slots(&self, writes: &[(&Index, &[u32], u32)]) -> Result<()> {
+        let rows: usize = writes.iter().map(|(_, slots, _)| slots.len()).sum();
         if rows >= PARALLEL_ROWS && self.threads()? > 1 {
             // Collections do not see each other, so their order does not matter.
-            self.pool()?.install(|| writes.par_iter().try_for_each(|(index, slots)| index.link_many(slots, true)))?;
+            let link = |&(index, slots, before): &(&Index, &[u32], u32)| index.link_many(slots, before, true);
+            self.pool()?.install(|| writes.par_iter().try_for_each(link))?;
         } else {
-            writes.iter().try_for_each(|(index, slots)| index.link_many(slots, false))?;
+            writes.iter().try_for_each(|(index, slots, before)| index.link_many(slots, *before, false))?;
         }
         Ok(())
     }
@@ -123,10 +127,11 @@ impl Shared {
     fn apply_to_graph(&self, batch: &Batch<'_>, sequenced: &Sequenced<'_>) -> Result<()> {
         let mut slots = vec![Vec::new(); batch.targets.len()];
         sequenced.linked.iter().for_each(|&(target, slot)| slots[target].push(slot));
-        let writes = batch.targets.iter().zip(&slots).map(|(target, slots)| (&*target.open.index, &slots[..]));
+        let targets = batch.targets.iter().zip(&slots).zip(&sequenced.before);
+        let writes = targets.map(|((target, slots), &before)| (&*target.index, &slots[..], before));
         self.link_slots(&writes.collect::<Vec<_>>())?;
         for &(target, slot) in &sequenced.buried {
-            let index = &batch.targets[target].open.index;
+            let index = &batch.targets[target].index;
             // Another thread may have put that slot a moment ago, and not yet buried the one that it replaced.
             if let Some(flight) = &sequenced.flight {
                 flight.wait_for(index.id_of(slot).lsn);
@@ -158,6 +163,7 @@ impl Shared {
 
 struct Target<'a> {
     open: &'a Arc<Open>,
+    index: Arc<Index>,
     /// Changes of this collection that put a vector, in order.
     puts: Vec<(usize, &'a [u8])>,
     /// Their vectors, as they go into the slots.
@@ -174,7 +180,7 @@ struct Batch<'a> {
 
 impl Target<'_> {
     fn encode(&mut self, pool: Option<&ThreadPool>) {
-        let index = &self.open.index;
+        let index = &self.index;
         let encode = |puts: &[(usize, &[u8])]| {
             let (mut bytes, mut checksums) = (SlotBytes::default(), Vec::with_capacity(puts.len()));
             for (_, vector) in puts {
@@ -204,6 +210,7 @@ impl<'a> Batch<'a> {
             let target = targets.iter().position(|t| Arc::ptr_eq(t.open, change.target)).unwrap_or_else(|| {
                 targets.push(Target {
                     open: change.target,
+                    index: change.target.index(),
                     puts: Vec::new(),
                     bytes: SlotBytes::default(),
                     checksums: Vec::new(),
@@ -219,6 +226,11 @@ impl<'a> Batch<'a> {
             target.encode(pool);
         }
         Self { changes, targets, target_of }
+    }
+
+    /// The collection may have been compacted until the gate was passed. What was encoded holds for all generations.
+    fn catch_up(&mut self) {
+        self.targets.iter_mut().for_each(|target| target.index = target.open.index());
     }
 
     fn log_bytes(&self) -> usize {
@@ -239,14 +251,15 @@ impl<'a> Batch<'a> {
         let mut done = Sequenced {
             flight: None,
             linked: Vec::with_capacity(self.changes.len()),
+            before: self.targets.iter().map(|target| target.index.next_slot()).collect(),
             buried: Vec::new(),
             existed: Vec::with_capacity(self.changes.len()),
             last_lsn: log.next_lsn() - 1,
         };
         for (at, change) in self.changes.iter().enumerate() {
             let target = self.target_of[at];
-            let open = change.target;
-            let collection = open.index.id();
+            let (open, index) = (change.target, &self.targets[target].index);
+            let collection = open.id;
             // The slot as of now: an earlier change of this batch may have given the key another one.
             let old = match existing[at] {
                 Existing::Slot(slot) => Some(slot),
@@ -258,8 +271,8 @@ impl<'a> Batch<'a> {
             match change.action {
                 Action::Put { vector, payload } => {
                     let place = places[at].expect("a put has a place");
-                    open.index.advance(place);
-                    let (key, geometry) = (change.key, open.index.geometry());
+                    index.advance(place);
+                    let (key, geometry) = (change.key, index.geometry());
                     let (element, dim) = (geometry.element, geometry.dim);
                     let put = op::Put { collection, key, place, old, element, dim, vector, payload };
                     done.last_lsn = op::append_put(log, &put);
@@ -287,7 +300,7 @@ impl<'a> Batch<'a> {
         let mut latest: HashMap<(u32, u64), usize> = HashMap::new();
         let mut existing = Vec::with_capacity(self.changes.len());
         for (at, change) in self.changes.iter().enumerate() {
-            let key = (change.target.index.id(), change.key);
+            let key = (change.target.id, change.key);
             let earlier = if self.changes.len() > 1 { latest.insert(key, at) } else { None };
             existing.push(match earlier {
                 Some(earlier) => match self.changes[earlier].action {
@@ -311,10 +324,13 @@ impl<'a> Batch<'a> {
         }
         let mut places = vec![None; self.changes.len()];
         for target in self.targets.iter().filter(|t| !t.puts.is_empty()) {
-            let index = &target.open.index;
+            let index = &target.index;
             let chosen = index.places(target.puts.len() as u32);
-            let last = chosen.last().expect("at least one put");
-            index.reserve(u64::from(last.slot) + 1, u64::from(last.upper) + u64::from(last.level))?;
+            let slots = chosen.iter().map(|place| place.slot).collect::<Vec<_>>();
+            let next = |place: &Place| (u64::from(place.slot) + 1, u64::from(place.upper) + u64::from(place.level));
+            let (slots_then, uppers_then) = next(chosen.last().expect("at least one put"));
+            index.reserve(slots_then, uppers_then)?;
+            slots.iter().filter(|&&slot| slot < index.next_slot()).try_for_each(|&slot| index.announce(slot))?;
             let ids: Vec<Id> = target
                 .puts
                 .iter()
@@ -328,7 +344,7 @@ impl<'a> Batch<'a> {
                     level: place.level,
                 })
                 .collect();
-            index.write_slots(chosen[0].slot, &target.bytes, &ids)?;
+            index.write_slots(&slots, &target.bytes, &ids)?;
             for (&(at, _), place) in target.puts.iter().zip(chosen) {
                 places[at] = Some(place);
             }

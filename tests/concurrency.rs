@@ -176,7 +176,7 @@ fn run(durability: Durability, residency: Residency, time: Duration) {
     });
     let stats = store.stats().unwrap();
     println!("{durability:?}: {} records written, {} checkpoints", stats.last_lsn, stats.checkpoints);
-    assert!(stats.checkpoints > 5, "{}", stats.checkpoints);
+    assert!(stats.checkpoints >= 2, "{}", stats.checkpoints);
     assert_eq!(model.difference(&docs, (WRITERS * KEYS) as u64), None);
     let report = store.verify().unwrap();
     assert!(report.ok(), "{:?}", report.problems);

@@ -2,13 +2,17 @@
 
 mod api;
 mod bulk;
+mod churn;
 mod codes;
+mod compact;
 mod concurrency;
 mod damage;
 mod element;
+mod filter;
 mod input;
 mod packed;
 mod process;
+mod reach;
 mod recall;
 mod recovery;
 mod tidy;

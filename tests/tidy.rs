@@ -26,6 +26,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("engine/src/lib.rs", &["lodestore_wal"]),
     ("src/lib.rs", &["lodestore_wal", "lodestore_engine"]),
     ("cli/src/main.rs", &["lodestore"]),
+    ("python/src/lib.rs", &["lodestore"]),
 ];
 
 fn none(complaints: Vec<String>) {

@@ -3,6 +3,7 @@
 #[path = "../../demo/reader.rs"]
 #[allow(dead_code, reason = "the texts and the ground truth are of no use here")]
 mod reader;
+pub mod process;
 
 /// The demo's vectors: sentences, 384 dimensions.
 #[derive(Debug)]

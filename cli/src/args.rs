@@ -36,11 +36,13 @@ pub(crate) enum Command {
     /// Show the collections of a store and what they take up
     Info(InspectArgs),
     /// Check every checksum and graph invariant; exit status 1 if anything is damaged
-    Verify(InspectArgs),
+    Verify(VerifyArgs),
     /// Compare searches with exact search on stored vectors: recall, and the ef that it takes
     Recall(RecallArgs),
     /// Write everything the log holds into its place, so that the next open replays nothing
     Checkpoint(CheckpointArgs),
+    /// Write the live records into new files, without what was removed and replaced, and mend the graph
+    Compact(CompactArgs),
     /// See it work: build a store of real texts, search by meaning, kill a writer, lose nothing
     Demo(DemoArgs),
     /// The process that the demo kills
@@ -200,6 +202,38 @@ pub(crate) struct InspectArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
     /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// Look for what is left of a key instead, in catalogue, slots and log; exit status 1 if anything is
+    #[arg(long, value_name = "KEY")]
+    pub(crate) absent: Option<u64>,
+    /// With --absent: in this collection only
+    #[arg(long, value_name = "NAME", requires = "absent")]
+    pub(crate) collection: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompactArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The collection's name [default: all]
+    pub(crate) collection: Option<String>,
+    /// Leave nothing of what was removed or replaced in any file of the store
+    #[arg(long)]
+    pub(crate) erase: bool,
+    /// Measure recall before and after, with this many stored vectors
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) samples: usize,
+    /// Print the report as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -8,7 +8,7 @@ use lodestore::{CollectionInfo, CollectionReport};
 use serde::Serialize;
 
 use crate::{
-    args::{CheckpointArgs, InspectArgs},
+    args::{CheckpointArgs, InspectArgs, VerifyArgs},
     open,
     output::{count, records, say, say_json, took},
 };
@@ -153,7 +153,42 @@ fn parts(files: &BTreeMap<String, u64>) -> Vec<(&'static str, u64)> {
     parts
 }
 
-pub(crate) fn verify(args: &InspectArgs) -> Result<ExitCode> {
+#[derive(Debug, Serialize)]
+struct Absent {
+    absent: bool,
+    slots: u64,
+    log_records: u64,
+    found: Vec<String>,
+}
+
+/// What is left of a key.
+fn verify_absent(args: &VerifyArgs, key: u64) -> Result<ExitCode> {
+    let store = open::store(&args.store)?;
+    let report = store.verify_absent(key, args.collection.as_deref())?;
+    let (absent, slots, log_records) = (report.absent(), report.slots, report.log_records);
+    let places = report.found.len();
+    if args.json {
+        say_json(&Absent { absent, slots, log_records, found: report.found })?;
+    } else {
+        report.found.iter().try_for_each(say)?;
+        if absent {
+            let (slots, log) = (count(slots), count(log_records));
+            say(format!("nothing is left of key {key} in the catalogue, {slots} slots and {log} log records"))?;
+        }
+    }
+    store.close()?;
+    if absent {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let places = if places == 1 { "1 place".to_owned() } else { format!("{places} places") };
+    eprintln!("error: key {key} is found in {places}; what is left of a removed key goes with `compact --erase`");
+    Ok(ExitCode::FAILURE)
+}
+
+pub(crate) fn verify(args: &VerifyArgs) -> Result<ExitCode> {
+    if let Some(key) = args.absent {
+        return verify_absent(args, key);
+    }
     let store = open::store(&args.store)?;
     let started = Instant::now();
     let report = store.verify()?;

@@ -11,6 +11,7 @@ mod open;
 mod import;
 mod search;
 mod recall;
+mod compact;
 mod records;
 mod inspect;
 mod demo;
@@ -44,6 +45,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => inspect::verify(&args),
         Command::Recall(args) => recall::run(&args),
         Command::Checkpoint(args) => inspect::checkpoint(&args),
+        Command::Compact(args) => compact::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoWriter(args) => demo::write_until_killed(&args.store),
     }

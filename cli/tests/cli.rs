@@ -228,6 +228,33 @@ fn the_store_as_a_whole() {
 }
 
 #[test]
+fn compacting_gives_space_back_and_erases() {
+    let place = Place::new();
+    place.import();
+    for key in 0..20 {
+        place.ok(&format!("remove @store words {key}"));
+    }
+    let absent = "verify @store --absent 7 --collection words";
+    assert!(place.error(absent).contains("key 7"));
+    let report = place.json("compact @store words --samples 20 --json");
+    let words = &report["collections"][0];
+    let number = |name: &str| words[name].as_u64().unwrap();
+    assert_eq!((number("slots_before"), number("slots_after")), (ROWS as u64, ROWS as u64 - 20));
+    assert!(
+        words["recall_before"].as_f64().unwrap() > 0.9 && words["recall_after"].as_f64().unwrap() > 0.9,
+        "{report}"
+    );
+    let shown = place.ok("compact @store --erase");
+    assert!(shown.contains("collection 'words': 580 records, 580 slots before, 580 now"), "{shown}");
+    assert!(place.ok(absent).contains("nothing is left of key 7"));
+    assert_eq!(place.json("verify @store --absent 7 --json")["absent"], true);
+    assert!(place.error("verify @store --absent 400").contains("key 400"));
+    assert!(place.error("compact @store nowhere").contains("nowhere"));
+    place.error("compact @new");
+    assert_eq!(place.json("verify @store --json")["ok"], true);
+}
+
+#[test]
 fn every_element_is_imported_and_found() {
     let place = Place::new();
     // Whole numbers from 0 to 255, as bytes and in an .npy; and 0 or 1.

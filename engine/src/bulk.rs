@@ -9,7 +9,7 @@
 
 use crate::index::Index;
 use crate::insert::Link;
-use crate::scratch::Candidate;
+use crate::scratch::{Candidate, Dropped};
 use crate::seeded::Seeded;
 use lodestore_wal::Result;
 use rayon::prelude::*;
@@ -25,19 +25,19 @@ const FIRST: usize = 4;
 const MOST: usize = 1024;
 
 impl Index {
-    /// Links the slots of one write, which follow each other, as [`link`](Self::link) does one: with the threads of
-    /// the pool that this runs in, or, if not `parallel`, alone. The graph is the same in both cases, as long as
-    /// nobody else writes meanwhile.
+    /// Links the slots of one write, before which `before` slots had been given out, as [`link`](Self::link) does one:
+    /// with the threads of the pool that this runs in, or, if not `parallel`, alone. The graph is the same in both
+    /// cases, as long as nobody else writes meanwhile.
     ///
     /// # Errors
     /// As [`link`](Self::link).
-    pub fn link_many(&self, slots: &[u32], parallel: bool) -> Result<()> {
+    pub fn link_many(&self, slots: &[u32], before: u32, parallel: bool) -> Result<()> {
         let Some(&first) = slots.first() else { return Ok(()) };
         let mut order = slots.to_vec();
         shuffle(&mut order, self.geometry().seed ^ u64::from(first));
         let mut at = 0;
         while at < order.len() {
-            let most = round_after(first as usize, at);
+            let most = round_after(before as usize, at);
             let highest = self.entry().map(|entry| entry.level);
             // A node above all others is linked by itself, and is then where walks begin.
             let below = |&&slot: &&u32| highest.is_some_and(|highest| self.id_of(slot).level <= highest);
@@ -72,25 +72,30 @@ impl Index {
             links.chunk_by(|(_, a), (_, b)| (a.level, a.node) == (b.level, b.node)).collect();
         // For each node, a bit for each level on which somebody links to it.
         let linked: Vec<AtomicU32> = slots.iter().map(|_| AtomicU32::new(0)).collect();
-        each(parallel, &lists, |list| {
-            self.scratch
-                .with(|scratch| list.iter().try_for_each(|&(_, link)| self.attach(link, false, scratch).map(drop)))?;
+        let dropped: Vec<Vec<Dropped>> = each(parallel, &lists, |list| {
+            let dropped = self.scratch.with(|scratch| {
+                list.iter().try_for_each(|&(_, link)| self.attach(link, false, scratch).map(drop))?;
+                Ok(std::mem::take(&mut scratch.dropped))
+            })?;
             // Only now: a later link may have pushed out an earlier one.
             for (node, link) in *list {
                 if self.neighbours(link.node, link.level).any(|n| n == link.new) {
                     linked[*node as usize].fetch_or(1 << link.level, Ordering::Relaxed);
                 }
             }
-            Ok(())
+            Ok(dropped)
         })?;
-        for ((&slot, own), linked) in slots.iter().zip(&own).zip(&linked) {
-            for (level, neighbours) in own.iter().enumerate() {
-                // As in `link`.
-                if linked.load(Ordering::Relaxed) & 1 << level == 0
-                    && let Some(nearest) = neighbours.first()
-                {
-                    self.scratch.with(|scratch| self.attach(Link::back(nearest, level, slot), true, scratch))?;
-                }
+        // Whether a node is lost is seen only now that all lists are as they stay.
+        let lost: Vec<Vec<Dropped>> = each(parallel, &dropped, |dropped| {
+            Ok(dropped.iter().copied().filter(|dropped| self.is_lost(dropped)).collect())
+        })?;
+        for lost in lost.into_iter().flatten() {
+            self.scratch.with(|scratch| self.take_back(lost, scratch))?;
+        }
+        for ((&slot, own), linked) in slots.iter().zip(&own).zip(linked) {
+            let linked = linked.into_inner();
+            for at in own.iter().enumerate().filter(|(level, _)| linked & 1 << level == 0) {
+                self.scratch.with(|scratch| self.insist(slot, (at.0, at.1), scratch))?;
             }
             self.settle(slot);
         }

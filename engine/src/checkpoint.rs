@@ -32,7 +32,8 @@ fn part_of(array: Array) -> Part {
 impl Frozen {
     /// S0: notes the changed pages and the counters. The caller keeps every writer out meanwhile.
     pub fn freeze(indexes: &[Arc<Index>]) -> Self {
-        let changed = indexes.iter().filter(|i| i.dirty_pages() > 0 || *i.recorded.lock() != Some(i.head()));
+        let changed =
+            indexes.iter().filter(|i| i.dirty_pages() > 0 || !i.is_named() || *i.recorded.lock() != Some(i.head()));
         Self(
             changed
                 .map(|index| FrozenIndex {
@@ -69,17 +70,17 @@ impl Frozen {
         let guess = self.pages() + self.pages() / 1000 + 4 * collections;
         let mut writer = ImageWriter::create(disk, uuid, no, ckpt_lsn, guess)?;
         for frozen in &self.0 {
-            let id = frozen.index.id();
+            let (id, generation) = (frozen.index.id(), frozen.index.generation());
             let mut changed = Vec::new();
             for (segment, pages) in frozen.index.arrays().into_iter().zip(&frozen.pages) {
-                let target = Target::Part(id, part_of(segment.array()));
+                let target = Target::Part(id, generation, part_of(segment.array()));
                 for &page in pages {
                     let crc = writer.add(target, page, &segment.capture(page))?;
                     changed.push((segment.array(), page, crc));
                 }
             }
             for (page, image) in frozen.index.sums.updated(&changed)? {
-                writer.add(Target::Part(id, Part::Sums), page, &image)?;
+                writer.add(Target::Part(id, generation, Part::Sums), page, &image)?;
             }
         }
         let new_heads: Vec<_> = self.0.iter().map(|f| (f.index.id(), f.head)).collect();
@@ -97,7 +98,7 @@ impl Frozen {
         let images = Images::open(disk, uuid, no)?;
         images.apply(|target| match target {
             Target::Heads => Ok(heads.file().clone()),
-            Target::Part(id, part) => {
+            Target::Part(id, _, part) => {
                 let frozen = self.0.iter().find(|f| f.index.id() == id).expect("written by us");
                 Ok(match part {
                     Part::Links => frozen.index.links.file().clone(),
@@ -118,6 +119,8 @@ impl Frozen {
             index.upper.set_covered(u64::from(head.next_upper));
             index.tombs.set_covered(tomb_words(slots));
             *index.recorded.lock() = Some(head);
+            index.settle_free();
+            index.set_named(true);
             for (segment, pages) in index.arrays().into_iter().zip(&pages) {
                 segment.release(pages);
             }
@@ -135,7 +138,7 @@ impl Frozen {
 }
 
 impl Index {
-    fn arrays(&self) -> [&crate::cow::CowSegment; 3] {
+    pub(crate) fn arrays(&self) -> [&crate::cow::CowSegment; 3] {
         [&self.links, &self.upper, &self.tombs]
     }
 }
@@ -200,9 +203,11 @@ pub fn recover_segments(disk: &dyn Disk, superblock: &Superblock, state: &mut Su
 
 /// A checkpoint that was not named by SUPER relies on slots whose sync may have happened in another process.
 fn sync_all_slots(disk: &dyn Disk) -> Result<()> {
-    for id in disk.list(names::COLLECTIONS_DIR)?.iter().filter_map(|n| n.parse::<u32>().ok()) {
+    let paths = disk.list(names::COLLECTIONS_DIR)?;
+    let paths = paths.iter().map(|name| format!("{}/{name}", names::COLLECTIONS_DIR));
+    for (id, generation) in paths.filter_map(|path| names::parse_collection_dir(&path)) {
         for part in [Part::Vectors, Part::Codes, Part::Ids] {
-            match disk.open(&names::part(id, part)) {
+            match disk.open(&names::part(id, generation, part)) {
                 Ok(file) => file.sync()?,
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error),

@@ -176,8 +176,13 @@ struct MetaFile {
 const _: () = assert!(size_of::<MetaFile>() == 128);
 const CRC_AT: usize = 124;
 
-/// Writes `c/<id>/meta`, durable except for its directory entry.
-pub(crate) fn write_meta(disk: &dyn Disk, uuid: [u8; 16], id: u32, geometry: &Geometry) -> Result<()> {
+/// Writes a generation's `meta`, durable except for its directory entry.
+pub(crate) fn write_meta(
+    disk: &dyn Disk,
+    uuid: [u8; 16],
+    (id, generation): (u32, u32),
+    geometry: &Geometry,
+) -> Result<()> {
     let mut meta = MetaFile {
         magic: MAGIC,
         major: U16::new(FORMAT_MAJOR),
@@ -196,14 +201,14 @@ pub(crate) fn write_meta(disk: &dyn Disk, uuid: [u8; 16], id: u32, geometry: &Ge
         crc: U32::new(0),
     };
     meta.crc = U32::new(crc32fast::hash(&meta.as_bytes()[..CRC_AT]));
-    let file = disk.create(&names::part(id, Part::Meta))?;
+    let file = disk.create(&names::part(id, generation, Part::Meta))?;
     file.write_at(0, meta.as_bytes())?;
     file.sync()
 }
 
-/// Reads and checks `c/<id>/meta`.
-pub(crate) fn read_meta(disk: &dyn Disk, uuid: [u8; 16], id: u32) -> Result<Geometry> {
-    let name = names::part(id, Part::Meta);
+/// Reads and checks a generation's `meta`.
+pub(crate) fn read_meta(disk: &dyn Disk, uuid: [u8; 16], (id, generation): (u32, u32)) -> Result<Geometry> {
+    let name = names::part(id, generation, Part::Meta);
     let file = disk.open(&name)?;
     let length = file.len()?;
     if length < size_of::<MetaFile>() as u64 {
@@ -326,20 +331,20 @@ mod tests {
     fn every_flipped_bit_of_a_meta_file_is_noticed() {
         let disk = MemDisk::new();
         disk.create_dir(names::COLLECTIONS_DIR).unwrap();
-        disk.create_dir(&names::collection_dir(3)).unwrap();
-        write_meta(&disk, [7; 16], 3, &geometry()).unwrap();
-        assert_eq!(read_meta(&disk, [7; 16], 3).unwrap(), geometry());
+        disk.create_dir(&names::collection_dir(3, 0)).unwrap();
+        write_meta(&disk, [7; 16], (3, 0), &geometry()).unwrap();
+        assert_eq!(read_meta(&disk, [7; 16], (3, 0)).unwrap(), geometry());
         for element in Element::ALL {
             let metric = if element == Element::Bits { Metric::Hamming } else { Metric::L2 };
             let other = Geometry { element, metric, codes: 0, ..geometry() };
-            disk.remove(&names::part(3, Part::Meta)).unwrap();
-            write_meta(&disk, [7; 16], 3, &other).unwrap();
-            assert_eq!(read_meta(&disk, [7; 16], 3).unwrap(), other);
+            disk.remove(&names::part(3, 0, Part::Meta)).unwrap();
+            write_meta(&disk, [7; 16], (3, 0), &other).unwrap();
+            assert_eq!(read_meta(&disk, [7; 16], (3, 0)).unwrap(), other);
         }
-        disk.remove(&names::part(3, Part::Meta)).unwrap();
-        write_meta(&disk, [7; 16], 3, &geometry()).unwrap();
-        assert!(read_meta(&disk, [8; 16], 3).is_err());
-        let file = disk.open(&names::part(3, Part::Meta)).unwrap();
+        disk.remove(&names::part(3, 0, Part::Meta)).unwrap();
+        write_meta(&disk, [7; 16], (3, 0), &geometry()).unwrap();
+        assert!(read_meta(&disk, [8; 16], (3, 0)).is_err());
+        let file = disk.open(&names::part(3, 0, Part::Meta)).unwrap();
         let mut good = [0; 128];
         file.read_at(0, &mut good).unwrap();
         // Cosine, f32, u64 and 8 bits: as they were before there were other elements.
@@ -348,7 +353,7 @@ mod tests {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);
             file.write_at(0, &bad).unwrap();
-            assert!(read_meta(&disk, [7; 16], 3).is_err(), "bit {bit}");
+            assert!(read_meta(&disk, [7; 16], (3, 0)).is_err(), "bit {bit}");
         }
     }
 }

@@ -28,7 +28,11 @@ struct Record {
     live: U64,
     /// The LSN that made the collection.
     created: U64,
-    spare: [u8; 84],
+    /// Slots that are neither live nor linked.
+    free: U32,
+    /// Which generation of the collection's files; compacting makes the next one.
+    generation: U32,
+    spare: [u8; 76],
     crc: U32,
 }
 const _: () = assert!(size_of::<Record>() == SIZE);
@@ -46,6 +50,10 @@ pub struct Head {
     pub live: u64,
     /// The LSN that made the collection.
     pub created: u64,
+    /// Slots that are neither live nor linked.
+    pub free: u32,
+    /// Which generation of its files: how many times it was compacted.
+    pub generation: u32,
 }
 
 /// The open heads file.
@@ -106,7 +114,9 @@ fn encode(id: u32, head: &Head) -> [u8; SIZE] {
         entry: U64::new(head.entry),
         live: U64::new(head.live),
         created: U64::new(head.created),
-        spare: [0; 84],
+        free: U32::new(head.free),
+        generation: U32::new(head.generation),
+        spare: [0; 76],
         crc: U32::new(0),
     };
     let mut bytes = [0; SIZE];
@@ -133,6 +143,8 @@ fn decode(bytes: &[u8; SIZE], id: u32, at: u64) -> Result<Option<Head>> {
         entry: record.entry.get(),
         live: record.live.get(),
         created: record.created.get(),
+        free: record.free.get(),
+        generation: record.generation.get(),
     }))
 }
 
@@ -146,7 +158,10 @@ mod tests {
         let disk = MemDisk::new();
         let heads = Heads::new(disk.create(names::HEADS).unwrap());
         assert_eq!(heads.read(5).unwrap(), None);
-        let head = |n| Head { next_slot: n, next_upper: n / 16, entry: 7 << 32 | 3, live: u64::from(n), created: 1 };
+        let head = |n| {
+            let (next_upper, live) = (n / 16, u64::from(n));
+            Head { next_slot: n, next_upper, entry: 7 << 32 | 3, live, created: 1, free: n, generation: n / 2 }
+        };
         for (page, image) in heads.updated(&[(70, head(9)), (0, head(1)), (31, head(2))]).unwrap() {
             heads.file.write_at(page * PAGE as u64, &image[..]).unwrap();
         }

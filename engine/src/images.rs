@@ -57,7 +57,8 @@ struct Row {
     /// 1 links, 2 upper, 3 tombs, 4 sums, 5 heads (collection 0).
     kind: U32,
     crc: U32,
-    reserved: U32,
+    /// Of the collection's files.
+    generation: U32,
 }
 const _: () = assert!(size_of::<Row>() == 24);
 
@@ -69,33 +70,34 @@ const HEADS_KIND: u32 = 5;
 pub(crate) enum Target {
     /// The heads file.
     Heads,
-    /// Links, upper, tombs or sums of a collection.
-    Part(u32, Part),
+    /// Links, upper, tombs or sums of a collection, of one generation.
+    Part(u32, u32, Part),
 }
 
 impl Target {
-    fn code(self) -> (u32, u32) {
+    /// Collection, generation, kind.
+    fn code(self) -> (u32, u32, u32) {
         match self {
-            Target::Heads => (0, HEADS_KIND),
-            Target::Part(id, part) => {
+            Target::Heads => (0, 0, HEADS_KIND),
+            Target::Part(id, generation, part) => {
                 let kind = KINDS.iter().find(|(_, p)| *p == part).expect("only parts that change in place");
-                (id, kind.0)
+                (id, generation, kind.0)
             }
         }
     }
 
-    fn from_code(id: u32, kind: u32) -> Option<Target> {
+    fn from_code((id, generation, kind): (u32, u32, u32)) -> Option<Target> {
         if kind == HEADS_KIND {
-            return (id == 0).then_some(Target::Heads);
+            return (id == 0 && generation == 0).then_some(Target::Heads);
         }
-        KINDS.iter().find(|(k, _)| *k == kind).map(|&(_, part)| Target::Part(id, part))
+        KINDS.iter().find(|(k, _)| *k == kind).map(|&(_, part)| Target::Part(id, generation, part))
     }
 
     /// The name of the file.
     pub(crate) fn name(self) -> String {
         match self {
             Target::Heads => names::HEADS.into(),
-            Target::Part(id, part) => names::part(id, part),
+            Target::Part(id, generation, part) => names::part(id, generation, part),
         }
     }
 }
@@ -135,13 +137,13 @@ impl ImageWriter {
     /// Adds a page; returns its checksum.
     pub(crate) fn add(&mut self, target: Target, page: u64, image: &PageImage) -> Result<u32> {
         let crc = crc32fast::hash(&image[..]);
-        let (collection, kind) = target.code();
+        let (collection, generation, kind) = target.code();
         self.rows.push(Row {
             page: U64::new(page),
             collection: U32::new(collection),
             kind: U32::new(kind),
             crc: U32::new(crc),
-            reserved: U32::new(0),
+            generation: U32::new(generation),
         });
         self.block.extend_from_slice(&image[..]);
         if self.block.len() >= BLOCK * PAGE {
@@ -248,7 +250,7 @@ impl Images {
         let rows = <[Row]>::ref_from_bytes(&table).map_err(|_| corrupt(table_at, "unreadable table".into()))?;
         let mut list = Vec::with_capacity(rows.len());
         for row in rows {
-            let target = Target::from_code(row.collection.get(), row.kind.get())
+            let target = Target::from_code((row.collection.get(), row.generation.get(), row.kind.get()))
                 .ok_or_else(|| corrupt(table_at, format!("unknown kind of page {}", row.kind)))?;
             // No file has more pages than slots may exist, each of a page at most.
             if row.page.get() >= u64::from(MAX_SLOTS) {
@@ -340,7 +342,8 @@ mod tests {
         disk.create_dir(names::CKPT_DIR).unwrap();
         let mut writer = ImageWriter::create(&disk, [1; 16], 5, 77, pages).unwrap();
         for page in 0..pages {
-            let target = if page % 3 == 0 { Target::Heads } else { Target::Part(page as u32 % 2, Part::Links) };
+            let target =
+                if page % 3 == 0 { Target::Heads } else { Target::Part(page as u32 % 2, page as u32 % 5, Part::Links) };
             writer.add(target, page, &Box::new([page as u8; PAGE])).unwrap();
         }
         let length = writer.seal(&disk).unwrap();

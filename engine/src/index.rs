@@ -2,31 +2,34 @@
 //!
 //! Invariants:
 //! 1. A slot's vector and id are written before its number appears in a link, in the entry word or in the catalogue,
-//!    and never again.
+//!    and not again while it does, nor while anybody may still look at it (`readers`).
 //! 2. A link list ends at the first end mark; every number before it is a published slot, whatever mixture of old and
 //!    new a reader sees.
 //! 3. A node's own lists, on all its levels, are written before the first link to it.
 //! 4. The entry word names a node and its level together; its level is the highest of the graph.
-//! 5. `next_slot`, `next_upper` change only under the sequencer (the log's lock): slot order is log order.
+//! 5. Slots are given out only under the sequencer (the log's lock), in the order of the log: free ones, then new ones.
 
 use crate::codes::Coder;
 use crate::cow::CowSegment;
+use crate::free::FreeSlots;
 use crate::geometry::{self, Geometry, MAX_SLOTS};
 use crate::heads::Head;
 use crate::ids::{self, Id};
 use crate::kernel::{self, LINE};
 use crate::metric::Space;
 use crate::packed::Packed;
-use crate::pending::Pending;
+use crate::pending::{Pending, Replayed};
+use crate::readers::Readers;
 use crate::scratch::ScratchPool;
+use crate::scratch::SlotSet;
 use crate::search::{AHEAD_OF_ONE, END, Level};
 use crate::sums::{Array, Sums};
 use crate::view;
 use crate::windows::Windows;
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, Error, Mapping, Result};
-use parking_lot::{Mutex, MutexGuard};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// List locks of a collection; nodes share them by slot.
@@ -36,6 +39,7 @@ const LOCKS: usize = 4096;
 #[derive(Debug)]
 pub struct Index {
     id: u32,
+    generation: u32,
     created: u64,
     geometry: Geometry,
     space: Space,
@@ -57,8 +61,14 @@ pub struct Index {
     /// Level + 1 and slot; 0 = empty graph.
     entry: AtomicU64,
     live: AtomicU64,
-    /// Tombstones exist, so that a search must look for them.
-    dead: AtomicU64,
+    /// Slots that are tombstoned and still linked, so that a search must look for them.
+    pub(crate) dead: AtomicU64,
+    /// Slots that are tombstoned and not linked any more.
+    pub(crate) free_count: AtomicU64,
+    pub(crate) free_slots: Mutex<FreeSlots>,
+    pub(crate) readers: Readers,
+    /// Slots that are being unlinked, and must not be linked to.
+    pub(crate) condemned: RwLock<Option<Arc<SlotSet>>>,
     locks: Box<[Mutex<()>]>,
     /// Held while the highest level is being raised.
     pub(crate) raising: Mutex<()>,
@@ -69,6 +79,8 @@ pub struct Index {
     pub(crate) packed: OnceLock<Packed>,
     /// The head that the last checkpoint recorded.
     pub(crate) recorded: Mutex<Option<Head>>,
+    /// The heads file names this generation.
+    named: AtomicBool,
 }
 
 /// Codes, and how they are made.
@@ -104,19 +116,29 @@ impl Index {
     /// # Errors
     /// Of the disk; what is left behind is not named by anything.
     pub fn create(disk: &dyn Disk, uuid: [u8; 16], id: u32, geometry: &Geometry) -> Result<()> {
-        let dir = names::collection_dir(id);
+        Self::create_generation(disk, uuid, (id, 0), geometry)
+    }
+
+    /// As [`create`](Self::create), of any generation.
+    pub(crate) fn create_generation(
+        disk: &dyn Disk,
+        uuid: [u8; 16],
+        (id, generation): (u32, u32),
+        geometry: &Geometry,
+    ) -> Result<()> {
+        let dir = names::collection_dir(id, generation);
         disk.create_dir(names::COLLECTIONS_DIR)?;
         disk.create_dir(&dir)?;
         for part in [Part::Meta].into_iter().chain(Part::SEGMENTS) {
-            match disk.remove(&names::part(id, part)) {
+            match disk.remove(&names::part(id, generation, part)) {
                 Err(error) if !error.is_not_found() => return Err(error),
                 _ => {}
             }
         }
-        geometry::write_meta(disk, uuid, id, geometry)?;
+        geometry::write_meta(disk, uuid, (id, generation), geometry)?;
         for part in Part::SEGMENTS {
             if part != Part::Codes || geometry.codes != 0 {
-                disk.create(&names::part(id, part))?.sync()?;
+                disk.create(&names::part(id, generation, part))?.sync()?;
             }
         }
         disk.sync_dir(&dir)?;
@@ -124,20 +146,25 @@ impl Index {
         disk.sync_dir("")
     }
 
-    /// Opens collection `id` as the last checkpoint left it. No step depends on the number of records.
+    /// Opens collection `id` as the last checkpoint, or compaction, left it: `head` has its counters and says which
+    /// generation of the files it is. No step depends on the number of records.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if a file is shorter than its counters say or its meta file is damaged.
     pub fn open(disk: &dyn Disk, uuid: [u8; 16], id: u32, created: u64, head: Option<Head>) -> Result<Self> {
-        let geometry = geometry::read_meta(disk, uuid, id)?;
         let recorded = head;
         let head = head.unwrap_or(Head { created, ..Head::default() });
-        if head.next_slot > MAX_SLOTS || Entry::decode(head.entry).is_some_and(|e| e.slot >= head.next_slot) {
-            let what = format!("next slot {}, entry {:x}", head.next_slot, head.entry);
+        let geometry = geometry::read_meta(disk, uuid, (id, head.generation))?;
+        let used = head.live.saturating_add(u64::from(head.free));
+        if head.next_slot > MAX_SLOTS
+            || used > u64::from(head.next_slot)
+            || Entry::decode(head.entry).is_some_and(|e| e.slot >= head.next_slot)
+        {
+            let what = format!("next slot {}, {used} live or free, entry {:x}", head.next_slot, head.entry);
             return Err(Error::corrupt(names::HEADS, u64::from(id) * 128, what));
         }
         let slots = u64::from(head.next_slot);
-        let open = |part| disk.open(&names::part(id, part));
+        let open = |part| disk.open(&names::part(id, head.generation, part));
         let sums = Arc::new(Sums::open(open(Part::Sums)?)?);
         let tracked = disk.is_persistent();
         let cow =
@@ -153,6 +180,7 @@ impl Index {
         };
         Ok(Self {
             id,
+            generation: head.generation,
             created,
             geometry,
             space,
@@ -170,13 +198,18 @@ impl Index {
             next_upper: AtomicU32::new(head.next_upper),
             entry: AtomicU64::new(head.entry),
             live: AtomicU64::new(head.live),
-            dead: AtomicU64::new(slots.saturating_sub(head.live)),
+            dead: AtomicU64::new(slots - used),
+            free_count: AtomicU64::new(u64::from(head.free)),
+            free_slots: Mutex::new(FreeSlots::below(if head.free == 0 { 0 } else { head.next_slot })),
+            readers: Readers::default(),
+            condemned: RwLock::new(None),
             locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
             raising: Mutex::new(()),
             scratch: ScratchPool::default(),
             pending: OnceLock::new(),
             packed: OnceLock::new(),
             recorded: Mutex::new(recorded),
+            named: AtomicBool::new(true),
         })
     }
 
@@ -198,6 +231,21 @@ impl Index {
     /// The collection's number.
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Which generation of its files this is: how many times the collection was compacted.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Whether the heads file names this generation. If not, the next checkpoint does it.
+    pub fn is_named(&self) -> bool {
+        self.named.load(Ordering::Acquire)
+    }
+
+    /// See [`is_named`](Self::is_named).
+    pub fn set_named(&self, named: bool) {
+        self.named.store(named, Ordering::Release);
     }
 
     /// Its fixed settings.
@@ -233,7 +281,17 @@ impl Index {
             entry: self.entry.load(Ordering::Acquire),
             live: self.live(),
             created: self.created,
+            free: self.free() as u32,
+            generation: self.generation,
         }
+    }
+
+    /// Takes the counters of a graph that has been put in place. Nobody else knows the index yet.
+    pub(crate) fn set_head(&self, head: &Head) {
+        self.next_slot.store(head.next_slot, Ordering::Release);
+        self.next_upper.store(head.next_upper, Ordering::Release);
+        self.entry.store(head.entry, Ordering::Release);
+        self.live.store(head.live, Ordering::Release);
     }
 
     /// Pages changed since the last checkpoint.
@@ -258,13 +316,12 @@ impl Index {
         self.tombs.ensure(tomb_words(slots))
     }
 
-    /// Says which slots recovery has put in place without linking them, and which slots it has buried, each with the
-    /// number of slots there were by then; and where the slots of each write end.
+    /// Says what recovery has put in place without linking it.
     ///
     /// # Panics
     /// If called twice.
-    pub fn set_pending(&self, slots: std::ops::Range<u32>, buried: Vec<(u32, u32)>, writes: Vec<u32>) {
-        assert!(self.pending.set(Pending::new(slots, buried, writes)).is_ok(), "recovery runs once");
+    pub fn set_pending(&self, replayed: Replayed) {
+        assert!(self.pending.set(Pending::new(replayed)).is_ok(), "recovery runs once");
     }
 
     /// Slots that recovery has put in place and not linked yet.
@@ -272,29 +329,33 @@ impl Index {
         self.pending.get().map_or_else(Vec::new, |p| p.unlinked().collect())
     }
 
-    /// As [`unlinked`](Self::unlinked), the slots of each write together.
-    pub fn unlinked_writes(&self) -> Vec<Vec<u32>> {
+    /// As [`unlinked`](Self::unlinked), the slots of each write together, with the slots given out before it.
+    pub fn unlinked_writes(&self) -> Vec<(Vec<u32>, u32)> {
         self.pending.get().map_or_else(Vec::new, Pending::unlinked_writes)
     }
 
-    /// The numbers that the next `count` slots get, in order. Called under the sequencer.
+    /// The slots that the next `count` vectors get, in order: free ones, then new ones. Called under the sequencer.
     pub fn places(&self, count: u32) -> Vec<Place> {
+        let mut places = self.reusable(count as usize);
         let mut upper = self.next_upper();
         let from = self.next_slot();
-        (from..from.saturating_add(count))
-            .map(|slot| {
-                let place = Place { slot, level: self.geometry.level(slot), upper };
-                upper += u32::from(place.level);
-                place
-            })
-            .collect()
+        places.extend((from..from.saturating_add(count - places.len() as u32)).map(|slot| {
+            let place = Place { slot, level: self.geometry.level(slot), upper };
+            upper += u32::from(place.level);
+            place
+        }));
+        places
     }
 
     /// Gives out a slot. Called under the sequencer, slot by slot, after [`reserve`](Self::reserve) and
     /// [`write_slots`](Self::write_slots).
     pub fn advance(&self, place: Place) {
-        self.next_slot.store(place.slot + 1, Ordering::Release);
-        self.next_upper.store(place.upper + u32::from(place.level), Ordering::Release);
+        if place.slot < self.next_slot() {
+            self.revive(place.slot);
+        } else {
+            self.next_slot.store(place.slot + 1, Ordering::Release);
+            self.next_upper.store(place.upper + u32::from(place.level), Ordering::Release);
+        }
         self.live.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -353,7 +414,12 @@ impl Index {
         self.is_dead(other) && !self.pending.get().is_some_and(|pending| pending.outlived(other, slot))
     }
 
-    /// Whether any slot is tombstoned.
+    /// Slots that are tombstoned and still linked.
+    pub fn dead(&self) -> u64 {
+        self.dead.load(Ordering::Acquire)
+    }
+
+    /// Whether any slot that is linked is tombstoned.
     #[inline]
     pub(crate) fn any_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire) != 0
@@ -381,8 +447,15 @@ impl Index {
         Entry::decode(self.entry.load(Ordering::Acquire))
     }
 
-    pub(crate) fn set_entry(&self, entry: Entry) {
-        self.entry.store(Entry::encode(Some(entry)), Ordering::Release);
+    pub(crate) fn set_entry(&self, entry: Option<Entry>) {
+        self.entry.store(Entry::encode(entry), Ordering::Release);
+    }
+
+    /// Whether a slot is being unlinked, or is already, so that nothing may link to it any more. Whoever holds the gate
+    /// gets the same answer as long as they do.
+    pub(crate) fn is_leaving(&self, slot: u32) -> bool {
+        // In this order: a slot is free before it is no longer condemned.
+        self.condemned.read().as_ref().is_some_and(|condemned| condemned.has(slot)) || self.free_place(slot).is_some()
     }
 
     /// The lock of a node's lists. Held one at a time.

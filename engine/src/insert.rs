@@ -6,12 +6,12 @@
 use crate::codes::CodeQuery;
 use crate::distances::{CodePairs, CodesTo, ExactPairs, ExactTo};
 use crate::index::{Entry, GraphLevel, Index};
-use crate::scratch::{Candidate, Scratch};
+use crate::scratch::{Candidate, Dropped, Scratch};
 use crate::search::{Distances, END, Pairs, Until, descend, search_level};
 use crate::select::select;
 use crate::view;
 use lodestore_wal::Result;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A node being linked.
 struct Node<D> {
@@ -51,9 +51,7 @@ impl Index {
 
     /// Says that a slot is linked.
     pub(crate) fn settle(&self, slot: u32) {
-        if let Some(pending) = self.pending.get()
-            && pending.slots().contains(&slot)
-        {
+        if let Some(pending) = self.pending.get() {
             pending.set_linked(slot);
         }
     }
@@ -68,26 +66,62 @@ impl Index {
         }
         let Some(from) = entry else {
             self.write_own_lists(slot, level, &[])?;
-            self.set_entry(Entry { slot, level });
+            self.set_entry(Some(Entry { slot, level }));
             return Ok(());
         };
         let own = self.prepare(slot, level, from, scratch)?;
+        self.link_back(slot, &own, scratch)?;
+        if level > from.level {
+            self.set_entry(Some(Entry { slot, level }));
+        }
+        drop(raising);
+        Ok(())
+    }
+
+    /// Links to a node from its neighbours on each level.
+    pub(crate) fn link_back(&self, slot: u32, own: &[Vec<Candidate>], scratch: &mut Scratch) -> Result<()> {
+        scratch.dropped.clear();
         for (at, neighbours) in own.iter().enumerate() {
             let mut kept = 0;
             for neighbour in neighbours {
                 kept += usize::from(self.attach(Link::back(neighbour, at, slot), false, scratch)?);
             }
-            // Nobody kept a link to the node: it would never be found again. Its nearest neighbour must.
-            if kept == 0
-                && let Some(nearest) = neighbours.first()
-            {
-                self.attach(Link::back(nearest, at, slot), true, scratch)?;
+            if kept == 0 {
+                self.insist(slot, (at, neighbours), scratch)?;
             }
         }
-        if level > from.level {
-            self.set_entry(Entry { slot, level });
+        let dropped = std::mem::take(&mut scratch.dropped);
+        let lost = dropped.iter().filter(|dropped| self.is_lost(dropped));
+        lost.into_iter().try_for_each(|&lost| self.take_back(lost, scratch))?;
+        scratch.dropped = dropped;
+        Ok(())
+    }
+
+    /// Nobody kept a link to a node: it would never be found again. Its nearest neighbour must.
+    pub(crate) fn insist(
+        &self,
+        slot: u32,
+        (level, neighbours): (usize, &[Candidate]),
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let nearest = neighbours.first().map(|nearest| Link::back(nearest, level, slot));
+        nearest.map_or(Ok(()), |link| self.attach_anyway(link, scratch))
+    }
+
+    /// Adds a link, if need be in place of one that is not the only one to its node; if there is none such, then from one
+    /// of the node's neighbours that has room.
+    pub(crate) fn attach_anyway(&self, link: Link, scratch: &mut Scratch) -> Result<()> {
+        if self.attach(link, true, scratch)? {
+            return Ok(());
         }
-        drop(raising);
+        let limit = self.limit();
+        let known: Vec<u32> = self.neighbours(link.node, link.level).filter(|&n| n < limit && n != link.new).collect();
+        let known = known.into_iter().filter(|&n| !self.is_leaving(n));
+        for node in known {
+            if self.attach(Link { node, ..link }, true, scratch)? {
+                return Ok(());
+            }
+        }
         Ok(())
     }
 
@@ -99,6 +133,13 @@ impl Index {
         from: Entry,
         scratch: &mut Scratch,
     ) -> Result<Vec<Vec<Candidate>>> {
+        let own = self.nearby(slot, level, from, scratch);
+        self.write_own_lists(slot, level, &own)?;
+        Ok(own)
+    }
+
+    /// Finds a node's neighbours on each level, from 0 up.
+    pub(crate) fn nearby(&self, slot: u32, level: u8, from: Entry, scratch: &mut Scratch) -> Vec<Vec<Candidate>> {
         let mut query = std::mem::take(&mut scratch.query);
         let mut work = std::mem::take(&mut scratch.from);
         let own = match self.codes() {
@@ -114,18 +155,36 @@ impl Index {
             }
         };
         (scratch.query, scratch.from) = (query, work);
-        self.write_own_lists(slot, level, &own)?;
-        Ok(own)
+        own
     }
 
-    /// Adds a link to a list, choosing again among its neighbours if the list is full. Says whether it is there now;
-    /// with `force` it is in any case.
+    /// Adds a link to a list, choosing again among its neighbours if the list is full. With `force`, in place of one to
+    /// which there are others, if there is one. Says whether the link is there now. What the list has given up by choice
+    /// is noted in the scratch.
     pub(crate) fn attach(&self, link: Link, force: bool, scratch: &mut Scratch) -> Result<bool> {
-        let work = &mut scratch.from;
+        let Scratch { from: work, dropped, .. } = scratch;
         match self.codes() {
-            Some(codes) => self.add_link(link, force, &CodePairs { codes, limit: self.limit() }, work),
-            None => self.add_link(link, force, &ExactPairs(self), work),
+            Some(codes) => self.add_link(link, force, &CodePairs { codes, limit: self.limit() }, (work, dropped)),
+            None => self.add_link(link, force, &ExactPairs(self), (work, dropped)),
         }
+    }
+
+    /// Whether a node that a list has given up may now have no link to it: none of those that it links to links back.
+    pub(crate) fn is_lost(&self, dropped: &Dropped) -> bool {
+        !self.is_linked_back(dropped.lost.slot, dropped.level, dropped.node) && !self.is_leaving(dropped.lost.slot)
+    }
+
+    /// Whether one of those that a node links to links back, other than `except`.
+    fn is_linked_back(&self, slot: u32, level: u8, except: u32) -> bool {
+        let limit = self.limit();
+        let mut known = self.neighbours(slot, level).filter(|&n| n < limit && n != except);
+        known.any(|n| self.neighbours(n, level).any(|back| back == slot))
+    }
+
+    /// Gives a list back what it has given up.
+    pub(crate) fn take_back(&self, dropped: Dropped, scratch: &mut Scratch) -> Result<()> {
+        let Dropped { node, level, lost: Candidate { slot: new, distance } } = dropped;
+        self.attach_anyway(Link { node, level, new, distance }, scratch)
     }
 
     /// The neighbours of a new node on each level, from 0 up.
@@ -138,7 +197,10 @@ impl Index {
         scratch: &mut Scratch,
     ) -> Vec<Vec<Candidate>> {
         let Node { slot, level, ref distances } = *node;
-        let mut nearest = Candidate { distance: distances.to(from.slot), slot: from.slot };
+        // Asked before the first look: if there are none, none can be met that were dead before.
+        let any_dead = self.any_dead();
+        let entry = Candidate { distance: distances.to(from.slot), slot: from.slot };
+        let mut nearest = entry;
         for above in (level + 1..=from.level).rev() {
             nearest = descend(&GraphLevel { index: self, level: above }, distances, nearest, scratch);
         }
@@ -148,8 +210,12 @@ impl Index {
         let mut candidates = Vec::with_capacity(ef);
         for at in (0..=top).rev() {
             let graph_level = GraphLevel { index: self, level: at };
-            let live = |s: u32| s != slot && (!self.any_dead() || !self.was_dead(s, slot));
-            search_level(&graph_level, distances, &[nearest], Until::ef(ef), live, scratch);
+            let live = |s: u32| s != slot && !(any_dead && self.was_dead(s, slot));
+            let mut more = Some(ef);
+            while let Some(ef_now) = more {
+                search_level(&graph_level, distances, &[nearest], Until::ef(ef_now), live, scratch);
+                more = self.uncrowded((ef, ef_now), &scratch.pool, |near| self.are_copies(slot, near));
+            }
             if let Some(found) = scratch.pool.nearest() {
                 nearest = found;
             }
@@ -157,7 +223,8 @@ impl Index {
             candidates.extend(scratch.pool.live());
             if candidates.is_empty() {
                 // Everything near is dead; a dead neighbour is better than none, since walks pass through it.
-                candidates.extend(scratch.pool.nearest().filter(|c| c.slot != slot));
+                let dead = scratch.pool.nearest().filter(|c| c.slot != slot && !self.is_leaving(c.slot));
+                candidates.extend(dead.or((from.slot != slot).then_some(entry)));
             }
             select(pairs, slot, &candidates, self.geometry().m, work, &mut own[usize::from(at)]);
         }
@@ -165,7 +232,7 @@ impl Index {
     }
 
     /// Writes a new node's lists on all its levels, every word of them: the place may hold leftovers of a crash.
-    fn write_own_lists(&self, slot: u32, level: u8, own: &[Vec<Candidate>]) -> Result<()> {
+    pub(crate) fn write_own_lists(&self, slot: u32, level: u8, own: &[Vec<Candidate>]) -> Result<()> {
         for at in 0..=level {
             let Some((segment, place)) = self.list_place(slot, at) else { continue };
             segment.touch(place)?;
@@ -180,7 +247,13 @@ impl Index {
     }
 
     /// See [`attach`](Self::attach).
-    fn add_link<P: Pairs>(&self, link: Link, force: bool, pairs: &P, work: &mut CodeQuery) -> Result<bool> {
+    fn add_link<P: Pairs>(
+        &self,
+        link: Link,
+        force: bool,
+        pairs: &P,
+        (work, dropped): (&mut CodeQuery, &mut Vec<Dropped>),
+    ) -> Result<bool> {
         let Link { node, level, new, distance } = link;
         let Some((segment, place)) = self.list_place(node, level) else { return Ok(false) };
         let cap = self.cap(level);
@@ -201,9 +274,11 @@ impl Index {
             return Ok(true);
         }
         if force {
+            let replaceable = |word: &AtomicU32| self.is_linked_back(word.load(Ordering::Acquire), level, node);
+            let Some(at) = words.iter().rposition(replaceable) else { return Ok(false) };
             segment.touch(place)?;
-            words[cap - 1].store(new, Ordering::Release);
-            self.repack_one(node, level, cap - 1);
+            words[at].store(new, Ordering::Release);
+            self.repack_one(node, level, at);
             return Ok(true);
         }
         let limit = self.limit();
@@ -235,6 +310,8 @@ impl Index {
             word.store(value, Ordering::Release);
         }
         self.repack(node, level);
+        let lost = candidates.into_iter().filter(|c| !chosen.iter().any(|kept| kept.slot == c.slot));
+        dropped.extend(lost.map(|lost| Dropped { node, level, lost }));
         Ok(true)
     }
 }

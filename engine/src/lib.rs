@@ -15,7 +15,9 @@
 //! | [`kernel`] | distances by hand for each kind of CPU (`unsafe`) |
 //! | [`element`] | what components are kept as |
 //! | [`metric`] | metrics and points |
-//! | `pending` | slots not linked yet after a crash |
+//! | [`pending`] | slots not linked yet after a crash |
+//! | [`readers`] | who is reading |
+//! | `free` | slots that wait to be used again |
 //! | `windows` | slot numbers to addresses |
 //! | `view` | typed views of mapped memory (`unsafe`) |
 //! | [`geometry`] | what a collection is; its meta file |
@@ -34,12 +36,18 @@
 //! | [`index`] | one collection's segments |
 //! | `slots` | what goes into a slot: vector, code, id |
 //! | `pack` | an index's packed neighbourhoods |
+//! | `reuse` | free slots, and how they get another vector |
 //! | `distances` | what walks compare: vectors or codes |
+//! | `crowd` | many copies of one vector |
 //! | [`checkpoint`] | the segments' part of checkpoint and recovery |
 //! | `insert` | linking a node |
 //! | `bulk` | linking many nodes together |
+//! | `reach` | which nodes walks can reach |
+//! | [`sweep`] | unlinking dead nodes |
 //! | [`query`] | queries |
 //! | [`verify`] | checksums and graph invariants |
+//! | `generation` | a collection's files written anew: slots, pages, names |
+//! | [`compact`] | a collection without its dead slots |
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("lodestore maps its little-endian files directly; this target is big-endian");
@@ -49,7 +57,9 @@ pub mod ids;
 pub mod kernel;
 pub mod element;
 pub mod metric;
-mod pending;
+pub mod pending;
+pub mod readers;
+mod free;
 mod windows;
 mod view;
 pub mod geometry;
@@ -68,21 +78,31 @@ pub mod superblock;
 pub mod index;
 mod slots;
 mod pack;
+mod reuse;
 mod distances;
+mod crowd;
 pub mod checkpoint;
 mod insert;
 mod bulk;
+mod reach;
+pub mod sweep;
 pub mod query;
 pub mod verify;
+mod generation;
+pub mod compact;
 
 pub use checkpoint::{Frozen, recover_segments};
+pub use compact::Compacting;
 pub use element::{Element, Query};
+pub use generation::remove_generation;
 pub use geometry::Geometry;
 pub use heads::{Head, Heads};
 pub use ids::Id;
 pub use index::{Index, Place};
 pub use metric::Metric;
-pub use query::Neighbour;
+pub use pending::Replayed;
+pub use query::{Keep, Neighbour};
+pub use readers::Reading;
 pub use scratch::Counters;
 pub use slots::{SlotBytes, vector_crc};
 pub use superblock::{Super, Superblock};

@@ -3,12 +3,14 @@
 use crate::distances::{CodesTo, ExactTo};
 use crate::element::Query;
 use crate::filter::{Filter, search_packed};
+use crate::ids::Id;
 use crate::index::{GraphLevel, Index};
 use crate::metric::{Metric, Point};
 use crate::packed::Packed;
 use crate::scratch::{Candidate, Counters, Pool, Scratch};
-use crate::search::{Distances, Until, descend, search_level};
+use crate::search::{Distances, END, Until, descend, search_level};
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 /// A record found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +22,9 @@ pub struct Neighbour {
     /// Its distance from the query.
     pub distance: f32,
 }
+
+/// Says of a key whether its record may be found.
+pub type Keep<'a> = dyn Fn(u64) -> bool + Sync + 'a;
 
 /// Vectors are farther than their codes, by about the same. How much more than any so far one may still differ from the
 /// mean, towards the query. Measured on 30,000 sentence vectors with codes of 4 bits, recall@10 at ef 200: 0.9959 with
@@ -47,16 +52,78 @@ impl Index {
     /// # Panics
     /// If `query` is not one for the collection's dimension and element type.
     pub fn search(&self, query: Query<'_>, k: usize, ef: usize, ratio: f32) -> (Vec<Neighbour>, Counters) {
+        self.search_kept(query, k, ef, ratio, None)
+    }
+
+    /// As [`search`](Self::search), of the records that are to be kept. Finds `k` whenever there are so many: where few
+    /// records are kept, or a walk finds fewer, it compares with all of them.
+    ///
+    /// # Panics
+    /// If `query` is not one for the collection's dimension and element type.
+    pub fn search_where(
+        &self,
+        query: Query<'_>,
+        k: usize,
+        ef: usize,
+        ratio: f32,
+        keep: &Keep<'_>,
+    ) -> (Vec<Neighbour>, Counters) {
+        let mut counters = Counters::default();
+        if !self.few_are(keep, ef.max(k)) {
+            let (found, work) = self.search_kept(query, k, ef, ratio, Some(keep));
+            counters += work;
+            if found.len() >= k {
+                return (found, counters);
+            }
+        }
+        let (found, work) = self.search_exact(query, k, Some(keep));
+        counters += work;
+        (found, counters)
+    }
+
+    /// Whether so few records are kept that comparing with each of them is less work than a walk, which goes through
+    /// all the others on its way to `ef` of them.
+    fn few_are(&self, keep: &Keep<'_>, ef: usize) -> bool {
+        /// Slots that are looked at to guess.
+        const SAMPLES: u32 = 256;
+        /// Filters that are evaluated in the time of a distance.
+        const FILTERS: f64 = 16.0;
+        let _reading = self.reading();
+        let slots = self.limit();
+        let sample = (0..slots).step_by((slots / SAMPLES).max(1) as usize);
+        let total = sample.len();
+        let kept = sample.filter(|&slot| !self.is_dead(slot) && keep(self.id_of(slot).key)).count();
+        let share = kept as f64 / total.max(1) as f64;
+        let walked = (self.geometry().m * ef) as f64 / share;
+        let scanned = f64::from(slots) * (share + 1.0 / FILTERS);
+        kept == 0 || walked > scanned
+    }
+
+    fn search_kept(
+        &self,
+        query: Query<'_>,
+        k: usize,
+        ef: usize,
+        ratio: f32,
+        keep: Option<&Keep<'_>>,
+    ) -> (Vec<Neighbour>, Counters) {
+        let _reading = self.reading();
         let (mut found, mut counters) = (Vec::new(), Counters::default());
         let mut asked = k;
         loop {
-            let (records, superseded, work) = self.search_once(query, asked, ef, ratio);
+            let (records, superseded, work) = self.search_once(query, asked, (ef, ratio), keep);
             counters += work;
             let slots = self.limit() as usize;
             let short = records.len() < k && superseded && asked < slots;
             found = if records.len() >= found.len() { records } else { found };
             if !short {
                 found.truncate(k);
+                if keep.is_none() && found.len() < k && (found.len() as u64) < self.live() {
+                    // No walk comes to what is missing. So few links are there only where nearly all is asked for.
+                    let (all, work) = self.search_exact(query, k, None);
+                    counters += work;
+                    found = all;
+                }
                 return (found, counters);
             }
             // While updates run, two of those found may be one record's, the old and the new.
@@ -64,12 +131,18 @@ impl Index {
         }
     }
 
-    fn search_once(&self, query: Query<'_>, k: usize, ef: usize, ratio: f32) -> (Vec<Neighbour>, bool, Counters) {
+    fn search_once(
+        &self,
+        query: Query<'_>,
+        k: usize,
+        (ef, ratio): (usize, f32),
+        keep: Option<&Keep<'_>>,
+    ) -> (Vec<Neighbour>, bool, Counters) {
         let point = self.asked(query);
         let until = self.until(k, ef, ratio);
         self.scratch.with(|scratch| {
             // Before the walk: a slot linked in between is then found twice rather than not at all.
-            let unlinked = self.scan_unlinked(point, until.ef, scratch);
+            let unlinked = self.scan_unlinked(point, until.ef, keep, scratch);
             let mut found = std::mem::take(&mut scratch.found);
             found.clear();
             match self.codes() {
@@ -77,15 +150,17 @@ impl Index {
                     let mut code = std::mem::take(&mut scratch.query);
                     self.code_query(query, &mut code);
                     let distances = CodesTo { codes, query: &code, limit: self.limit() };
-                    match self.packed.get() {
-                        Some(packed) => self.walk_packed(packed, &distances, until, scratch),
-                        None => self.walk(&distances, until, scratch),
-                    }
+                    self.walk_past_copies(query, until, scratch, |until, scratch| match self.packed.get() {
+                        Some(packed) => self.walk_packed(packed, &distances, until, keep, scratch),
+                        None => self.walk(&distances, until, keep, scratch),
+                    });
                     scratch.query = code;
                     self.rerank(point, k.max(1), &mut found, scratch);
                 }
                 None => {
-                    self.walk(&ExactTo { index: self, query: point }, until, scratch);
+                    let distances = ExactTo { index: self, query: point };
+                    let walk = |until, scratch: &mut Scratch| self.walk(&distances, until, keep, scratch);
+                    self.walk_past_copies(query, until, scratch, walk);
                     found.extend(scratch.pool.live());
                 }
             }
@@ -101,24 +176,59 @@ impl Index {
     }
 
     /// Walks from the entry point to level 0; the `ef` nearest live nodes are in the pool then.
-    fn walk<D: Distances>(&self, distances: &D, until: Until, scratch: &mut Scratch) {
+    fn walk<D: Distances>(&self, distances: &D, until: Until, keep: Option<&Keep<'_>>, scratch: &mut Scratch) {
+        // Asked before the first look: if there are none, none can be met that were dead before.
+        let any_dead = self.any_dead();
         let Some(nearest) = self.walk_down(distances, until, scratch) else { return };
         let level = GraphLevel { index: self, level: 0 };
-        if self.any_dead() {
+        if keep.is_some() {
+            search_level(&level, distances, &[nearest], until, |s| self.counts(s, keep), scratch);
+        } else if any_dead {
             search_level(&level, distances, &[nearest], until, |s| !self.is_dead(s), scratch);
         } else {
             search_level(&level, distances, &[nearest], until, |_| true, scratch);
         }
     }
 
+    /// Walks, with more candidates if copies have filled the pool.
+    fn walk_past_copies(
+        &self,
+        query: Query<'_>,
+        until: Until,
+        scratch: &mut Scratch,
+        walk: impl Fn(Until, &mut Scratch),
+    ) {
+        let is_own = |slot: u32| query.bytes() == self.vector(slot);
+        let mut more = Some(until.ef);
+        while let Some(ef) = more {
+            walk(Until { ef, ..until }, scratch);
+            more = self.uncrowded((until.ef, ef), &scratch.pool, is_own);
+        }
+    }
+
+    /// Whether a slot may be found.
+    fn counts(&self, slot: u32, keep: Option<&Keep<'_>>) -> bool {
+        !self.is_dead(slot) && keep.is_none_or(|keep| keep(self.id_of(slot).key))
+    }
+
     /// As [`walk`](Self::walk), on packed neighbourhoods.
-    fn walk_packed(&self, packed: &Packed, distances: &CodesTo<'_>, until: Until, scratch: &mut Scratch) {
+    fn walk_packed(
+        &self,
+        packed: &Packed,
+        distances: &CodesTo<'_>,
+        until: Until,
+        keep: Option<&Keep<'_>>,
+        scratch: &mut Scratch,
+    ) {
+        let any_dead = self.any_dead();
         let Some(nearest) = self.walk_down(distances, until, scratch) else { return };
         packed.prefetch(nearest.slot);
         let mut tables = std::mem::take(&mut scratch.tables);
         tables.make(self.geometry().metric, distances.query);
         let filter = Filter { packed, tables: &tables, distances, until };
-        if self.any_dead() {
+        if keep.is_some() {
+            search_packed(filter, &[nearest], |s| self.counts(s, keep), scratch);
+        } else if any_dead {
             search_packed(filter, &[nearest], |s| !self.is_dead(s), scratch);
         } else {
             search_packed(filter, &[nearest], |_| true, scratch);
@@ -180,26 +290,44 @@ impl Index {
         Until { ef: ef.max(k).max(1), k, ratio }
     }
 
-    /// The `k` nearest records by comparing with every one.
+    /// The live slots that a slot is linked to, for each of its levels from 0 up.
+    pub fn links(&self, slot: u32) -> Vec<Vec<u32>> {
+        let limit = self.limit();
+        let of = |level| {
+            let links = self.list(slot, level).iter().map(|link| link.load(Ordering::Acquire));
+            links.take_while(|&link| link != END).filter(|&link| link < limit && !self.is_dead(link)).collect()
+        };
+        (0..=self.id_of(slot).level).map(of).collect()
+    }
+
+    /// The `k` nearest records, of those that are to be kept if that is asked, by comparing with every one.
     ///
     /// # Panics
     /// If `query` is not one for the collection's dimension and element type.
-    pub fn search_exact(&self, query: Query<'_>, k: usize) -> Vec<Neighbour> {
+    pub fn search_exact(&self, query: Query<'_>, k: usize, keep: Option<&Keep<'_>>) -> (Vec<Neighbour>, Counters) {
+        let _reading = self.reading();
         let query = self.asked(query);
         self.scratch.with(|scratch| {
             scratch.pool.reset(k.max(1));
-            let live = (0..self.limit()).filter(|&s| !self.is_dead(s));
-            self.scan(query, live, &mut scratch.pool);
+            let mut counters = Counters::default();
+            let counted = (0..self.limit()).filter(|&s| self.counts(s, keep)).inspect(|_| counters.distances += 1);
+            self.scan(query, counted, &mut scratch.pool);
             let found: Vec<Candidate> = scratch.pool.live().collect();
-            self.resolve(&found, k).0
+            (self.resolve(&found, k).0, counters)
         })
     }
 
     /// The nearest `ef` of the live slots that recovery has not linked yet.
-    fn scan_unlinked(&self, query: Point<'_>, ef: usize, scratch: &mut Scratch) -> Vec<Candidate> {
+    fn scan_unlinked(
+        &self,
+        query: Point<'_>,
+        ef: usize,
+        keep: Option<&Keep<'_>>,
+        scratch: &mut Scratch,
+    ) -> Vec<Candidate> {
         let Some(pending) = self.pending.get().filter(|p| p.left() > 0) else { return Vec::new() };
         scratch.pool.reset(ef);
-        self.scan(query, pending.unlinked().filter(|&s| !self.is_dead(s)), &mut scratch.pool);
+        self.scan(query, pending.unlinked().filter(|&s| self.counts(s, keep)), &mut scratch.pool);
         scratch.counters.distances += u64::from(pending.left());
         scratch.pool.live().collect()
     }
@@ -225,7 +353,7 @@ impl Index {
             if found.len() == k {
                 break;
             }
-            let key = self.id_of(slot).key;
+            let Id { key, lsn, .. } = self.id_of(slot);
             let earlier = if found.len() <= FEW && places.is_empty() {
                 found.iter().position(|n| n.key == key)
             } else {
@@ -241,7 +369,7 @@ impl Index {
                     }
                     found.push(Neighbour { key, slot, distance });
                 }
-                Some(at) if found[at].slot < slot => {
+                Some(at) if self.id_of(found[at].slot).lsn < lsn => {
                     found[at] = Neighbour { key, slot, distance };
                     superseded = true;
                 }

@@ -266,6 +266,32 @@ impl Marks<'_> {
     }
 }
 
+/// A set of slots: a bit for each.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SlotSet(Vec<u64>);
+
+impl SlotSet {
+    /// An empty one, for slots below `slots`.
+    pub(crate) fn below(slots: u32) -> Self {
+        Self(vec![0; (slots as usize).div_ceil(64)])
+    }
+
+    /// Whether a slot is in it; any number may be asked for.
+    #[inline]
+    pub(crate) fn has(&self, slot: u32) -> bool {
+        self.0.get(slot as usize / 64).is_some_and(|word| word & 1 << (slot % 64) != 0)
+    }
+
+    /// Adds a slot; says whether it is new.
+    ///
+    /// # Panics
+    /// If it is not below the number that the set was made for.
+    #[inline]
+    pub(crate) fn add(&mut self, slot: u32) -> bool {
+        Marks(&mut self.0).insert(slot)
+    }
+}
+
 /// Work counted during a search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -306,6 +332,16 @@ pub(crate) struct Scratch {
     /// The same for packed neighbourhoods, and a copy of one.
     pub(crate) tables: Tables,
     pub(crate) block: Block,
+    /// Links that lists have given up for others.
+    pub(crate) dropped: Vec<Dropped>,
+}
+
+/// A link that a list has given up for another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dropped {
+    pub(crate) node: u32,
+    pub(crate) level: u8,
+    pub(crate) lost: Candidate,
 }
 
 /// Scratches waiting to be used again.
@@ -317,6 +353,7 @@ impl ScratchPool {
     pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Scratch) -> T) -> T {
         let mut scratch = self.0.lock().pop().unwrap_or_default();
         scratch.counters = Counters::default();
+        scratch.dropped.clear();
         let result = f(&mut scratch);
         self.0.lock().push(scratch);
         result

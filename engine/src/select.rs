@@ -76,6 +76,31 @@ pub(crate) fn select<P: Pairs>(
     chosen.append(&mut directions);
 }
 
+/// Adds up to `room` of the `candidates`, which are sorted by distance, to what a list of `cap` links has: those that lie
+/// in other directions, and if there are too few, the nearest.
+pub(crate) fn fill_up<P: Pairs>(
+    pairs: &P,
+    candidates: &[Candidate],
+    (room, cap): (usize, usize),
+    work: &mut CodeQuery,
+    chosen: &mut Vec<Candidate>,
+) {
+    let most = chosen.len() + room;
+    let mut pruned = Vec::new();
+    for &candidate in candidates {
+        if chosen.len() == most {
+            return;
+        }
+        if is_pruned(pairs, candidate, chosen, work) {
+            pruned.push(candidate);
+        } else {
+            chosen.push(candidate);
+        }
+    }
+    let more = most.min(filled(cap)).saturating_sub(chosen.len());
+    chosen.extend(pruned.into_iter().take(more));
+}
+
 /// Whether a taken node is nearer to the candidate than the base is.
 fn is_pruned<P: Pairs>(pairs: &P, candidate: Candidate, taken: &[Candidate], work: &mut CodeQuery) -> bool {
     if taken.is_empty() {

@@ -12,7 +12,8 @@ use crate::index::Index;
 use crate::metric::{Metric, Point};
 use crate::view;
 use lodestore_wal::names::{self, Part};
-use lodestore_wal::{Error, PAGE, Result};
+use lodestore_wal::{DiskFile, Error, PAGE, Result};
+use std::ops::Range;
 
 /// The bytes that vectors take in consecutive slots of the segments.
 #[derive(Debug, Default)]
@@ -63,14 +64,25 @@ impl Index {
         self.space().scale(Query::of(geometry.element, stored, geometry.dim, work))
     }
 
-    /// Writes what [`encode`](Self::encode) made, and the ids, of consecutive slots from `first` on.
-    /// Nobody may know of the slots yet.
+    /// Writes what [`encode`](Self::encode) made, and the ids, into these slots, of which nobody may know yet.
     ///
     /// # Errors
     /// Of the disk.
-    pub fn write_slots(&self, first: u32, bytes: &SlotBytes, ids: &[Id]) -> Result<()> {
-        let stride = self.geometry().vector_stride();
-        debug_assert_eq!(bytes.vectors.len(), ids.len() * stride);
+    pub fn write_slots(&self, slots: &[u32], bytes: &SlotBytes, ids: &[Id]) -> Result<()> {
+        debug_assert_eq!(
+            (bytes.vectors.len(), ids.len()),
+            (slots.len() * self.geometry().vector_stride(), slots.len())
+        );
+        let mut done = 0;
+        for run in slots.chunk_by(|&a, &b| a + 1 == b) {
+            self.write_run(run[0], bytes, done..done + run.len(), &ids[done..done + run.len()])?;
+            done += run.len();
+        }
+        Ok(())
+    }
+
+    /// Those of `bytes` at `rows` into consecutive slots from `first` on.
+    fn write_run(&self, first: u32, bytes: &SlotBytes, rows: Range<usize>, ids: &[Id]) -> Result<()> {
         let mut id_bytes = Vec::with_capacity(ids.len() * ids::STRIDE);
         for id in ids {
             id_bytes.extend_from_slice(&id.encode());
@@ -78,9 +90,12 @@ impl Index {
         // One word of tombstones for each page of them.
         let words = first / 32..(first + ids.len() as u32).div_ceil(32);
         words.clone().step_by(PAGE / 4).chain(words.last()).try_for_each(|word| self.tombs.touch_new(word))?;
-        self.vectors.file().write_at(u64::from(first) * stride as u64, &bytes.vectors)?;
+        let write = |file: &dyn DiskFile, bytes: &[u8], stride: usize| {
+            file.write_at(u64::from(first) * stride as u64, &bytes[rows.start * stride..rows.end * stride])
+        };
+        write(&**self.vectors.file(), &bytes.vectors, self.geometry().vector_stride())?;
         if let Some(codes) = self.codes() {
-            codes.windows.file().write_at(u64::from(first) * codes.windows.stride() as u64, &bytes.codes)?;
+            write(&**codes.windows.file(), &bytes.codes, codes.windows.stride())?;
         }
         self.ids.file().write_at(u64::from(first) * ids::STRIDE as u64, &id_bytes)
     }
@@ -160,13 +175,13 @@ impl Index {
         let id = Id::checked(view::bytes(&self.ids, slot)).map_err(|(recorded, computed)| {
             let at = u64::from(slot) * ids::STRIDE as u64;
             let what = format!("slot {slot}: checksum {recorded:08x}, computed {computed:08x}");
-            Error::corrupt(names::part(self.id(), Part::Ids), at, what)
+            Error::corrupt(names::part(self.id(), self.generation(), Part::Ids), at, what)
         })?;
         let computed = vector_crc(self.vector(slot));
         if computed != id.vector_crc {
             let at = u64::from(slot) * self.geometry().vector_stride() as u64;
             let what = format!("slot {slot}: vector checksum {:08x}, computed {computed:08x}", id.vector_crc);
-            return Err(Error::corrupt(names::part(self.id(), Part::Vectors), at, what));
+            return Err(Error::corrupt(names::part(self.id(), self.generation(), Part::Vectors), at, what));
         }
         Ok(id)
     }

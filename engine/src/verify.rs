@@ -2,11 +2,15 @@
 
 use crate::codes::CodeQuery;
 use crate::cow::CowSegment;
+use crate::geometry::MAX_LEVEL;
+use crate::ids::Id;
 use crate::index::{Index, tomb_words};
+use crate::scratch::SlotSet;
 use crate::search::END;
 use crate::sums::Sums;
 use crate::view;
 use lodestore_wal::{PAGE, Result};
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 /// What was looked at, and what was wrong with it.
@@ -20,10 +24,17 @@ pub struct Findings {
     pub links: u64,
     /// Live slots.
     pub live: u64,
-    /// Live slots that no path of links, of whatever levels, leads to from the entry point.
-    pub unreachable: u64,
+    /// Slots that are tombstoned and still linked.
+    pub dead: u64,
+    /// Slots that are neither live nor linked.
+    pub free: u64,
+    /// Live slots that links do not lead to from the entry point, of each level from 0 up: on a level, those that its
+    /// links do not lead to from what is reached on the level above.
+    pub unreachable: Vec<u64>,
     /// Live slots that no level-0 link points at.
     pub no_in_links: u64,
+    /// Level-0 links of live slots, in all.
+    pub degrees: u64,
     /// What is wrong, one sentence each, at most [`MAX_PROBLEMS`].
     pub problems: Vec<String>,
     /// Problems in all.
@@ -91,9 +102,15 @@ impl Index {
     fn verify_slots(&self, findings: &mut Findings) {
         let (mut work, mut code, mut floats) = (CodeQuery::default(), Vec::new(), Vec::new());
         let (element, dim) = (self.geometry().element, self.geometry().dim);
+        let mut listed = vec![false; self.next_upper() as usize];
         for slot in 0..self.limit() {
+            if self.free_place(slot).is_some() {
+                findings.free += 1;
+                continue;
+            }
             findings.slots += 1;
-            findings.live += u64::from(!self.is_dead(slot));
+            let counted = if self.is_dead(slot) { &mut findings.dead } else { &mut findings.live };
+            *counted += 1;
             let Some(id) = findings.check(self.checked_id(slot)) else { continue };
             // The vector's checksum is of its components. Another processor may have rounded the scale otherwise.
             let (kept, due) = (self.point(slot).scale, self.scale_of(self.vector(slot), &mut floats));
@@ -109,46 +126,79 @@ impl Index {
                     findings.problem(format!("slot {slot}: its code is not that of its vector"));
                 }
             }
-            if id.level != self.geometry().level(slot) {
-                findings.problem(format!("slot {slot} is on level {}, not {}", id.level, self.geometry().level(slot)));
+            self.verify_level(slot, id, &mut listed, findings);
+        }
+        let (counted, recorded) =
+            ((findings.live, findings.dead, findings.free), (self.live(), self.dead(), self.free()));
+        if counted != recorded {
+            findings.problem(format!("live, dead and free slots: {counted:?} counted, {recorded:?} recorded"));
+        }
+    }
+
+    /// A slot's level is what its id says; its upper lists are there, and no other slot's.
+    fn verify_level(&self, slot: u32, id: Id, listed: &mut [bool], findings: &mut Findings) {
+        if id.level > MAX_LEVEL {
+            findings.problem(format!("slot {slot} is on level {}, the highest there may be is {MAX_LEVEL}", id.level));
+            return;
+        }
+        let from = id.upper as usize;
+        match listed.get_mut(from..from.saturating_add(usize::from(id.level))) {
+            _ if id.level == 0 => {}
+            Some(lists) if lists.iter().all(|taken| !taken) => lists.fill(true),
+            Some(_) => findings.problem(format!("slot {slot}: upper lists from {from} on are another slot's, too")),
+            None => {
+                let there = listed.len();
+                findings.problem(format!("slot {slot}: {} upper lists from {from} on, of {there}", id.level));
             }
         }
-        if findings.live != self.live() {
-            findings.problem(format!("{} live slots counted, {} recorded", findings.live, self.live()));
-        }
+    }
+
+    /// The level that a slot's id says, never more than there may be.
+    fn level_of(&self, slot: u32) -> u8 {
+        self.id_of(slot).level.min(MAX_LEVEL)
     }
 
     fn verify_graph(&self, findings: &mut Findings) {
         let limit = self.limit();
-        let mut in_links = vec![false; limit as usize];
-        for slot in 0..limit {
-            for level in 0..=self.geometry().level(slot) {
+        let unlinked: HashSet<u32> = self.unlinked().into_iter().collect();
+        let is_linked = |slot: &u32| !unlinked.contains(slot) && self.free_place(*slot).is_none();
+        let linked: Vec<u32> = (0..limit).filter(is_linked).collect();
+        let mut in_links = SlotSet::below(limit);
+        for &slot in &linked {
+            for level in 0..=self.level_of(slot) {
                 self.verify_list(slot, level, &mut in_links, findings);
             }
         }
-        let Some(entry) = self.entry() else {
-            if limit > 0 && self.unlinked().len() < limit as usize {
-                findings.problem(format!("{limit} slots, but no entry point"));
+        let top = linked.iter().map(|&slot| self.id_of(slot).level).max();
+        match self.entry() {
+            None => {
+                if !linked.is_empty() {
+                    findings.problem(format!("{} linked slots, but no entry point", linked.len()));
+                }
             }
-            return;
-        };
-        if entry.slot >= limit || self.geometry().level(entry.slot) != entry.level {
-            findings.problem(format!("entry point {} on level {}, of {limit} slots", entry.slot, entry.level));
-            return;
+            Some(entry) if !is_linked(&entry.slot) || self.level_of(entry.slot) != entry.level => {
+                findings.problem(format!("entry point {} on level {}, of {limit} slots", entry.slot, entry.level));
+                return;
+            }
+            Some(entry) if top.is_some_and(|top| top > entry.level) => {
+                findings.problem(format!("entry point on level {}, the highest is {}", entry.level, top.unwrap_or(0)))
+            }
+            Some(_) => {}
         }
-        let unlinked: std::collections::HashSet<u32> = self.unlinked().into_iter().collect();
-        let top = (0..limit).filter(|s| !unlinked.contains(s)).map(|s| self.geometry().level(s)).max();
-        if top.is_some_and(|top| top > entry.level) {
-            findings.problem(format!("entry point on level {}, the highest is {}", entry.level, top.unwrap_or(0)));
-        }
-        let reached = self.reach(entry.slot);
-        for slot in (0..limit).filter(|&s| !self.is_dead(s) && !unlinked.contains(&s)) {
-            findings.unreachable += u64::from(!reached[slot as usize]);
-            findings.no_in_links += u64::from(!in_links[slot as usize] && slot != entry.slot);
+        let reached = self.reached(limit);
+        findings.unreachable = vec![0; reached.len()];
+        for &slot in linked.iter().filter(|&&slot| !self.is_dead(slot)) {
+            for (level, reached) in reached.iter().enumerate().take(usize::from(self.id_of(slot).level) + 1) {
+                findings.unreachable[level] += u64::from(!reached.has(slot));
+            }
+            let alone = self.entry().is_some_and(|entry| entry.slot == slot);
+            findings.no_in_links += u64::from(!in_links.has(slot) && !alone);
+            findings.degrees += self.neighbours(slot, 0).count() as u64;
         }
     }
 
-    fn verify_list(&self, slot: u32, level: u8, in_links: &mut [bool], findings: &mut Findings) {
+    fn verify_list(&self, slot: u32, level: u8, in_links: &mut SlotSet, findings: &mut Findings) {
+        let limit = self.limit();
         let list = self.list(slot, level);
         let mut seen: Vec<u32> = Vec::with_capacity(list.len());
         let mut ended = false;
@@ -163,38 +213,19 @@ impl Index {
                 findings.problem(format!("slot {slot}, level {level}: a link after the end of the list"));
                 return;
             }
-            if neighbour >= in_links.len() as u32 {
-                findings.problem(format!("slot {slot}, level {level}: link to {neighbour} of {}", in_links.len()));
+            if neighbour >= limit || self.free_place(neighbour).is_some() {
+                findings.problem(format!("slot {slot}, level {level}: link to {neighbour} of {limit}, or a free one"));
             } else if neighbour == slot || seen.contains(&neighbour) {
                 findings.problem(format!("slot {slot}, level {level}: link to itself or twice to {neighbour}"));
-            } else if self.geometry().level(neighbour) < level {
+            } else if level > 0 && self.level_of(neighbour) < level {
                 findings
                     .problem(format!("slot {slot}, level {level}: link to {neighbour}, which is not on that level"));
             } else {
                 if level == 0 {
-                    in_links[neighbour as usize] = true;
+                    in_links.add(neighbour);
                 }
                 seen.push(neighbour);
             }
         }
-    }
-
-    /// Which slots level-0 links lead to from `start`, and from the nodes of the upper levels on the way down.
-    fn reach(&self, start: u32) -> Vec<bool> {
-        let limit = self.limit();
-        let mut reached = vec![false; limit as usize];
-        let mut queue = vec![start];
-        reached[start as usize] = true;
-        while let Some(slot) = queue.pop() {
-            for level in 0..=self.geometry().level(slot) {
-                for neighbour in self.neighbours(slot, level) {
-                    if neighbour < limit && !reached[neighbour as usize] {
-                        reached[neighbour as usize] = true;
-                        queue.push(neighbour);
-                    }
-                }
-            }
-        }
-        reached
     }
 }

@@ -63,6 +63,10 @@ impl Disk for Faulty {
         self.sim.create_dir(path)
     }
 
+    fn remove_dir(&self, path: &str) -> Result<()> {
+        self.sim.remove_dir(path)
+    }
+
     fn sync_dir(&self, dir: &str) -> Result<()> {
         if self.mutant == Mutant::SyncDir(dir_name(dir)) { Ok(()) } else { self.sim.sync_dir(dir) }
     }

@@ -19,11 +19,13 @@ pub(super) struct Setup {
     /// Log bytes after which a write takes a checkpoint.
     pub(super) log_bytes: u64,
     pub(super) mutant: Mutant,
+    /// Whether checkpoints unlink what was removed.
+    pub(super) maintenance: bool,
 }
 
 impl Setup {
     pub(super) fn new(durability: Durability) -> Self {
-        Self { durability, log_bytes: 64 << 20, mutant: Mutant::None }
+        Self { durability, log_bytes: 64 << 20, mutant: Mutant::None, maintenance: true }
     }
 }
 
@@ -50,7 +52,8 @@ impl Machine {
     pub(super) fn open(&mut self) -> Result<Live, Error> {
         let disk = self.setup.mutant.mount(self.sim.clone());
         let options = Store::options().background(false).threads(1).durability(self.setup.durability);
-        let options = options.checkpoint_log_bytes(self.setup.log_bytes).create(!self.created);
+        let options = options.checkpoint_log_bytes(self.setup.log_bytes).maintenance(self.setup.maintenance);
+        let options = options.create(!self.created);
         let store = options.open_on(disk, "sim")?;
         self.created = true;
         Ok(Live { store, collections: BTreeMap::new() })
@@ -86,7 +89,10 @@ impl Machine {
                 true
             }
             _ => match live.carry_out(op) {
-                Ok(()) => matches!(op, Op::Sync | Op::Checkpoint) || self.setup.durability == Durability::Sync,
+                Ok(()) => {
+                    matches!(op, Op::Sync | Op::Checkpoint | Op::Compact(..))
+                        || self.setup.durability == Durability::Sync
+                }
                 Err(error) => return Err((Some(live), error)),
             },
         };
@@ -141,7 +147,7 @@ impl Machine {
             // After magic and number come the next slot and the next upper list; both kinds of lists have 64 bytes.
             let Ok(head) = read(names::HEADS, id * 128, 128) else { continue };
             let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes")) as usize;
-            let (slots, uppers) = (word(8), word(12));
+            let (slots, uppers, generation) = (word(8), word(12), word(44) as u32);
             graphs.push((format!("head {id}"), head[..24].to_vec()));
             for (part, len) in [
                 (Part::Links, slots * 64),
@@ -150,7 +156,7 @@ impl Machine {
                 (Part::Vectors, slots * 64),
                 (Part::Codes, if id % 2 == 0 { slots * 64 } else { 0 }),
             ] {
-                let path = names::part(id as u32, part);
+                let path = names::part(id as u32, generation, part);
                 let bytes = if len == 0 { Vec::new() } else { read(&path, 0, len).expect("as long as its head says") };
                 graphs.push((path, bytes));
             }
@@ -222,6 +228,7 @@ impl Live {
             }
             Op::Sync => self.store.sync(),
             Op::Checkpoint => self.store.checkpoint(),
+            Op::Compact(collection, erase) => self.collection(*collection)?.compact().erase(*erase).run().map(drop),
             Op::Reopen => unreachable!("the machine does that"),
         }
     }

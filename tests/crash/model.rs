@@ -28,6 +28,8 @@ pub(super) enum Op {
     PutMany(usize, Vec<(u64, Value)>),
     Sync,
     Checkpoint,
+    /// A collection, and whether to erase.
+    Compact(usize, bool),
     Reopen,
 }
 
@@ -52,7 +54,7 @@ impl Op {
             Op::PutMany(collection, rows) => {
                 state.get_mut(collection).expect("only written to once it exists").extend(rows.iter().cloned());
             }
-            Op::Sync | Op::Checkpoint | Op::Reopen => return None,
+            Op::Sync | Op::Checkpoint | Op::Compact(..) | Op::Reopen => return None,
         }
         Some(state)
     }
@@ -129,7 +131,7 @@ impl Maker {
         }
         let collection = present[self.rng.within(0..present.len() as u64) as usize];
         let key = self.rng.within(0..KEYS);
-        match self.rng.within(0..20) {
+        match self.rng.within(0..22) {
             0..8 => self.put(collection, key),
             8..11 => self.remove(collection, key),
             11..14 => {
@@ -150,13 +152,14 @@ impl Maker {
             }
             16 => Op::Sync,
             17 | 18 => Op::Checkpoint,
+            19 | 20 => Op::Compact(collection, self.rng.one_in(3)),
             _ => Op::Reopen,
         }
     }
 }
 
 /// A short life that meets everything once: both metrics, updates, removals, batches, a late collection, two
-/// checkpoints, a reopening.
+/// checkpoints, a reopening, compactions with and without changes since the last checkpoint.
 pub(super) fn script() -> Vec<Op> {
     let make = &mut Maker::new(1);
     let mut ops = vec![Op::Create(0)];
@@ -167,6 +170,7 @@ pub(super) fn script() -> Vec<Op> {
     ops.extend([make.batch(&[(0, 3), (1, 7), (1, 7), (0, 4), (1, 1)]), make.remove(1, 0), Op::Sync]);
     ops.extend([make.put(0, 20), Op::Reopen, make.put(1, 9), make.put(0, 20), make.put_many(1, 10..16)]);
     ops.extend([make.batch(&[(0, 0), (1, 0), (0, 0), (1, 9)]), Op::Checkpoint, Op::Create(2)]);
-    ops.extend([make.put(1, 3), make.remove(0, 8), make.put(0, 21)]);
+    ops.extend([make.put(1, 3), make.remove(0, 8), Op::Compact(0, false), make.put(0, 21), make.remove(0, 9)]);
+    ops.extend([Op::Compact(0, true), Op::Compact(1, false), make.put(1, 4), make.put(0, 5)]);
     ops
 }

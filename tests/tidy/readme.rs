@@ -62,7 +62,7 @@ pub(super) fn check(repo: &Repo, command: &str) -> Vec<String> {
 fn repo_path(repo: &Repo, word: &str) -> Option<bool> {
     let path = word.trim_start_matches("./");
     let (folder, _) = path.split_once('/')?;
-    let ours = ["benches", "cli", "demo", "docs", "engine", "examples", "fuzz", "src", "tests", "wal", ".ci"];
+    let ours = ["benches", "cli", "demo", "docs", "engine", "examples", "fuzz", "python", "src", "tests", "wal", ".ci"];
     ours.contains(&folder).then(|| repo.files.iter().any(|f| f.path == path || f.path.starts_with(&format!("{path}/"))))
 }
 

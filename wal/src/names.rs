@@ -7,6 +7,7 @@
 //! wal/NNNNNNNN.wal      log files
 //! ckpt/NNNNNNNN.pgs     page images of a checkpoint
 //! c/<id>/{meta,vectors,codes,ids,links,upper,tombs,sums}   one collection
+//! c/<id>.<generation>/                                     the same, once compacted: generations count from 0, the bare id
 //! *.tmp                 being written; removed at open
 //! ```
 
@@ -98,20 +99,25 @@ pub fn parse_ckpt(entry: &str) -> Option<u64> {
     number(entry, ".pgs").filter(|&no| ckpt_entry(no) == entry)
 }
 
-/// `c/3`
-pub fn collection_dir(id: u32) -> String {
-    format!("{COLLECTIONS_DIR}/{id}")
+/// `c/3`, of generation 1 `c/3.1`
+pub fn collection_dir(id: u32, generation: u32) -> String {
+    match generation {
+        0 => format!("{COLLECTIONS_DIR}/{id}"),
+        _ => format!("{COLLECTIONS_DIR}/{id}.{generation}"),
+    }
 }
 
-/// The number of a collection from the path of its directory; `None` for anything else.
-pub fn parse_collection_dir(path: &str) -> Option<u32> {
-    let id = path.strip_prefix(COLLECTIONS_DIR)?.strip_prefix('/')?.parse().ok()?;
-    (collection_dir(id) == path).then_some(id)
+/// The number and the generation of a collection from the path of its directory; `None` for anything else.
+pub fn parse_collection_dir(path: &str) -> Option<(u32, u32)> {
+    let name = path.strip_prefix(COLLECTIONS_DIR)?.strip_prefix('/')?;
+    let (id, generation) = name.split_once('.').unwrap_or((name, "0"));
+    let (id, generation) = (id.parse().ok()?, generation.parse().ok()?);
+    (collection_dir(id, generation) == path).then_some((id, generation))
 }
 
-/// `c/3/links`
-pub fn part(id: u32, part: Part) -> String {
-    format!("{COLLECTIONS_DIR}/{id}/{}", part.name())
+/// `c/3/links`, of generation 1 `c/3.1/links`
+pub fn part(id: u32, generation: u32, part: Part) -> String {
+    format!("{}/{}", collection_dir(id, generation), part.name())
 }
 
 /// The name a file has until it is complete.
@@ -147,8 +153,13 @@ mod tests {
         {
             assert_eq!(parse_wal(bad), None, "{bad}");
         }
-        assert_eq!(parse_collection_dir(&collection_dir(u32::MAX)), Some(u32::MAX));
-        for bad in ["c", "c/", "c/+3", "c/03", "c/x", "c/3/links", "ckpt/3", "c/4294967296"] {
+        for of in [(0, 0), (u32::MAX, 0), (7, 1), (7, u32::MAX)] {
+            assert_eq!(parse_collection_dir(&collection_dir(of.0, of.1)), Some(of));
+        }
+        assert_eq!(part(3, 0, Part::Links), "c/3/links");
+        assert_eq!(part(3, 12, Part::Links), "c/3.12/links");
+        for bad in ["c", "c/", "c/+3", "c/03", "c/x", "c/3/links", "ckpt/3", "c/4294967296", "c/3.0", "c/3.", "c/3.1.2"]
+        {
             assert_eq!(parse_collection_dir(bad), None, "{bad}");
         }
         assert_eq!(parent("c/3/links"), "c/3");

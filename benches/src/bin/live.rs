@@ -5,12 +5,11 @@
 //! hold little-endian f32, row after row.
 
 use lodestore::{Codes, Collection, CollectionInfo, Durability, Metric, Residency, Store};
+use lodestore_benches::process::{self, BUILD_ROWS, COLLECTION, Outcome, floats, numbers, pin, print};
 use lodestore_engine::Geometry;
-use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -19,12 +18,6 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
-
-const COLLECTION: &str = "bench";
-/// Rows that are put together while a store is built.
-const BUILD_ROWS: usize = 1_000;
 
 #[derive(Debug, Deserialize)]
 struct Job {
@@ -60,22 +53,12 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    match job().and_then(|job| job.run()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+    process::run(|job: Job| {
+        if job.dim == 0 || job.cores.is_empty() {
+            return Err("a job has a dimension and at least one core".into());
         }
-    }
-}
-
-fn job() -> Outcome<Job> {
-    let text = std::env::args().nth(1).ok_or("the argument is a job as JSON; benches/peers/live.py makes them")?;
-    let job: Job = serde_json::from_str(&text)?;
-    if job.dim == 0 || job.cores.is_empty() {
-        return Err("a job has a dimension and at least one core".into());
-    }
-    Ok(job)
+        job.run()
+    })
 }
 
 impl Job {
@@ -117,13 +100,7 @@ impl Job {
 
     fn build(&self, base: &Path, m: usize, codes: &str, threads: usize) -> Outcome<()> {
         let metric = Metric::from_name(&self.metric).ok_or_else(|| format!("no metric is called {:?}", self.metric))?;
-        let codes = match codes {
-            "auto" => Codes::Auto,
-            "none" => Codes::None,
-            "8" => Codes::Eight,
-            "4" => Codes::Four,
-            other => return Err(format!("no codes are called {other:?}").into()),
-        };
+        let codes = process::codes(codes)?;
         let started = Instant::now();
         let store = Store::options().durability(Durability::Buffered).threads(threads).open(&self.index)?;
         let docs = store.collection::<u64>(COLLECTION).dim(self.dim).metric(metric).m(m).codes(codes).create()?;
@@ -379,18 +356,6 @@ fn geometry(info: &CollectionInfo) -> Geometry {
     Geometry { dim, metric, element, m, ef_construction, seed, codes }
 }
 
-/// Keeps the calling thread, and those that it will start, to some cores.
-fn pin(cores: &[usize]) -> Outcome<()> {
-    let mut set = CpuSet::new();
-    for &core in cores {
-        if core >= CpuSet::MAX_CPU {
-            return Err(format!("there is no core {core}").into());
-        }
-        set.set(core);
-    }
-    Ok(sched_setaffinity(None, &set)?)
-}
-
 fn latencies(run: &str, mut times: Vec<Duration>) -> Value {
     let us = |time: Duration| time.as_secs_f64() * 1e6;
     let total: Duration = times.iter().sum();
@@ -401,16 +366,4 @@ fn latencies(run: &str, mut times: Vec<Duration>) -> Value {
     };
     json!({"run": run, "rows": times.len(), "mean_us": us(total) / times.len().max(1) as f64,
         "p50_us": percentile(50), "p99_us": percentile(99), "max_us": percentile(100)})
-}
-
-fn numbers(path: &Path) -> Outcome<Vec<f32>> {
-    Ok(floats(&fs::read(path)?))
-}
-
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks().0.iter().map(|&number| f32::from_le_bytes(number)).collect()
-}
-
-fn print(value: &Value) {
-    println!("{value}");
 }

@@ -16,9 +16,9 @@ fn open(input: &[u8]) {
         reseal::block(&mut bytes, 0, META);
     }
     let disk = MemDisk::new();
-    put(&disk, &names::part(0, Part::Meta), &bytes);
+    put(&disk, &names::part(0, 0, Part::Meta), &bytes);
     for part in Part::SEGMENTS {
-        put(&disk, &names::part(0, part), b"");
+        put(&disk, &names::part(0, 0, part), b"");
     }
     let Ok(index) = Index::open(&disk, UUID, 0, 1, None) else { return };
     let geometry = *index.geometry();
@@ -35,7 +35,7 @@ fn open(input: &[u8]) {
         let id = Id { key: 7, lsn: 1, vector_crc: vector_crc(&vector), upper, level };
         let mut bytes = SlotBytes::default();
         index.encode(&vector, &mut bytes);
-        index.write_slots(place.slot, &bytes, &[id]).expect("memory does not fail");
+        index.write_slots(&[place.slot], &bytes, &[id]).expect("memory does not fail");
         index.advance(place);
         index.link(place.slot).expect("nothing is damaged");
     }
@@ -56,7 +56,7 @@ fn seeds() -> Vec<Vec<u8>> {
             disk.create_dir(names::COLLECTIONS_DIR).expect("a directory in memory");
             let geometry = Geometry { dim: 3, element, metric, m: 4, ef_construction: 8, seed: 1, codes };
             Index::create(&disk, UUID, 0, &geometry).expect("memory does not fail");
-            let bytes = get(&disk, &names::part(0, Part::Meta));
+            let bytes = get(&disk, &names::part(0, 0, Part::Meta));
             [with_switch(true, &bytes), with_switch(false, &bytes)]
         })
         .collect()
@@ -66,9 +66,9 @@ fn seeds() -> Vec<Vec<u8>> {
 fn the_seeds_are_opened() {
     for input in seeds() {
         let disk = MemDisk::new();
-        put(&disk, &names::part(0, Part::Meta), &switch(&input).unwrap().1);
+        put(&disk, &names::part(0, 0, Part::Meta), &switch(&input).unwrap().1);
         for part in Part::SEGMENTS {
-            put(&disk, &names::part(0, part), b"");
+            put(&disk, &names::part(0, 0, part), b"");
         }
         assert_eq!(Index::open(&disk, UUID, 0, 1, None).unwrap().geometry().dim, 3);
         open(&input);

@@ -24,7 +24,7 @@ fn recover(input: &[u8]) {
         put(&disk, names::HEADS, b"");
         for id in 0..2 {
             for part in Part::SEGMENTS {
-                put(&disk, &names::part(id, part), b"");
+                put(&disk, &names::part(id, 0, part), b"");
             }
         }
         let pending_len = if pending == 0 { 0 } else { bytes.len() as u64 };
@@ -74,12 +74,12 @@ fn the_seeds_are_applied() {
         let disk = MemDisk::new();
         put(&disk, &names::ckpt(NO), &bytes);
         put(&disk, names::HEADS, b"");
-        put(&disk, &names::part(1, Part::Links), b"");
+        put(&disk, &names::part(1, 0, Part::Links), b"");
         let first = Super { uuid: UUID, seq: 1, ckpt_lsn: 0, pending: 0, done: 0, pending_len: 0, clean: true };
         Superblock::create(&disk, &first).unwrap();
         let (superblock, mut state) = Superblock::open(&disk).unwrap();
         recover_segments(&disk, &superblock, &mut state).unwrap();
         assert_eq!((state.ckpt_lsn, state.done), (LSN, NO));
-        assert_eq!(lodestore_fuzz::get(&disk, &names::part(1, Part::Links))[2 * PAGE], 2);
+        assert_eq!(lodestore_fuzz::get(&disk, &names::part(1, 0, Part::Links))[2 * PAGE], 2);
     }
 }

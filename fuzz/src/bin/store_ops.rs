@@ -163,7 +163,11 @@ impl World {
                 self.model[at].extend(keys.into_iter().zip(vectors).map(|(key, vector)| (key, (vector, Vec::new()))));
             }
             13 | 14 => self.batch(script),
-            15..=23 => self.search(at, &script.vector(at), usize::from(script.byte() % 12)),
+            15 => {
+                let erase = script.byte().is_multiple_of(2);
+                self.docs[at].compact().erase(erase).run().expect("room on the disk");
+            }
+            16..=23 => self.search(at, &script.vector(at), usize::from(script.byte() % 12)),
             24 => self.store().checkpoint().expect("room on the disk"),
             25 | 26 => self.refused(at, script),
             27 => {

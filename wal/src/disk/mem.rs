@@ -53,6 +53,10 @@ impl Disk for MemDisk {
         self.tree.lock().create_dir(path).map(drop).map_err(|e| Error::io("create directory", path, e))
     }
 
+    fn remove_dir(&self, path: &str) -> Result<()> {
+        self.tree.lock().remove_dir(path).map_err(|e| Error::io("remove directory", path, e))
+    }
+
     fn sync_dir(&self, dir: &str) -> Result<()> {
         self.tree.lock().check_dir(dir).map_err(|e| Error::io("sync directory", dir, e))
     }
@@ -214,6 +218,18 @@ impl<T: Clone> Tree<T> {
                 Ok(true)
             }
         }
+    }
+
+    pub(super) fn remove_dir(&mut self, path: &str) -> io::Result<()> {
+        if path.is_empty() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.check_dir(path)?;
+        if self.entries.keys().any(|other| names::parent(other) == path) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        self.entries.remove(path);
+        Ok(())
     }
 
     pub(super) fn check_dir(&self, dir: &str) -> io::Result<()> {

@@ -45,6 +45,9 @@ pub trait Disk: Send + Sync + Debug + 'static {
     /// Makes a directory, private to the user. An existing one is fine.
     fn create_dir(&self, path: &str) -> Result<()>;
 
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &str) -> Result<()>;
+
     /// Makes the directory's entries durable.
     fn sync_dir(&self, dir: &str) -> Result<()>;
 

@@ -140,6 +140,11 @@ impl Disk for OsDisk {
         }
     }
 
+    fn remove_dir(&self, path: &str) -> Result<()> {
+        let full = self.file("remove directory", path)?;
+        std::fs::remove_dir(full).map_err(|e| Error::io("remove directory", path, e))
+    }
+
     fn sync_dir(&self, dir: &str) -> Result<()> {
         sync_directory(&self.dir("sync directory", dir)?).map_err(|e| failed("sync directory", dir, 0, e))
     }

@@ -267,6 +267,14 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn remove_dir(&self, path: &str) -> Result<()> {
+        let mut state = self.shared.state.lock();
+        state.step("remove_dir", path, "")?;
+        state.names.remove_dir(path).map_err(|e| Error::io("remove directory", path, e))?;
+        state.changed(vec![(path.to_owned(), None)]);
+        Ok(())
+    }
+
     fn sync_dir(&self, dir: &str) -> Result<()> {
         let mut state = self.shared.state.lock();
         state.step("sync_dir", dir, "")?;

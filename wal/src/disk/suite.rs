@@ -213,6 +213,10 @@ pub(in crate::disk) fn lists_are_sorted_and_of_one_directory(disk: &dyn Disk) {
     assert_eq!(disk.list("").unwrap(), ["a", "b", "d", "d.a"]);
     assert_eq!(disk.list("d").unwrap(), ["10", "2", "sub"]);
     assert_eq!(disk.list("d/sub").unwrap(), ["x"]);
+    assert_eq!(kind(disk.remove_dir("d/sub")), ErrorKind::DirectoryNotEmpty);
+    disk.remove("d/sub/x").unwrap();
+    disk.remove_dir("d/sub").unwrap();
+    assert_eq!(disk.list("d").unwrap(), ["10", "2"]);
 }
 
 pub(in crate::disk) fn missing_names_are_not_found(disk: &dyn Disk) {
@@ -226,6 +230,7 @@ pub(in crate::disk) fn missing_names_are_not_found(disk: &dyn Disk) {
         disk.create_dir("d/e"),
         disk.list("d").map(drop),
         disk.sync_dir("d"),
+        disk.remove_dir("d"),
     ] {
         let error = error.unwrap_err();
         assert!(error.is_not_found(), "{error}");
@@ -252,6 +257,7 @@ pub(in crate::disk) fn directories_and_files_are_not_mistaken_for_each_other(dis
         disk.create_dir("a"),
         disk.list("a").map(drop),
         disk.sync_dir("a"),
+        disk.remove_dir("a"),
         disk.create("a/b").map(drop),
         disk.open("a/b").map(drop),
     ] {

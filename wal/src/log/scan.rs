@@ -69,16 +69,21 @@ impl LogScan {
     /// [`Error::Corrupt`] if a needed file is missing, damaged or of another store, [`Error::FormatTooNew`] if any
     /// is newer than this build.
     pub fn open(disk: Arc<dyn Disk>, uuid: [u8; 16], from_lsn: u64) -> Result<LogScan> {
-        Self::open_files(disk, uuid, from_lsn, true)
+        Self::open_files(disk, uuid, Some(from_lsn), true)
     }
 
     /// As [`open`](Self::open), for a log whose every sync is known to have succeeded and that nobody wrote to since:
     /// opening it costs no sync.
     pub fn open_at_rest(disk: Arc<dyn Disk>, uuid: [u8; 16], from_lsn: u64) -> Result<LogScan> {
-        Self::open_files(disk, uuid, from_lsn, false)
+        Self::open_files(disk, uuid, Some(from_lsn), false)
     }
 
-    fn open_files(disk: Arc<dyn Disk>, uuid: [u8; 16], from_lsn: u64, settle: bool) -> Result<LogScan> {
+    /// As [`open_at_rest`](Self::open_at_rest), from the oldest record on that any file holds.
+    pub fn open_all(disk: Arc<dyn Disk>, uuid: [u8; 16]) -> Result<LogScan> {
+        Self::open_files(disk, uuid, None, false)
+    }
+
+    fn open_files(disk: Arc<dyn Disk>, uuid: [u8; 16], from_lsn: Option<u64>, settle: bool) -> Result<LogScan> {
         if settle {
             disk.sync_dir(names::WAL_DIR)?;
         }
@@ -104,6 +109,7 @@ impl LogScan {
                 None => torn.push((no, file)),
             }
         }
+        let from_lsn = from_lsn.or(links.first().map(|link: &Link| link.header.first_lsn)).unwrap_or(1);
         let last = links.last().map_or(0, |link| link.header.no);
         for (no, file) in torn.iter().filter(|(no, _)| *no > last) {
             if let Some(at) = read::any_group(file, *no)? {

@@ -1,0 +1,38 @@
+//! Which nodes walks can reach.
+
+use crate::index::Index;
+use crate::scratch::SlotSet;
+
+impl Index {
+    /// The slots that links lead to from the entry point, for each level from 0 up: on a level, those that its links
+    /// lead to from what was reached on the level above.
+    pub(crate) fn reached(&self, limit: u32) -> Vec<SlotSet> {
+        let Some(entry) = self.entry().filter(|entry| entry.slot < limit) else { return vec![SlotSet::below(limit)] };
+        let mut levels = Vec::new();
+        let mut queue = Vec::new();
+        // What was reached above, in the order in which it was.
+        let mut above = vec![entry.slot];
+        for level in (0..=entry.level).rev() {
+            let mut reached = SlotSet::below(limit);
+            above.retain(|&slot| reached.add(slot));
+            queue.extend_from_slice(&above);
+            while let Some(slot) = queue.pop() {
+                for neighbour in self.neighbours(slot, level) {
+                    if neighbour < limit && reached.add(neighbour) {
+                        queue.push(neighbour);
+                        above.push(neighbour);
+                    }
+                }
+            }
+            levels.push(reached);
+        }
+        levels.reverse();
+        levels
+    }
+
+    /// Live slots below `limit` that no walk on level 0 can reach; those among them that are being put.
+    pub(crate) fn unreached(&self, limit: u32) -> Vec<u32> {
+        let reached = &self.reached(limit)[0];
+        (0..limit).filter(|&slot| !reached.has(slot) && !self.is_dead(slot)).collect()
+    }
+}

@@ -1,0 +1,215 @@
+"""What calls return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Record(NamedTuple):
+    """A record's value."""
+
+    vector: NDArray[np.float32]
+    """Shape (dim,)."""
+    payload: bytes
+
+
+class Hit(NamedTuple):
+    """A record found."""
+
+    key: int
+    distance: float
+    """The exact distance from the query, in the collection's metric."""
+    payload: bytes | None
+    """None if payloads were not asked for."""
+
+
+class Hits(Sequence[Hit]):
+    """The records found, nearest first: a sequence of Hit, and its columns."""
+
+    __slots__ = ("distances", "keys", "payloads")
+
+    keys: NDArray[np.uint64]
+    """Shape (found,)."""
+    distances: NDArray[np.float32]
+    """Shape (found,)."""
+    payloads: list[bytes] | None
+    """None if they were not asked for."""
+
+    def __init__(
+        self, keys: NDArray[np.uint64], distances: NDArray[np.float32], payloads: list[bytes] | None = None
+    ) -> None:
+        self.keys = keys
+        self.distances = distances
+        self.payloads = payloads
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, at: int) -> Hit: ...
+    @overload
+    def __getitem__(self, at: slice) -> Hits: ...
+    def __getitem__(self, at: int | slice) -> Hit | Hits:
+        if isinstance(at, slice):
+            payloads = None if self.payloads is None else self.payloads[at]
+            return Hits(self.keys[at], self.distances[at], payloads)
+        payload = None if self.payloads is None else self.payloads[at]
+        return Hit(int(self.keys[at]), float(self.distances[at]), payload)
+
+    def __iter__(self) -> Iterator[Hit]:
+        payloads: Sequence[bytes | None] = [None] * len(self) if self.payloads is None else self.payloads
+        return map(Hit, self.keys.tolist(), self.distances.tolist(), payloads)
+
+    def __repr__(self) -> str:
+        return f"Hits(keys={self.keys}, distances={self.distances})"
+
+
+class BatchHits:
+    """What many queries found, a row each, nearest first."""
+
+    __slots__ = ("counts", "distances", "keys")
+
+    keys: NDArray[np.uint64]
+    """Shape (rows, k). Behind a row's hits, if there are fewer than k, 2**64 - 1."""
+    distances: NDArray[np.float32]
+    """Shape (rows, k). Behind a row's hits, if there are fewer than k, infinity."""
+    counts: NDArray[np.int64]
+    """Shape (rows,): how many hits each row has."""
+
+    def __init__(
+        self, keys: NDArray[np.uint64], distances: NDArray[np.float32], counts: NDArray[np.int64]
+    ) -> None:
+        self.keys = keys
+        self.distances = distances
+        self.counts = counts
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __getitem__(self, row: int) -> Hits:
+        """The hits of one query."""
+        count = self.counts[row]
+        return Hits(self.keys[row, :count], self.distances[row, :count])
+
+    def __iter__(self) -> Iterator[Hits]:
+        return (self[row] for row in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<lodestore.BatchHits of {self.keys.shape[0]} queries, k {self.keys.shape[1]}>"
+
+
+class CollectionInfo(NamedTuple):
+    """A collection's settings and size."""
+
+    name: str
+    dim: int
+    element: str
+    metric: str
+    m: int
+    ef_construction: int
+    seed: int
+    codes: str
+    """What walks compare: "none", "8" or "4"."""
+    len: int
+    """Records."""
+    slots: int
+    """Slots given out, those of replaced and removed records included."""
+    unlinked: int
+    """Records that are found by comparing until they are linked, after a crash."""
+
+
+class StoreStats(NamedTuple):
+    """Counts and sizes of a store. Sizes are in bytes."""
+
+    collections: list[CollectionInfo]
+    records: int
+    files: list[tuple[str, int]]
+    """Each file's name, relative to the store, and length."""
+    bytes: int
+    """Length of all files together."""
+    last_lsn: int
+    """The number of the last log record."""
+    durable_lsn: int
+    """Log records up to this one survive a power loss."""
+    checkpoint_lsn: int
+    """Log records up to this one are in the last checkpoint."""
+    log_bytes: int
+    log_syncs: int
+    """Syncs of the log since the store was opened."""
+    checkpoints: int
+    """Checkpoints since the store was opened."""
+    dirty_bytes: int
+    """Bytes of changed pages that are in memory until the next checkpoint."""
+    poisoned: str | None
+    """Why the store takes no more writes, if it does not."""
+    kernel: str
+    """What computes distances: "avx512", "avx2", "neon" or "scalar"."""
+
+
+class CollectionReport(NamedTuple):
+    """What verify() looked at in one collection."""
+
+    name: str
+    records: int
+    slots: int
+    """Slots whose checksums were compared."""
+    pages: int
+    """Pages whose checksums were compared."""
+    links: int
+    unreachable: int
+    """Records that no path of links leads to from the entry point."""
+    no_in_links: int
+    """Records that no link points at."""
+
+
+class VerifyReport(NamedTuple):
+    """What verify() found."""
+
+    collections: list[CollectionReport]
+    problems: list[str]
+    """Everything that is wrong, one sentence each; the first hundred of each collection."""
+    problem_count: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.problem_count == 0
+
+
+class RecallAt(NamedTuple):
+    """Recall at one ef."""
+
+    ef: int
+    recall: float
+    """The share of the true nearest that was found, 0 to 1."""
+    low: float
+    """The interval that holds the collection's recall with 95 % confidence."""
+    high: float
+    distances: float
+    """Distances computed by a search, on average."""
+
+
+class RecallReport(NamedTuple):
+    """How much of what an exact search finds searches find with rising ef. Queries are stored vectors, each without
+    itself."""
+
+    k: int
+    samples: int
+    records: int
+    rows: list[RecallAt]
+    """One for each ef, rising, up to the first at which everything was found."""
+
+    def ef_for(self, recall: float) -> int | None:
+        """The least measured ef with which that share of the true neighbours was found; None if none was enough."""
+        return next((row.ef for row in self.rows if row.recall >= recall), None)
+
+
+for _class in (
+    Record, Hit, Hits, BatchHits, CollectionInfo, StoreStats, CollectionReport, VerifyReport, RecallAt, RecallReport
+):  # fmt: skip
+    _class.__module__ = "lodestore"
+del _class

@@ -1,0 +1,99 @@
+//! `lodestore.Batch`.
+
+use crate::collection::Collection;
+use crate::errors::{raise, refuse};
+use crate::input::{self, Vectors};
+use lodestore::WriteBatch;
+use pyo3::prelude::*;
+use std::borrow::Cow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Changes that happen all or not at all, also across a crash, with one sync for all of them; made by Store.batch().
+///
+/// As a context manager it commits at the end of the block, and is discarded if the block raises. It holds its rows in
+/// memory until then, at most 64 MiB of them.
+#[pyclass(frozen, module = "lodestore")]
+pub(crate) struct Batch(Mutex<Option<WriteBatch>>);
+
+impl Batch {
+    pub(crate) fn new(batch: WriteBatch) -> Self {
+        Self(Mutex::new(Some(batch)))
+    }
+
+    /// Nobody waits long for it: no work is done while it is held.
+    fn held(&self) -> MutexGuard<'_, Option<WriteBatch>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut WriteBatch) -> lodestore::Result<T>) -> PyResult<T> {
+        match &mut *self.held() {
+            Some(batch) => change(batch).map_err(raise),
+            None => Err(refuse("the batch was committed or discarded; make a new one")),
+        }
+    }
+}
+
+#[pymethods]
+impl Batch {
+    /// Adds a put. Later changes of a key in the same batch win. vector: shape (dim,).
+    #[pyo3(
+        signature = (collection, key, vector, payload = Cow::default()),
+        text_signature = "($self, collection, key, vector, payload=b'')"
+    )]
+    fn put(
+        &self,
+        collection: &Bound<'_, Collection>,
+        key: &Bound<'_, PyAny>,
+        vector: &Bound<'_, PyAny>,
+        payload: Cow<'_, [u8]>,
+    ) -> PyResult<()> {
+        let (key, collection) = (input::key(key)?, &collection.get().0);
+        let vector = Vectors::one(vector, collection.dim(), collection.element())?;
+        let components = vector.components()?;
+        self.change(|batch| batch.put(collection, key, components, &payload))
+    }
+
+    /// Adds a removal; of a key that has no record it does nothing.
+    fn remove(&self, collection: &Bound<'_, Collection>, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        let key = input::key(key)?;
+        self.change(|batch| batch.remove(&collection.get().0, key))
+    }
+
+    /// Carries out the batch.
+    fn commit(&self, py: Python<'_>) -> PyResult<()> {
+        let batch = self.held().take();
+        match batch {
+            Some(batch) => py.detach(|| batch.commit()).map_err(raise),
+            None => Err(refuse("the batch was committed or discarded; make a new one")),
+        }
+    }
+
+    /// Changes in the batch.
+    fn __len__(&self) -> usize {
+        self.held().as_ref().map_or(0, WriteBatch::len)
+    }
+
+    /// An empty batch is a batch, too.
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    fn __enter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exc_type: Option<&Bound<'_, PyAny>>,
+        _exc_value: Option<&Bound<'_, PyAny>>,
+        _traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        if exc_type.is_some() {
+            self.held().take();
+            return Ok(());
+        }
+        let batch = self.held().take();
+        batch.map_or(Ok(()), |batch| py.detach(|| batch.commit()).map_err(raise))
+    }
+}

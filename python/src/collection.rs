@@ -1,0 +1,220 @@
+//! `lodestore.Collection`.
+
+use crate::errors::{raise, refuse};
+use crate::input::{self, Vectors};
+use crate::output::{self, Rows};
+use crate::waiting::{Filter, Waiting};
+use pyo3::prelude::*;
+use std::borrow::Cow;
+
+/// Records of one dimension, element type and metric: integer keys, each with a vector and a payload of bytes.
+///
+/// Made by Store.collection(). May be used from any thread; calls that work release the GIL.
+#[pyclass(frozen, module = "lodestore")]
+pub(crate) struct Collection(pub(crate) lodestore::Collection<u64>);
+
+#[pymethods]
+impl Collection {
+    /// The collection's name.
+    #[getter]
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// Components of a vector.
+    #[getter]
+    fn dim(&self) -> usize {
+        self.0.dim()
+    }
+
+    /// The metric: "l2", "ip", "cosine" or "hamming".
+    #[getter]
+    fn metric(&self) -> &'static str {
+        self.0.metric().name()
+    }
+
+    /// What components are kept as: "f32", "f16", "bf16", "i8", "u8" or "bits".
+    #[getter]
+    fn element(&self) -> &'static str {
+        self.0.element().name()
+    }
+
+    /// Settings and size, a CollectionInfo.
+    fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let info = py.detach(|| self.0.info());
+        output::info(py, info)
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.len() as usize
+    }
+
+    fn __contains__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let key = input::key(key)?;
+        py.detach(|| self.0.contains(key)).map_err(raise)
+    }
+
+    fn __repr__(&self) -> String {
+        let (name, dim, element, metric) = (self.name(), self.dim(), self.element(), self.metric());
+        format!("<lodestore.Collection {name:?}: {} records, dim {dim}, {element}, {metric}>", self.0.len())
+    }
+
+    /// Puts a record, replacing the one of that key. When this returns it is as durable as the store's durability says,
+    /// and every search that starts finds it.
+    ///
+    /// vector: shape (dim,), numbers of any type; of the collection's own they are taken as they are.
+    /// payload: bytes, at most 16 MiB.
+    #[pyo3(signature = (key, vector, payload = Cow::default()), text_signature = "($self, key, vector, payload=b'')")]
+    fn put(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        vector: &Bound<'_, PyAny>,
+        payload: Cow<'_, [u8]>,
+    ) -> PyResult<()> {
+        let key = input::key(key)?;
+        let vector = Vectors::one(vector, self.0.dim(), self.0.element())?;
+        let (components, payload) = (vector.components()?, &*payload);
+        py.detach(|| self.0.put(key, components, payload)).map_err(raise)
+    }
+
+    /// Puts many records, linked by several threads. All is looked at before any is written. They are written 128 at a
+    /// time; Ctrl-C, an exception in progress or a crash leaves those written before.
+    ///
+    /// keys: integers, shape (rows,). matrix: shape (rows, dim), not to be changed meanwhile.
+    /// payloads: None, or bytes for each row.
+    /// progress: called now and then with the rows written and the rows there are.
+    #[pyo3(signature = (keys, matrix, payloads = None, progress = None))]
+    fn put_many(
+        &self,
+        py: Python<'_>,
+        keys: &Bound<'_, PyAny>,
+        matrix: &Bound<'_, PyAny>,
+        payloads: Option<&Bound<'_, PyAny>>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let keys = input::keys(keys)?;
+        let payloads = input::payloads(payloads)?;
+        let payloads: Option<Vec<&[u8]>> = payloads.as_ref().map(|all| all.iter().map(|one| &**one).collect());
+        let vectors = Vectors::rows(matrix, "the matrix", self.0.dim(), self.0.element())?;
+        let components = vectors.components()?;
+        let mut waiting = Waiting::new(progress.as_ref(), keys.len());
+        py.detach(|| self.0.put_many_while(&keys, components, payloads.as_deref(), |done| waiting.go_on(done)))
+            .map_err(raise)?;
+        waiting.end()
+    }
+
+    /// The record of a key, or None. Its vector is of float32, which has every number of every element type; bits are 0
+    /// and 1.
+    fn get<'py>(&self, py: Python<'py>, key: &Bound<'_, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let key = input::key(key)?;
+        let record = py.detach(|| self.0.get(key)).map_err(raise)?;
+        record.map(|record| output::record(py, record)).transpose()
+    }
+
+    /// The keys that a record is linked to in the graph, a list for each of its levels from 0 up, or None.
+    fn links(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Option<Vec<Vec<u64>>>> {
+        let key = input::key(key)?;
+        py.detach(|| self.0.links(key)).map_err(raise)
+    }
+
+    /// Removes a record. Says whether there was one.
+    fn remove(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let key = input::key(key)?;
+        py.detach(|| self.0.remove(key)).map_err(raise)
+    }
+
+    /// The k records nearest to a vector, nearest first; fewer if there are fewer.
+    ///
+    /// query: shape (dim,). ef: candidates kept on the way, 64 unless given: more find more and take longer.
+    /// recall: instead of ef, the share of the true neighbours to be found, 0 to 1, as recall() has measured it.
+    /// payloads: whether to fetch them too. filter: called with keys, once for each, says which records may be found;
+    /// k are found whenever there are so many. exact: compares with every record, and so finds the true neighbours.
+    #[pyo3(signature = (query, k = 10, ef = None, recall = None, payloads = true, filter = None, exact = false))]
+    #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
+    fn search<'py>(
+        &self,
+        py: Python<'py>,
+        query: &Bound<'py, PyAny>,
+        k: usize,
+        ef: Option<usize>,
+        recall: Option<f64>,
+        payloads: bool,
+        filter: Option<Py<PyAny>>,
+        exact: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if ef.is_some() && recall.is_some() {
+            return Err(refuse("a search has an ef or a recall, not both"));
+        }
+        let query = Vectors::one(query, self.0.dim(), self.0.element())?;
+        let components = query.components()?;
+        let filter = filter.map(Filter::new);
+        let hits = py.detach(|| {
+            let keeps = filter.as_ref().map(|filter| |key| filter.keeps(key));
+            let mut search = self.0.search(components).k(k);
+            if let Some(ef) = ef {
+                search = search.ef(ef);
+            }
+            if let Some(recall) = recall {
+                search = search.recall(recall);
+            }
+            if let Some(keeps) = &keeps {
+                search = search.filter(keeps);
+            }
+            if exact {
+                search = search.exact();
+            }
+            if payloads { search.with_payloads().run() } else { search.run() }
+        });
+        filter.map_or(Ok(()), Filter::end)?;
+        output::hits(py, hits.map_err(raise)?, payloads)
+    }
+
+    /// Searches for many vectors at once. Ctrl-C stops it.
+    ///
+    /// queries: shape (rows, dim), not to be changed meanwhile. threads: how many share the queries; 0 is one for each
+    /// core. filter, exact: as for search(). Returns BatchHits with keys and distances of the shape (rows, k).
+    #[pyo3(signature = (queries, k = 10, ef = None, threads = 0, filter = None, exact = false))]
+    #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
+    fn search_many<'py>(
+        &self,
+        py: Python<'py>,
+        queries: &Bound<'py, PyAny>,
+        k: usize,
+        ef: Option<usize>,
+        threads: usize,
+        filter: Option<Py<PyAny>>,
+        exact: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let queries = Vectors::rows(queries, "the queries", self.0.dim(), self.0.element())?;
+        let components = queries.components()?;
+        let mut waiting = Waiting::new(None, 0);
+        let filter = filter.map(Filter::new);
+        let rows = py.detach(|| {
+            let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+            let keeps = filter.as_ref().map(|filter| |key| filter.keeps(key));
+            let mut search = self.0.search_many(components).k(k).threads(if threads == 0 { cores() } else { threads });
+            if let Some(ef) = ef {
+                search = search.ef(ef);
+            }
+            if let Some(keeps) = &keeps {
+                search = search.filter(keeps);
+            }
+            if exact {
+                search = search.exact();
+            }
+            search.run_while(|| waiting.go_on(0)).map(|(hits, _)| Rows::new(&hits))
+        });
+        waiting.end()?;
+        filter.map_or(Ok(()), Filter::end)?;
+        output::batch_hits(py, rows.map_err(raise)?)
+    }
+
+    /// Measures how much of what an exact search finds searches find, on so many stored vectors, at rising ef; search()
+    /// takes a recall from then on. Returns a RecallReport. Takes a distance for each sample and record, and the searches.
+    #[pyo3(signature = (samples = 1000, k = 10, seed = 0))]
+    fn recall<'py>(&self, py: Python<'py>, samples: usize, k: usize, seed: u64) -> PyResult<Bound<'py, PyAny>> {
+        let report = py.detach(|| self.0.measure_recall(samples).k(k).seed(seed).run()).map_err(raise)?;
+        output::recall(py, report)
+    }
+}

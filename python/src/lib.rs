@@ -1,0 +1,29 @@
+//! The native half of the Python package `lodestore`: stores, collections and batches over numpy arrays.
+//!
+//! Arrays are looked at and made while the interpreter is held; all work is done without it, so other Python threads
+//! run meanwhile. What calls return is built from the small classes in `lodestore/_results.py`, and every error becomes
+//! one of `lodestore/_errors.py`.
+#![forbid(unsafe_code)]
+
+use pyo3::prelude::*;
+
+// Lower first: a module names only those above it.
+mod classes;
+mod errors;
+mod input;
+mod output;
+mod waiting;
+mod collection;
+mod batch;
+mod store;
+
+/// The native half of lodestore; use the package `lodestore`.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use crate::batch::Batch;
+    #[pymodule_export]
+    use crate::collection::Collection;
+    #[pymodule_export]
+    use crate::store::{Store, in_memory, open};
+}

@@ -1,0 +1,98 @@
+//! What calls return, as objects of Python.
+
+use crate::classes;
+use lodestore::{BatchHits, CollectionInfo, Hits, RecallReport, Record, StoreStats, VerifyReport};
+use numpy::{IntoPyArray, PyArray1, PyArrayMethods};
+use pyo3::exceptions::PyMemoryError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+
+pub(crate) fn record(py: Python<'_>, record: Record) -> PyResult<Bound<'_, PyAny>> {
+    classes::RECORD.make(py, (record.vector.into_pyarray(py), PyBytes::new(py, &record.payload)))
+}
+
+pub(crate) fn hits(py: Python<'_>, hits: Hits<u64>, with_payloads: bool) -> PyResult<Bound<'_, PyAny>> {
+    let keys = PyArray1::from_iter(py, hits.iter().map(|hit| hit.key));
+    let distances = PyArray1::from_iter(py, hits.iter().map(|hit| hit.distance));
+    let payload = |hit: lodestore::Hit<u64>| hit.payload.map(|payload| PyBytes::new(py, &payload));
+    let payloads = with_payloads.then(|| PyList::new(py, hits.into_iter().map(payload))).transpose()?;
+    classes::HITS.make(py, (keys, distances, payloads))
+}
+
+/// Hits of many queries in rows of equal width.
+pub(crate) struct Rows {
+    width: usize,
+    keys: Vec<u64>,
+    distances: Vec<f32>,
+    counts: Vec<i64>,
+}
+
+/// Stands in rows with fewer hits than others.
+const NO_KEY: u64 = u64::MAX;
+
+impl Rows {
+    /// `None` if there is no memory for so many.
+    pub(crate) fn new(hits: &BatchHits<u64>) -> Option<Self> {
+        let (rows, width) = (hits.rows(), hits.k());
+        let all = rows.checked_mul(width)?;
+        let (mut keys, mut distances) = (Vec::new(), Vec::new());
+        keys.try_reserve_exact(all).ok()?;
+        distances.try_reserve_exact(all).ok()?;
+        for row in 0..rows {
+            keys.extend_from_slice(hits.keys(row));
+            distances.extend_from_slice(hits.distances(row));
+            keys.resize((row + 1) * width, NO_KEY);
+            distances.resize((row + 1) * width, f32::INFINITY);
+        }
+        let counts = (0..rows).map(|row| hits.keys(row).len() as i64).collect();
+        Some(Self { width, keys, distances, counts })
+    }
+}
+
+/// `rows` is what [`Rows::new`] gave, made without the interpreter.
+pub(crate) fn batch_hits(py: Python<'_>, rows: Option<Rows>) -> PyResult<Bound<'_, PyAny>> {
+    let rows = rows.ok_or_else(|| PyMemoryError::new_err("no memory for rows × k hits; ask for a smaller k"))?;
+    let shape = [rows.counts.len(), rows.width];
+    let keys = rows.keys.into_pyarray(py).reshape(shape)?;
+    let distances = rows.distances.into_pyarray(py).reshape(shape)?;
+    classes::BATCH_HITS.make(py, (keys, distances, rows.counts.into_pyarray(py)))
+}
+
+pub(crate) fn info(py: Python<'_>, info: CollectionInfo) -> PyResult<Bound<'_, PyAny>> {
+    let (element, metric, codes) = (info.element.name(), info.metric.name(), info.codes.to_string());
+    let settings = (info.name, info.dim, element, metric, info.m, info.ef_construction, info.seed, codes);
+    let (name, dim, element, metric, m, ef_construction, seed, codes) = settings;
+    let sizes = (info.len, info.slots, info.unlinked);
+    let all = (name, dim, element, metric, m, ef_construction, seed, codes, sizes.0, sizes.1, sizes.2);
+    classes::COLLECTION_INFO.make(py, all)
+}
+
+pub(crate) fn infos(py: Python<'_>, infos: Vec<CollectionInfo>) -> PyResult<Bound<'_, PyList>> {
+    PyList::new(py, infos.into_iter().map(|one| info(py, one)).collect::<PyResult<Vec<_>>>()?)
+}
+
+pub(crate) fn stats(py: Python<'_>, stats: StoreStats) -> PyResult<Bound<'_, PyAny>> {
+    let collections = infos(py, stats.collections)?;
+    let lsns = (stats.last_lsn, stats.durable_lsn, stats.checkpoint_lsn);
+    let sizes = (collections, stats.records, stats.files, stats.bytes);
+    let log = (stats.log_bytes, stats.log_syncs, stats.checkpoints);
+    let rest = (stats.dirty_bytes, stats.poisoned, stats.kernel);
+    let parts = [sizes.into_pyobject(py)?, lsns.into_pyobject(py)?, log.into_pyobject(py)?, rest.into_pyobject(py)?];
+    let all: Vec<_> = parts.iter().flat_map(|part| part.iter()).collect();
+    classes::STORE_STATS.make(py, PyTuple::new(py, all)?)
+}
+
+pub(crate) fn verify(py: Python<'_>, report: VerifyReport) -> PyResult<Bound<'_, PyAny>> {
+    let one = |of: lodestore::CollectionReport| {
+        let counts = (of.name, of.records, of.slots, of.pages, of.links, of.unreachable, of.no_in_links);
+        classes::COLLECTION_REPORT.make(py, counts)
+    };
+    let collections = report.collections.into_iter().map(one).collect::<PyResult<Vec<_>>>()?;
+    classes::VERIFY_REPORT.make(py, (collections, report.problems, report.problem_count))
+}
+
+pub(crate) fn recall(py: Python<'_>, report: RecallReport) -> PyResult<Bound<'_, PyAny>> {
+    let row = |at: &lodestore::RecallAt| classes::RECALL_AT.make(py, (at.ef, at.recall, at.low, at.high, at.distances));
+    let rows = report.rows.iter().map(row).collect::<PyResult<Vec<_>>>()?;
+    classes::RECALL_REPORT.make(py, (report.k, report.samples, report.records, rows))
+}

@@ -1,0 +1,145 @@
+"""Records and searches."""
+
+import numpy as np
+import pytest
+from conftest import exact
+
+import lodestore
+
+
+def test_a_record_comes_back_as_it_was_put(store, data):
+    docs = store.collection("docs", dim=384)
+    for key, payload in [(0, b""), (7, b"seven"), (2**64 - 1, bytes(range(256)))]:
+        docs.put(key, data.vectors[key % 5000], payload)
+        record = docs.get(key)
+        assert record.vector.dtype == np.float32
+        assert np.array_equal(record.vector, data.vectors[key % 5000]) and record.payload == payload
+        assert key in docs
+    assert len(docs) == 3 and docs.get(1) is None and 1 not in docs
+    docs.put(7, data.vectors[8], bytearray(b"again"))
+    assert docs.get(7).payload == b"again" and np.array_equal(docs.get(7).vector, data.vectors[8])
+    assert docs.remove(7) and not docs.remove(7) and 7 not in docs
+    assert len(docs) == 2
+
+
+def test_searches_find_the_true_neighbours(glosses, data):
+    hits = glosses.search_many(data.queries, k=10, ef=200)
+    found = sum(len(set(row) & set(true)) for row, true in zip(hits.keys, data.truth, strict=True))
+    assert found / data.truth.size > 0.98
+    for row in range(0, 200, 20):
+        single = glosses.search(data.queries[row], k=10, ef=200)
+        assert np.array_equal(single.keys, hits.keys[row]) and np.array_equal(single.distances, hits.distances[row])
+        truth = exact(data.vectors[hits.keys[row]], data.queries[row], "cosine")
+        assert np.allclose(single.distances, truth, atol=1e-5)
+        assert single.payloads == [data.texts[key] for key in single.keys]
+        assert np.all(np.diff(single.distances) >= 0)
+
+
+def test_hits_are_a_sequence_and_columns(glosses, data):
+    hits = glosses.search(data.queries[0], k=5)
+    assert len(hits) == 5 and hits.keys.dtype == np.uint64 and hits.distances.dtype == np.float32
+    listed = list(hits)
+    assert listed == [hits[at] for at in range(5)]
+    key, distance, payload = listed[0]
+    assert (type(key), type(distance), payload) == (int, float, data.texts[key])
+    assert listed[-1] == hits[-1] and list(hits[1:3]) == listed[1:3]
+    with pytest.raises(IndexError):
+        hits[5]
+    plain = glosses.search(data.queries[0], k=5, payloads=False)
+    assert plain.payloads is None and plain[0].payload is None and np.array_equal(plain.keys, hits.keys)
+
+
+def test_short_rows_are_filled_up(store, data):
+    docs = store.collection("docs", dim=384)
+    empty = docs.search_many(data.queries[:3], k=4)
+    assert empty.keys.shape == (3, 4) and not empty.counts.any()
+    assert len(docs.search(data.queries[0])) == 0
+    docs.put_many([5, 6], data.vectors[:2])
+    hits = docs.search_many(data.queries[:3], k=4)
+    assert hits.keys.dtype == np.uint64 and hits.distances.dtype == np.float32
+    assert hits.counts.tolist() == [2, 2, 2]
+    assert (hits.keys[:, 2:] == 2**64 - 1).all() and np.isinf(hits.distances[:, 2:]).all()
+    assert [sorted(row.keys.tolist()) for row in hits] == [[5, 6]] * 3
+    assert len(hits) == 3 and len(hits[0]) == 2
+    assert docs.search_many(data.queries[:0], k=4).keys.shape == (0, 4)
+    assert docs.search_many(data.queries[:2], k=0).keys.shape == (2, 0)
+
+
+def test_the_number_of_threads_changes_nothing(glosses, data):
+    one = glosses.search_many(data.queries, k=10, threads=1)
+    for threads in (0, 2, 7):
+        many = glosses.search_many(data.queries, k=10, threads=threads)
+        assert np.array_equal(one.keys, many.keys) and np.array_equal(one.distances, many.distances)
+
+
+def test_filters_and_exact_searches(glosses, data):
+    kept = data.truth % 3 == 0
+    for row in range(0, 200, 10):
+        hits = glosses.search(data.queries[row], k=10, exact=True)
+        assert hits.keys.tolist() == data.truth[row].tolist()
+        hits = glosses.search(data.queries[row], k=5, ef=200, filter=lambda key: key % 3 == 0)
+        assert len(hits) == 5 and (hits.keys % 3 == 0).all() and hits.keys[0] in np.arange(0, 5000, 3)
+        assert set(data.truth[row][kept[row]]) <= set(hits.keys.tolist()) or kept[row].sum() > 4
+    exact = glosses.search_many(data.queries, k=10, exact=True)
+    assert np.array_equal(exact.keys, data.truth)
+    few = glosses.search_many(data.queries[:20], k=10, filter=lambda key: key in (17, 4999))
+    assert (few.counts == 2).all() and (np.sort(few.keys[:, :2]) == [17, 4999]).all()
+
+    def fails(key):
+        raise LookupError(key)
+
+    for threads in (1, 2):
+        with pytest.raises(LookupError):
+            glosses.search_many(data.queries, filter=fails, threads=threads)
+    with pytest.raises(LookupError):
+        glosses.search(data.queries[0], filter=fails)
+    # A filter may ask the collection itself.
+    hits = glosses.search(data.queries[0], k=3, filter=lambda key: len(glosses.get(key).payload) > 50)
+    assert all(len(hit.payload) > 50 for hit in hits)
+
+
+def test_links_lead_to_records(glosses):
+    lists = glosses.links(5)
+    assert 0 < len(lists[0]) <= 32 and 5 not in lists[0] and all(key in glosses for key in lists[0])
+    assert glosses.links(5000) is None
+
+
+def test_recall_is_measured_and_asked_for(store, data):
+    docs = store.collection("docs", dim=384, metric="cosine")
+    docs.put_many(range(1000), data.vectors[:1000])
+    with pytest.raises(lodestore.InputError, match="measure"):
+        docs.search(data.queries[0], recall=0.9)
+    report = docs.recall(50, k=5)
+    assert (report.k, report.samples, report.records) == (5, 50, 1000)
+    assert report.rows[-1].recall > 0.95 and report.ef_for(0.9) <= report.ef_for(0.95)
+    assert all(row.low <= row.recall <= row.high + 1e-9 for row in report.rows)
+    asked = docs.search(data.queries[0], k=5, recall=0.9)
+    assert np.array_equal(asked.keys, docs.search(data.queries[0], k=5, ef=report.ef_for(0.9)).keys)
+    with pytest.raises(lodestore.InputError, match="not both"):
+        docs.search(data.queries[0], ef=10, recall=0.9)
+
+
+def test_progress_is_told_and_may_stop(store, data):
+    docs = store.collection("docs", dim=384)
+    told = []
+    docs.put_many(range(1000), data.vectors[:1000], progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (1000, 1000) and told == sorted(told)
+    assert len(docs) == 1000
+
+    def stop(done, total):
+        raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        docs.put_many(range(1000, 5000), data.vectors[1000:5000], progress=stop)
+    # What was written before is there, in order, and nothing else.
+    assert len(docs) < 5000 and all(key in docs for key in range(len(docs)))
+    assert store.verify().ok
+
+
+def test_a_collection_says_what_it_is(store):
+    docs = store.collection("docs", dim=4, metric="ip", m=8, ef_construction=50, seed=3, codes="8")
+    assert (docs.name, docs.dim, docs.metric, docs.element) == ("docs", 4, "ip", "f32")
+    info = docs.info()
+    assert (info.m, info.ef_construction, info.seed, info.codes, info.len) == (8, 50, 3, "8", 0)
+    assert store.collections() == [info]
+    assert repr(docs) == '<lodestore.Collection "docs": 0 records, dim 4, f32, ip>'

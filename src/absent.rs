@@ -1,0 +1,97 @@
+//! Whether anything is left of a key.
+
+use crate::error::Result;
+use crate::op::{Op, Put};
+use crate::shared::{Open, Shared};
+use lodestore_wal::log::Commit;
+use lodestore_wal::{LogScan, names};
+use std::sync::Arc;
+
+/// What [`Store::verify_absent`](crate::Store::verify_absent) found.
+///
+/// ```
+/// let store = lodestore::Store::in_memory()?;
+/// store.collection::<u64>("docs").dim(2).open_or_create()?;
+/// let report = store.verify_absent(7, None)?;
+/// assert!(report.absent() && report.found.is_empty());
+/// # Ok::<(), lodestore::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AbsentReport {
+    /// Slots looked at, those of removed records included.
+    pub slots: u64,
+    /// Log records looked at.
+    pub log_records: u64,
+    /// Where the key is still found, one sentence each.
+    pub found: Vec<String>,
+}
+
+impl AbsentReport {
+    /// Whether nothing is left of the key.
+    pub fn absent(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    pub(crate) fn of(shared: &Shared, key: u64, collection: Option<&str>) -> Result<Self> {
+        shared.check_open()?;
+        let names = match collection {
+            Some(name) => vec![name.to_owned()],
+            None => shared.catalog.names().into_keys().collect(),
+        };
+        let opens = names.iter().map(|name| shared.open_collection(name)).collect::<Result<Vec<_>>>()?;
+        let mut report = Self::default();
+        // Neither slots nor files change meanwhile.
+        let _checkpointing = shared.checkpointing.lock();
+        let _gate = shared.gate.write();
+        for open in &opens {
+            report.look_at(shared, open, key)?;
+        }
+        report.look_at_log(shared, &opens, key)?;
+        Ok(report)
+    }
+
+    fn look_at(&mut self, shared: &Shared, open: &Open, key: u64) -> Result<()> {
+        let (index, name) = (open.index(), &open.name);
+        if shared.catalog.slot((open.id, key))?.is_some() {
+            self.found.push(format!("collection '{name}' has a record of key {key}"));
+        }
+        self.slots += u64::from(index.next_slot());
+        for slot in index.slots_with(key) {
+            let state = if slot >= index.next_slot() || index.is_dead(slot) { "removed" } else { "live" };
+            self.found.push(format!("collection '{name}': slot {slot}, a {state} one, has key {key}"));
+        }
+        let dirs = shared.disk.list(names::COLLECTIONS_DIR)?.into_iter();
+        for path in dirs.map(|dir| format!("{}/{dir}", names::COLLECTIONS_DIR)) {
+            if names::parse_collection_dir(&path)
+                .is_some_and(|(id, generation)| id == open.id && generation != index.generation())
+            {
+                self.found.push(format!("collection '{name}': files of another generation are still in {path}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_log(&mut self, shared: &Shared, opens: &[Arc<Open>], key: u64) -> Result<()> {
+        if !shared.disk.is_persistent() {
+            return Ok(());
+        }
+        if let Some(log) = shared.log_if_any() {
+            log.commit(log.last_lsn(), Commit::Synced)?;
+        }
+        LogScan::open_all(shared.disk.clone(), shared.uuid)?.replay(|record| {
+            self.log_records += 1;
+            let (collection, of) = match Op::decode(&record)? {
+                Some(Op::Put(Put { collection, key, .. }) | Op::Remove { collection, key, .. }) => (collection, key),
+                _ => return Ok(()),
+            };
+            if of == key
+                && let Some(open) = opens.iter().find(|open| open.id == collection)
+            {
+                let (name, file, lsn) = (&open.name, record.file, record.lsn);
+                self.found.push(format!("collection '{name}': log record {lsn} in {file} names key {key}"));
+            }
+            Ok(())
+        })
+    }
+}

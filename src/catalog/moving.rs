@@ -1,0 +1,85 @@
+//! New slots for all records of a collection, at once.
+
+use super::{Catalog, RECORDS, decode_row, encode_key, failed, guarded, put_applied, seal};
+use crate::error::{Error, Result};
+use parking_lot::MutexGuard;
+use redb::{Durability, ReadableDatabase, ReadableTable};
+use std::sync::atomic::Ordering;
+
+/// A collection's rows with their new slots, which nobody sees yet. Dropping it leaves all as it was.
+pub(crate) struct Move<'a> {
+    catalog: &'a Catalog,
+    _applying: MutexGuard<'a, ()>,
+    txn: redb::WriteTransaction,
+    rows: u64,
+}
+
+impl Catalog {
+    /// Begins to give the records of these keys these slots; keys without a record are passed over. Nobody stages rows
+    /// until it is committed.
+    pub(crate) fn begin_move(&self, collection: u32, mut slots: Vec<(u64, u32)>) -> Result<Move<'_>> {
+        // What is staged names the old slots.
+        self.apply()?;
+        let applying = self.applying.lock();
+        // In the order of keys, neighbours share a page.
+        slots.sort_unstable();
+        let db = self.db.read();
+        let db = db.as_ref().ok_or(Error::Closed)?;
+        let (txn, rows) = guarded(|| {
+            let mut txn = db.begin_write().map_err(failed)?;
+            txn.set_durability(Durability::None).map_err(failed)?;
+            let mut rows = 0;
+            {
+                let mut records = txn.open_table(RECORDS).map_err(failed)?;
+                let mut value = Vec::new();
+                for (key, slot) in slots {
+                    let key = encode_key((collection, key));
+                    match records.get(key.as_slice()).map_err(failed)? {
+                        Some(row) => {
+                            let (_, payload) = decode_row(&key, row.value())?;
+                            seal(&mut value, &key, &[&slot.to_le_bytes(), payload]);
+                        }
+                        None => continue,
+                    }
+                    records.insert(key.as_slice(), value.as_slice()).map_err(failed)?;
+                    rows += 1;
+                }
+            }
+            Ok((txn, rows))
+        })?;
+        Ok(Move { catalog: self, _applying: applying, txn, rows })
+    }
+}
+
+impl Catalog {
+    /// Records of a collection in redb. Staged rows are not seen.
+    pub(crate) fn records_of(&self, collection: u32) -> Result<u64> {
+        let db = self.db.read();
+        let db = db.as_ref().ok_or(Error::Closed)?;
+        guarded(|| {
+            let txn = db.begin_read().map_err(failed)?;
+            let table = txn.open_table(RECORDS).map_err(failed)?;
+            let (first, last) = (encode_key((collection, 0)), encode_key((collection, u64::MAX)));
+            let mut rows = table.range(first.as_slice()..=last.as_slice()).map_err(failed)?;
+            rows.try_fold(0, |count, row| row.map(|_| count + 1).map_err(failed))
+        })
+    }
+}
+
+impl Move<'_> {
+    /// Records that get a slot.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Carries out what record `lsn` says: from now on everybody sees the new slots. Not durable yet.
+    pub(crate) fn commit(self, lsn: u64) -> Result<()> {
+        let Move { catalog, txn, .. } = self;
+        guarded(|| {
+            put_applied(&txn, lsn)?;
+            txn.commit().map_err(failed)
+        })?;
+        catalog.applied.store(lsn, Ordering::Release);
+        Ok(())
+    }
+}

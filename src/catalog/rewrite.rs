@@ -1,0 +1,93 @@
+//! The catalogue in a new file, so that nothing is left of the rows it once held.
+//!
+//! redb gives a page that it does not need any more to whoever needs one next, with its bytes in it. So the rows that
+//! there are go to a new file, `catalog.redb.tmp`, which is made durable and then takes the old one's name.
+
+use super::{CACHE_BYTES, COLLECTIONS, Catalog, META, RECORDS, decode_row, failed, guarded, make_durable};
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use lodestore_wal::{Disk, Poison, names};
+use redb::{Database, ReadableDatabase, ReadableTable};
+use std::sync::atomic::Ordering;
+
+fn database(backend: Backend) -> Result<Database> {
+    redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)
+}
+
+/// Removes what an interrupted rewriting has left.
+pub(crate) fn remove_leftover(disk: &dyn Disk) -> Result<()> {
+    match disk.remove(&names::tmp(names::CATALOG)) {
+        Err(error) if !error.is_not_found() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+impl Catalog {
+    /// Writes the catalogue into a new file beside, durably. Nobody stages rows until [`take_over`](Self::take_over).
+    ///
+    /// # Errors
+    /// Of the disk, and of damaged rows. The catalogue is as it was.
+    pub(crate) fn copy_beside(&self, disk: &dyn Disk) -> Result<()> {
+        remove_leftover(disk)?;
+        let file = disk.create(&names::tmp(names::CATALOG))?;
+        // What fails here concerns the new file only.
+        let poison = Poison::new();
+        let copied = self.copy(Backend::new(file.clone(), poison.clone())?).and_then(|()| {
+            poison.check()?;
+            Ok(file.sync()?)
+        });
+        copied.inspect_err(|_| drop(remove_leftover(disk)))
+    }
+
+    fn copy(&self, to: Backend) -> Result<()> {
+        let _applying = self.applying.lock();
+        let db = self.db.read();
+        let db = db.as_ref().ok_or(Error::Closed)?;
+        guarded(|| {
+            let from = db.begin_read().map_err(failed)?;
+            let new = database(to)?;
+            let mut txn = new.begin_write().map_err(failed)?;
+            make_durable(&mut txn)?;
+            {
+                let mut meta = txn.open_table(META).map_err(failed)?;
+                for row in from.open_table(META).map_err(failed)?.iter().map_err(failed)? {
+                    let (key, value) = row.map_err(failed)?;
+                    meta.insert(key.value(), value.value()).map_err(failed)?;
+                }
+                let mut collections = txn.open_table(COLLECTIONS).map_err(failed)?;
+                for row in from.open_table(COLLECTIONS).map_err(failed)?.iter().map_err(failed)? {
+                    let (name, value) = row.map_err(failed)?;
+                    collections.insert(name.value(), value.value()).map_err(failed)?;
+                }
+                let mut records = txn.open_table(RECORDS).map_err(failed)?;
+                for row in from.open_table(RECORDS).map_err(failed)?.iter().map_err(failed)? {
+                    let (key, value) = row.map_err(failed)?;
+                    decode_row(key.value(), value.value())?;
+                    records.insert(key.value(), value.value()).map_err(failed)?;
+                }
+            }
+            txn.commit().map_err(failed)
+        })
+    }
+
+    /// Goes on in the file that [`copy_beside`](Self::copy_beside) has written. The log is synced up to what was applied.
+    ///
+    /// # Errors
+    /// Of the disk. Which of the two files holds is unknown then, and the store must not go on.
+    pub(crate) fn take_over(&self, disk: &dyn Disk) -> Result<()> {
+        let _applying = self.applying.lock();
+        disk.rename(&names::tmp(names::CATALOG), names::CATALOG)?;
+        disk.sync_dir("")?;
+        let backend = Backend::new(disk.open(names::CATALOG)?, self.poison.clone())?;
+        backend.hides_failures().store(true, Ordering::Release);
+        let new = guarded(|| database(backend))?;
+        // Readers of the old one have their answers. It writes what it saves for its next opening to nobody's file.
+        let old = self.db.write().replace(new);
+        guarded(|| {
+            drop(old);
+            Ok(())
+        })?;
+        self.durable.store(self.applied(), Ordering::Release);
+        Ok(())
+    }
+}

@@ -1,0 +1,48 @@
+//! Generations of a collection's files: which one holds, and which ones are left over.
+
+use crate::catalog::{Catalog, remove_leftover};
+use crate::error::Result;
+use crate::shared::Open;
+use lodestore_engine::{Head, Heads, Index, Super, remove_generation};
+use lodestore_wal::{Disk, names};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Opens a generation that a log record names, and no checkpoint yet.
+pub(crate) fn open_unnamed(disk: &dyn Disk, uuid: [u8; 16], id: u32, head: Head) -> Result<Index> {
+    let index = Index::open(disk, uuid, id, head.created, Some(head))?;
+    index.set_named(false);
+    Ok(index)
+}
+
+/// The keys of the first `slots` slots.
+pub(crate) fn slots_of(index: &Index, slots: u32) -> Vec<(u64, u32)> {
+    (0..slots.min(index.next_slot())).map(|slot| (index.id_of(slot).key, slot)).collect()
+}
+
+/// Removes what compactions have left that did not come to their end: generations that neither the last checkpoint nor
+/// the log names, and a catalogue that did not take over.
+pub(crate) fn sweep(
+    disk: &dyn Disk,
+    state: &Super,
+    heads: &Heads,
+    catalog: &Catalog,
+    open: &HashMap<u32, Arc<Open>>,
+) -> Result<()> {
+    if disk.list("")?.contains(&names::tmp(names::CATALOG)) {
+        remove_leftover(disk)?;
+    }
+    let made: HashMap<u32, u64> = catalog.names().values().map(|entry| (entry.id, entry.created)).collect();
+    for name in disk.list(names::COLLECTIONS_DIR)? {
+        let path = format!("{}/{name}", names::COLLECTIONS_DIR);
+        let Some((id, generation)) = names::parse_collection_dir(&path) else { continue };
+        // One that was never made is replaced when its number is given out.
+        let Some(&created) = made.get(&id) else { continue };
+        let head = if created <= state.ckpt_lsn { heads.read(id)? } else { None };
+        let in_use = open.get(&id).map(|open| open.index().generation());
+        if generation != head.map_or(0, |head| head.generation) && Some(generation) != in_use {
+            remove_generation(disk, id, generation)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Maintenance: removed and replaced records are unlinked, so that searches need not pass through them and their slots
+//! are used again.
+//!
+//! A sweep looks at every list of a collection, so it is worth its time when there is enough to unlink. It runs before a
+//! checkpoint, which makes it durable; readers never wait for it, writers for moments.
+
+use crate::error::Result;
+use crate::shared::Shared;
+use lodestore_engine::Index;
+use lodestore_engine::sweep::Sweep;
+
+/// A checkpoint sweeps when more than one in so many slots are removed or replaced ones.
+const ONE_IN: u64 = 32;
+/// Such a checkpoint is due when more than one in so many are,
+const DUE_ONE_IN: u64 = 16;
+/// and more than these.
+const DUE: u64 = 256;
+/// Slots whose lists are swept while a checkpoint's first step, or another holder of the gate, waits.
+const SLOTS: u32 = 2048;
+/// Records that are linked anew while writers wait.
+const RELINKED: usize = 16;
+
+impl Shared {
+    /// Whether so many records were removed or replaced that unlinking them is worth a checkpoint of its own.
+    pub(crate) fn sweep_due(&self) -> bool {
+        let is_due = |index: &Index| index.dead() > DUE.max(u64::from(index.next_slot()) / DUE_ONE_IN);
+        self.options.maintenance && self.open.read().values().any(|open| is_due(&open.index()))
+    }
+
+    /// Unlinks what was removed and replaced, where it is enough to be worth it. Called by a checkpoint, before its first
+    /// step.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        let is_worth_it = |index: &Index| index.dead() * ONE_IN > u64::from(index.next_slot());
+        let all: Vec<_> = self.open.read().values().map(|open| open.index()).collect();
+        for index in all.iter().filter(|index| is_worth_it(index)) {
+            // What recovery has not linked yet would be linked to what is being unlinked.
+            self.link_pending()?;
+            self.sweep_one(index)?;
+        }
+        Ok(())
+    }
+
+    fn sweep_one(&self, index: &Index) -> Result<()> {
+        let sweep = {
+            let _gate = self.gate.write();
+            // What a failed write has left is not linked.
+            self.poison.check()?;
+            index.begin_sweep(self.last_lsn())
+        };
+        Ok(self.unlink(index, sweep).inspect_err(|error| self.poison.set(error))?)
+    }
+
+    fn unlink(&self, index: &Index, mut sweep: Sweep) -> lodestore_wal::Result<()> {
+        while {
+            let _gate = self.gate.read();
+            index.sweep(&mut sweep, SLOTS)?
+        } {}
+        let lost = {
+            let _gate = self.gate.read();
+            index.end_sweep(sweep)?
+        };
+        for lost in lost.chunks(RELINKED) {
+            let _gate = self.gate.write();
+            index.relink(lost)?;
+        }
+        Ok(())
+    }
+}
