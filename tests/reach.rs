@@ -363,7 +363,7 @@ fn copies_that_are_all_replaced_leave_no_gap() {
         let store = Store::in_memory().unwrap();
         let docs = store.collection::<u64>("docs").dim(dim).metric(Metric::L2).codes(codes).create().unwrap();
         let keys: Vec<u64> = (0..100).collect();
-        docs.put_many(&keys, vec![0.0; 100 * dim], None).unwrap();
+        docs.put_many(&keys, &vec![0f32; 100 * dim][..], None).unwrap();
         docs.put_many(&keys, &data.glosses.vectors()[..100 * dim], None).unwrap();
         let report = store.verify().unwrap();
         assert!(report.ok() && report.collections[0].unreachable == 0, "{codes:?}: {report:?}");
