@@ -38,6 +38,8 @@ mod pages;
 mod backend;
 mod catalog;
 mod recall;
+mod sync;
+mod flight;
 mod shared;
 mod check;
 mod write;

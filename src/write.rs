@@ -10,9 +10,10 @@
 use crate::catalog::Row;
 use crate::check::{check_payload, check_vector};
 use crate::error::{Error, Result};
+use crate::flight::Flight;
 use crate::op;
 use crate::options::Durability;
-use crate::shared::{Flight, Open, Shared, Task};
+use crate::shared::{Open, Shared, Task};
 use lodestore_engine::{Id, Index, Place, SlotBytes, vector_crc};
 use lodestore_wal::log::{Appender, Commit};
 use rayon::ThreadPool;

@@ -209,14 +209,12 @@ fn searches_beside_churn_tell_the_truth() {
                     }
                 });
             }
-            let mut key = 1500;
-            for _ in 0..8000 {
+            for key in 1500..9500 {
                 let old = churn.any_key();
                 docs.remove(old).unwrap();
                 churn.model.remove(old);
                 docs.put(key, row(key), b"").unwrap();
                 churn.model.put(key, row(key), b"");
-                key += 1;
             }
             done.store(true, Ordering::Relaxed);
         });

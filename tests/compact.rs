@@ -125,7 +125,8 @@ fn less_bytes_and_as_much_is_found_while_others_read() {
             work(&docs),
             work(&built)
         );
-        if after.iter().zip(fresh).any(|(after, fresh)| *after < fresh - 0.01) {
+        // At the lowest ef two builds of the same records differ by half of that.
+        if after.iter().zip(fresh).zip([0.02, 0.01, 0.01]).any(|((after, fresh), less)| *after < fresh - less) {
             worse.push((removed, after, fresh));
         }
 

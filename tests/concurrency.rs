@@ -1,16 +1,30 @@
 //! Writers, readers and checkpoints at the same time.
+//!
+//! `LODESTORE_STRESS_THREADS` (6) and `LODESTORE_STRESS_SECONDS` (3 or 5) make it a longer, wilder one.
 
 use crate::support::model::{Model, Rng, distance, same_distance, seed};
 use lodestore::{Codes, Collection, Durability, Metric, Residency, Store, StoreOptions};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-const WRITERS: usize = 4;
 /// Keys that a writer owns.
 const KEYS: usize = 250;
 const DIM: usize = 16;
 /// Part of a version: the key was removed.
 const REMOVED: u64 = 1 << 63;
+/// Writes of a thread between its checkpoints.
+const CHECKPOINT: u64 = 500;
+
+/// A number from the environment.
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+/// Threads that write and threads that search.
+fn threads() -> (usize, usize) {
+    let threads = setting("LODESTORE_STRESS_THREADS", 6).max(2) as usize;
+    (threads - threads.div_ceil(3), threads.div_ceil(3))
+}
 
 /// What each key's owner began last, and what it finished last: equal while it leaves the key alone.
 struct Versions {
@@ -19,8 +33,8 @@ struct Versions {
 }
 
 impl Versions {
-    fn new() -> Self {
-        let all = || (0..WRITERS * KEYS).map(|_| AtomicU64::new(REMOVED)).collect();
+    fn new(keys: usize) -> Self {
+        let all = || (0..keys).map(|_| AtomicU64::new(REMOVED)).collect();
         Self { begun: all(), finished: all() }
     }
 
@@ -102,6 +116,9 @@ fn write(
             }
         }
         versions.finish(&changes);
+        if version % CHECKPOINT == 0 {
+            store.checkpoint().unwrap();
+        }
         for &(key, version) in &changes {
             if version & REMOVED == 0 {
                 model.put(key, &vector(key, version), &version.to_le_bytes());
@@ -119,10 +136,11 @@ fn write(
     model
 }
 
-/// Searches, and compares what it finds of keys that nobody changed meanwhile.
-fn read(docs: &Collection<u64>, versions: &Versions, done: &AtomicBool, seed: u64) -> (u64, u64) {
+/// Searches, and compares what it finds with what the keys had before, or got meanwhile. Says how many searches, hits of
+/// keys that nobody changed meanwhile and of others there were.
+fn read(docs: &Collection<u64>, versions: &Versions, done: &AtomicBool, seed: u64) -> [u64; 3] {
     let mut rng = Rng::new(seed);
-    let (mut searches, mut compared) = (0, 0);
+    let (mut searches, mut compared, mut moving) = (0, 0, 0);
     while !done.load(Ordering::Relaxed) {
         let before: Vec<u64> = versions.finished.iter().map(|version| version.load(Ordering::SeqCst)).collect();
         let query = rng.vector(DIM);
@@ -134,7 +152,17 @@ fn read(docs: &Collection<u64>, versions: &Versions, done: &AtomicBool, seed: u6
         assert!(hits.iter().is_sorted_by_key(|hit| hit.distance));
         for hit in &hits {
             let version = before[hit.key as usize];
-            if versions.begun[hit.key as usize].load(Ordering::SeqCst) != version {
+            let now = versions.begun[hit.key as usize].load(Ordering::SeqCst);
+            if now != version {
+                // It was there at some moment of the search, so its distance is of one of these.
+                moving += 1;
+                let first = (version & !REMOVED) + u64::from(version & REMOVED != 0);
+                let of = |version| distance(Metric::L2, &query, &vector(hit.key, version));
+                let mut possible = first..=now & !REMOVED;
+                assert!(
+                    possible.any(|version| same_distance(hit.distance, of(version))),
+                    "{hit:?}: {version} to {now}"
+                );
                 continue;
             }
             compared += 1;
@@ -144,24 +172,28 @@ fn read(docs: &Collection<u64>, versions: &Versions, done: &AtomicBool, seed: u6
             assert_eq!(hit.payload.as_deref(), Some(&version.to_le_bytes()[..]), "{hit:?}");
         }
     }
-    (searches, compared)
+    [searches, compared, moving]
 }
 
-fn run(durability: Durability, residency: Residency, time: Duration) {
+fn run(durability: Durability, residency: Residency, seconds: u64) {
+    let time = Duration::from_secs(setting("LODESTORE_STRESS_SECONDS", seconds));
+    let (writers, readers) = threads();
+    let keys = (writers * KEYS) as u64;
     let seed = seed("concurrency");
     let dir = tempfile::tempdir().unwrap();
     let store = options().durability(durability).residency(residency).open(dir.path()).unwrap();
     // Neighbourhoods are packed of codes only.
     let codes = if residency == Residency::Packed { Codes::Eight } else { Codes::Auto };
     let docs = store.collection::<u64>("docs").dim(DIM).ef_construction(100).codes(codes).create().unwrap();
-    let (versions, done) = (Versions::new(), AtomicBool::new(false));
+    let (versions, done) = (Versions::new(keys as usize), AtomicBool::new(false));
     let until = Instant::now() + time;
     let mut model = Model::default();
     std::thread::scope(|scope| {
         let (store, docs, versions, done) = (&store, &docs, &versions, &done);
         let writers: Vec<_> =
-            (0..WRITERS).map(|n| scope.spawn(move || write(n, store, docs, versions, until, seed))).collect();
-        let readers: Vec<_> = (0..2).map(|n| scope.spawn(move || read(docs, versions, done, seed + 100 + n))).collect();
+            (0..writers).map(|n| scope.spawn(move || write(n, store, docs, versions, until, seed))).collect();
+        let readers: Vec<_> =
+            (0..readers as u64).map(|n| scope.spawn(move || read(docs, versions, done, seed + 1000 + n))).collect();
         for writer in writers {
             let written = writer.join();
             // Readers must end in any case, or a failure would not be told.
@@ -169,40 +201,42 @@ fn run(durability: Durability, residency: Residency, time: Duration) {
             model.0.extend(written.expect("a writer failed").0);
         }
         done.store(true, Ordering::Relaxed);
-        let (searches, compared) =
-            readers.into_iter().map(|reader| reader.join().unwrap()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-        println!("{durability:?}: {searches} searches, {compared} hits compared");
+        let counts = readers.into_iter().map(|reader| reader.join().unwrap());
+        let [searches, compared, moving] = counts.fold([0; 3], |a, b| std::array::from_fn(|n| a[n] + b[n]));
+        println!("{durability:?}: {searches} searches, {compared} hits compared, {moving} of keys being changed");
         assert!(compared > 100);
     });
     let stats = store.stats().unwrap();
     println!("{durability:?}: {} records written, {} checkpoints", stats.last_lsn, stats.checkpoints);
     assert!(stats.checkpoints >= 2, "{}", stats.checkpoints);
-    assert_eq!(model.difference(&docs, (WRITERS * KEYS) as u64), None);
+    assert_eq!(model.difference(&docs, keys), None);
     let report = store.verify().unwrap();
     assert!(report.ok(), "{:?}", report.problems);
     println!("{durability:?}: {:?}", report.collections);
+    let info = docs.info();
+    assert!(info.slots < 4 * keys + 4096, "slots are used again: {info:?}");
     store.close().unwrap();
     let store = options().residency(residency).open(dir.path()).unwrap();
     let docs = store.collection::<u64>("docs").open().unwrap();
     assert_eq!(docs.packed_bytes() > 0, residency == Residency::Packed);
-    assert_eq!(model.difference(&docs, (WRITERS * KEYS) as u64), None);
+    assert_eq!(model.difference(&docs, keys), None);
     let report = store.verify().unwrap();
     assert!(report.ok(), "{:?}", report.problems);
 }
 
 #[test]
 fn writers_readers_and_checkpoints_do_not_disturb_each_other() {
-    run(Durability::Buffered, Residency::Mapped, Duration::from_secs(5));
+    run(Durability::Buffered, Residency::Mapped, 5);
 }
 
 #[test]
 fn packed_neighbourhoods_change_under_searches() {
-    run(Durability::Buffered, Residency::Packed, Duration::from_secs(3));
+    run(Durability::Buffered, Residency::Packed, 3);
 }
 
 #[test]
 fn writers_that_wait_for_the_disk_do_not_disturb_each_other() {
-    run(Durability::Sync, Residency::Mapped, Duration::from_secs(3));
+    run(Durability::Sync, Residency::Mapped, 3);
 }
 
 /// A write shows in `get` before it is linked; who changes the same key then must not return before what the key had

@@ -170,6 +170,7 @@ impl Index {
     }
 
     /// Whether a node that a list has given up may now have no link to it: none of those that it links to links back.
+    /// One that a sweep is unlinking shall have none: perhaps it has passed this list already.
     pub(crate) fn is_lost(&self, dropped: &Dropped) -> bool {
         !self.is_linked_back(dropped.lost.slot, dropped.level, dropped.node) && !self.is_leaving(dropped.lost.slot)
     }

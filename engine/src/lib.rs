@@ -58,6 +58,7 @@ pub mod kernel;
 pub mod element;
 pub mod metric;
 pub mod pending;
+mod sync;
 pub mod readers;
 mod free;
 mod windows;

@@ -5,8 +5,8 @@
 //! whoever came later never saw it. New readers are sent to the side that has been seen empty, so that the other one
 //! empties, however many come (the idea of two sides is that of sleepable read-copy-update, McKenney 2006).
 
+use crate::sync::{AtomicU32, AtomicUsize, Ordering, fence};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 
 /// Counts of a side: threads share them in turns.
 const STRIPES: usize = 16;
@@ -40,7 +40,7 @@ pub(crate) struct Gone([u16; 2]);
 
 /// The stripe of this thread.
 fn stripe() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     thread_local! {
         static OWN: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES);
     }

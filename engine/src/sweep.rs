@@ -220,3 +220,6 @@ impl Index {
         near
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -286,8 +286,8 @@ fn everything_can_be_removed_and_put_again() {
         let from = 1000 * round;
         live.put(7, rows[from]);
         live.reach().check(&format!("round {round}, one record"));
-        for row in from + 1..from + 1500 {
-            live.put(row as u64, rows[row]);
+        for (row, vector) in rows.iter().enumerate().take(from + 1500).skip(from + 1) {
+            live.put(row as u64, vector);
         }
         live.check(&format!("round {round}, put again"), &data);
     }

@@ -5,6 +5,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`error`] | what can go wrong, with the numbers |
+//! | `sync` | locks and atomics that a model checker can replace |
 //! | [`names`] | every file name |
 //! | [`map`] | memory maps (`unsafe` lives here) |
 //! | [`disk`] | the seam: real, in-memory and simulated disk |
@@ -12,6 +13,7 @@
 //! | [`log`] | groups, group commit, rotation, replay |
 
 pub mod error;
+mod sync;
 pub mod names;
 pub mod map;
 pub mod disk;

@@ -5,7 +5,7 @@ use super::pending::Pending;
 use crate::disk::DiskFile;
 use crate::error::Result;
 use crate::poison::Poison;
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 use std::sync::Arc;
 
 /// The writing end of the current file. One thread at a time has it.

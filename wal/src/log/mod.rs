@@ -36,14 +36,13 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::poison::Poison;
+use crate::sync::{AtomicU64, Mutex, Ordering};
 use commit::{Seat, Turn, Writer};
 use files::Files;
 use format::FileHeader;
-use parking_lot::Mutex;
 use pending::{Pending, Sequencer};
 use space::Space;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(any(test, feature = "sim"))]
 pub use files::fix_salt;

@@ -1,0 +1,206 @@
+//! What a sweep and those who write meanwhile must not do to each other, step by step on one thread. (With threads:
+//! `tests/concurrency.rs`, `models/`.)
+
+use super::*;
+use crate::element::{Element, Query};
+use crate::geometry::Geometry;
+use crate::ids::Id;
+use crate::metric::Metric;
+use crate::pending::Replayed;
+use crate::reuse::FREE;
+use crate::scratch::Dropped;
+use crate::seeded::Seeded;
+use crate::slots::{SlotBytes, vector_crc};
+use lodestore_wal::{Disk, MemDisk, names};
+
+const UUID: [u8; 16] = [7; 16];
+
+fn index() -> Index {
+    let disk = MemDisk::new();
+    disk.create_dir(names::COLLECTIONS_DIR).unwrap();
+    let (element, metric) = (Element::F32, Metric::L2);
+    let geometry = Geometry { dim: 4, element, metric, m: 4, ef_construction: 16, seed: 1, codes: 0 };
+    Index::create(&disk, UUID, 0, &geometry).unwrap();
+    Index::open(&disk, UUID, 0, 1, None).unwrap()
+}
+
+fn floats(n: u64) -> [f32; 4] {
+    let mut seeded = Seeded::new(n);
+    std::array::from_fn(|_| seeded.below(1000) as f32)
+}
+
+/// Gives out a slot with the `n`th vector, as recovery and the first half of a put do.
+fn place(index: &Index, n: u64) -> u32 {
+    let place = index.places(1)[0];
+    let next = index.next_slot();
+    index.reserve(u64::from(place.slot) + 1, u64::from(place.upper) + u64::from(place.level)).unwrap();
+    if place.slot < next {
+        index.announce(place.slot).unwrap();
+    }
+    let (mut vector, mut bytes) = (Vec::new(), SlotBytes::default());
+    Element::F32.encode(&floats(n), &mut vector).unwrap();
+    index.encode(&vector, &mut bytes);
+    let id = Id { key: n, lsn: n, vector_crc: vector_crc(&vector), upper: place.upper, level: place.level };
+    index.write_slots(&[place.slot], &bytes, &[id]).unwrap();
+    index.advance(place);
+    place.slot
+}
+
+fn put(index: &Index, n: u64) -> u32 {
+    let slot = place(index, n);
+    index.link(slot).unwrap();
+    slot
+}
+
+fn sweep_all(index: &Index, sweep: &mut Sweep) {
+    while index.sweep(sweep, 7).unwrap() {}
+}
+
+/// A whole sweep; its slots can be used when this returns.
+fn swept(index: &Index) {
+    let mut sweep = index.begin_sweep(u64::MAX);
+    sweep_all(index, &mut sweep);
+    index.relink(&index.end_sweep(sweep).unwrap()).unwrap();
+    index.settle_free();
+}
+
+fn is_sound(index: &Index) {
+    let findings = index.verify();
+    assert_eq!(findings.problems, [""; 0]);
+    assert_eq!((findings.unreachable[0], findings.no_in_links), (0, 0));
+}
+
+/// Two hundred, of which every third is dead.
+fn third_dead() -> Index {
+    let index = index();
+    for n in 0..200 {
+        put(&index, n);
+    }
+    (0..200).step_by(3).for_each(|slot| assert!(index.bury(slot).unwrap()));
+    index
+}
+
+#[test]
+fn slots_go_and_come_back() {
+    let index = third_dead();
+    swept(&index);
+    is_sound(&index);
+    assert_eq!((index.dead(), index.free()), (0, 67));
+    let slots: Vec<u32> = (0..67).map(|n| put(&index, 1000 + n)).collect();
+    assert_eq!((slots[0], slots[66], index.free(), index.next_slot()), (0, 198, 0, 200));
+    is_sound(&index);
+}
+
+/// A list gave up a dead node; before the writer asks whether anybody else links to it, a sweep has seen to it that
+/// nobody does.
+#[test]
+fn what_is_unlinked_is_not_given_back_to_a_list() {
+    let index = third_dead();
+    let (node, level, lost) = (1, 0, Candidate { distance: 1.0, slot: 99 });
+    let dropped = Dropped { node, level, lost };
+    let mut sweep = index.begin_sweep(u64::MAX);
+    sweep_all(&index, &mut sweep);
+    assert!(!index.is_lost(&dropped), "it is being unlinked");
+    index.end_sweep(sweep).unwrap();
+    assert!(!index.is_lost(&dropped), "it is free");
+    assert!(index.is_lost(&Dropped { node: 1, level: 0, lost: Candidate { distance: 1.0, slot: index.next_slot() } }));
+}
+
+/// A new node's only link must not be in a list that goes with its node.
+#[test]
+fn what_is_being_unlinked_gets_no_links() {
+    let index = third_dead();
+    let sweep = index.begin_sweep(u64::MAX);
+    // A full list of condemned nodes, to each of which it is the only link.
+    for (word, slot) in index.list(1, 0).iter().zip((0..200).step_by(3)) {
+        word.store(slot, Ordering::Release);
+        index.list(slot, 0)[0].store(END, Ordering::Release);
+    }
+    let new = place(&index, 5000);
+    let link = crate::insert::Link { node: 1, level: 0, new, distance: 0.0 };
+    index.scratch.with(|scratch| index.attach_anyway(link, scratch)).unwrap();
+    for &slot in &sweep.slots {
+        assert!(index.neighbours(slot, 0).all(|n| n != new), "{slot} has a link to the new node");
+    }
+}
+
+/// A free slot that is given out during a sweep has its old upper lists until its writer comes to them.
+#[test]
+fn what_is_put_during_a_sweep_is_its_writers_alone() {
+    let index = third_dead();
+    let tall = (0..200).step_by(3).find(|&slot| index.id_of(slot).level > 0).expect("one of 67");
+    swept(&index);
+    let dead: Vec<u32> = (1..200).step_by(3).collect();
+    dead.iter().for_each(|&slot| assert!(index.bury(slot).unwrap()));
+    index.list(tall, 1)[0].store(dead.iter().copied().find(|&n| index.id_of(n).level > 0).unwrap(), Ordering::Release);
+    let words = || index.list(tall, 1).iter().map(|word| word.load(Ordering::Acquire)).collect::<Vec<_>>();
+    let before = words();
+    let mut sweep = index.begin_sweep(u64::MAX);
+    let taken: Vec<u32> = (0..).map(|n| place(&index, 1000 + n)).take_while(|&slot| slot != tall).collect();
+    sweep_all(&index, &mut sweep);
+    assert_eq!(words(), before, "the lists of a slot that is being put were changed");
+    taken.iter().chain([&tall]).for_each(|&slot| index.link(slot).unwrap());
+    index.relink(&index.end_sweep(sweep).unwrap()).unwrap();
+    is_sound(&index);
+}
+
+/// What recovery puts into a free slot and removes again is dead until it is linked and swept, not free.
+#[test]
+fn a_slot_of_the_log_is_not_free_though_it_was_removed_again() {
+    let index = third_dead();
+    swept(&index);
+    let (slot, free) = (place(&index, 1000), index.free());
+    index.bury(slot).unwrap();
+    index.set_pending(Replayed { slots: vec![slot], buried: vec![(slot, 1)], writes: vec![(1, 200)] });
+    assert_eq!(index.free_place(slot), None);
+    assert_ne!(put(&index, 1001), slot, "given out twice");
+    index.link_many(&[slot], 200, false).unwrap();
+    assert_eq!(index.free(), free - 1);
+    is_sound(&index);
+}
+
+/// What recovery knows of the order of the log does not hold for a slot's next life.
+#[test]
+fn a_slots_next_vector_does_not_take_the_dead_for_living() {
+    let index = index();
+    let slots: Vec<u32> = (0..20).map(|n| place(&index, n)).collect();
+    index.set_pending(Replayed { slots: slots.clone(), buried: vec![(7, 20)], writes: vec![(20, 0)] });
+    index.bury(7).unwrap();
+    assert!(!index.was_dead(7, 3), "it was there when slot 3 was put");
+    index.link_many(&slots, 0, false).unwrap();
+    assert!(index.was_dead(7, 3), "slot 3 is linked, and may be another's by now");
+}
+
+/// Who is reading a list while its node becomes free comes upon no slot by it.
+#[test]
+fn the_list_of_a_free_slot_holds_no_number_of_a_slot() {
+    let index = third_dead();
+    let uppers: Vec<u32> = (0..200).step_by(3).map(|slot| index.id_of(slot).upper).collect();
+    swept(&index);
+    for (slot, upper) in (0..200).step_by(3).zip(uppers) {
+        let words = index.links.words(slot);
+        assert!((0..4).all(|at| words[at].load(Ordering::Acquire) >= crate::geometry::MAX_SLOTS), "slot {slot}");
+        assert_eq!(words[0].load(Ordering::Acquire), FREE);
+        assert_eq!(index.free_place(slot).unwrap().upper, upper);
+    }
+}
+
+/// A node that is linked anew keeps its lists: another may be reached through it only.
+#[test]
+fn what_a_lost_node_links_to_stays() {
+    let index = third_dead();
+    let lost = (1..200).find(|&slot| slot % 3 != 0 && index.id_of(slot).level == 0).expect("most are");
+    for slot in (0..200).filter(|&slot| slot != lost) {
+        let others: Vec<u32> = index.neighbours(slot, 0).filter(|&n| n != lost).collect();
+        for (word, value) in index.list(slot, 0).iter().zip(others.into_iter().chain(std::iter::repeat(END))) {
+            word.store(value, Ordering::Release);
+        }
+    }
+    let own: Vec<u32> = index.neighbours(lost, 0).collect();
+    assert_eq!(index.unreached(200), [lost]);
+    index.relink(&[lost]).unwrap();
+    assert_eq!(index.unreached(200), []);
+    assert!(index.neighbours(lost, 0).zip(own).all(|(now, before)| now == before));
+    let (found, _) = index.search(Query::Floats(&floats(u64::from(lost))), 1, 20, f32::INFINITY);
+    assert_eq!(found[0].slot, lost);
+}

@@ -1,0 +1,3 @@
+//! Locks of what is also run under a model checker: `models/` brings others of the same names.
+
+pub(crate) use parking_lot::{Condvar, Mutex};
