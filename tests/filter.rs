@@ -71,6 +71,8 @@ fn filtered_searches_find_k_whenever_there_are_so_many() {
                 _ => {}
             }
         }
+        // Unlinked now, and not between two searches that are compared.
+        store.checkpoint().unwrap();
         check_filters(&data, &docs);
     }
 }
