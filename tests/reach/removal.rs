@@ -153,8 +153,7 @@ fn what_is_left_after_ten_rounds_of_removals_and_updates_is_found() {
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
-/// The same, the process killed in the middle of each part: what it leaves is opened, and writing goes on while it is
-/// being linked.
+/// The same, the process killed in the middle of each part: what it leaves is opened and linked, and writing goes on.
 #[test]
 fn what_is_left_after_kills_is_found() {
     let data = Data::load();
