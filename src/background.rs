@@ -86,7 +86,7 @@ fn work(shared: &Shared, wanted: Wanted) {
     if wanted.link && shared.link_pending().is_ok() {
         let _ = shared.checkpoint();
     }
-    if wanted.checkpoint && shared.checkpoint_due() {
+    if wanted.checkpoint && (shared.checkpoint_due() || shared.any_sweep_due()) {
         let _ = shared.checkpoint();
     }
 }

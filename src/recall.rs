@@ -66,7 +66,8 @@ pub(crate) fn wilson(p: f64, n: usize) -> (f64, f64) {
     let middle = p + Z * Z / (2.0 * n);
     let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).max(0.0).sqrt();
     let all = 1.0 + Z * Z / n;
-    (((middle - half) / all).max(0.0), ((middle + half) / all).min(1.0))
+    // Rounding must not leave the share itself outside.
+    (((middle - half) / all).clamp(0.0, p), ((middle + half) / all).clamp(p, 1.0))
 }
 
 #[cfg(test)]

@@ -261,9 +261,6 @@ impl Shared {
 
     /// Whether a checkpoint is due.
     pub(crate) fn checkpoint_due(&self) -> bool {
-        if self.sweep_due() {
-            return true;
-        }
         if !self.disk.is_persistent() {
             return false;
         }

@@ -21,10 +21,14 @@ const SLOTS: u32 = 2048;
 const RELINKED: usize = 16;
 
 impl Shared {
-    /// Whether so many records were removed or replaced that unlinking them is worth a checkpoint of its own.
-    pub(crate) fn sweep_due(&self) -> bool {
-        let is_due = |index: &Index| index.dead() > DUE.max(u64::from(index.next_slot()) / DUE_ONE_IN);
-        self.options.maintenance && self.open.read().values().any(|open| is_due(&open.index()))
+    /// Whether so many records of a collection were removed or replaced that unlinking them is worth a checkpoint.
+    pub(crate) fn sweep_due(&self, index: &Index) -> bool {
+        self.options.maintenance && index.dead() > DUE.max(u64::from(index.next_slot()) / DUE_ONE_IN)
+    }
+
+    /// Whether that is so of any collection.
+    pub(crate) fn any_sweep_due(&self) -> bool {
+        self.open.read().values().any(|open| self.sweep_due(&open.index()))
     }
 
     /// Unlinks what was removed and replaced, where it is enough to be worth it. Called by a checkpoint, before its first
@@ -51,10 +55,11 @@ impl Shared {
     }
 
     fn unlink(&self, index: &Index, mut sweep: Sweep) -> lodestore_wal::Result<()> {
-        while {
+        let mut more = true;
+        while more {
             let _gate = self.gate.read();
-            index.sweep(&mut sweep, SLOTS)?
-        } {}
+            more = index.sweep(&mut sweep, SLOTS)?;
+        }
         let lost = {
             let _gate = self.gate.read();
             index.end_sweep(sweep)?

@@ -108,7 +108,7 @@ impl Shared {
             self.catalog.apply().inspect_err(|error| self.poison.set(error))?;
         }
         self.acknowledge(sequenced.last_lsn)?;
-        self.keep_up();
+        self.keep_up(&batch);
         Ok(sequenced.existed)
     }
 
@@ -143,8 +143,9 @@ impl Shared {
     }
 
     /// Starts, or without a thread of our own carries out, the checkpoint that has become due.
-    fn keep_up(&self) {
-        if !self.checkpoint_due() {
+    fn keep_up(&self, batch: &Batch<'_>) {
+        let sweep_due = batch.targets.iter().any(|target| self.sweep_due(&target.index));
+        if !sweep_due && !self.checkpoint_due() {
             return;
         }
         if !self.options.background {

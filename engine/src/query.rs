@@ -8,9 +8,8 @@ use crate::index::{GraphLevel, Index};
 use crate::metric::{Metric, Point};
 use crate::packed::Packed;
 use crate::scratch::{Candidate, Counters, Pool, Scratch};
-use crate::search::{Distances, END, Until, descend, search_level};
+use crate::search::{Distances, Until, descend, search_level};
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 
 /// A record found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,17 +67,11 @@ impl Index {
         ratio: f32,
         keep: &Keep<'_>,
     ) -> (Vec<Neighbour>, Counters) {
-        let mut counters = Counters::default();
-        if !self.few_are(keep, ef.max(k)) {
-            let (found, work) = self.search_kept(query, k, ef, ratio, Some(keep));
-            counters += work;
-            if found.len() >= k {
-                return (found, counters);
-            }
+        if self.few_are(keep, ef.max(k)) {
+            self.search_exact(query, k, Some(keep))
+        } else {
+            self.search_kept(query, k, ef, ratio, Some(keep))
         }
-        let (found, work) = self.search_exact(query, k, Some(keep));
-        counters += work;
-        (found, counters)
     }
 
     /// Whether so few records are kept that comparing with each of them is less work than a walk, which goes through
@@ -118,9 +111,9 @@ impl Index {
             found = if records.len() >= found.len() { records } else { found };
             if !short {
                 found.truncate(k);
-                if keep.is_none() && found.len() < k && (found.len() as u64) < self.live() {
-                    // No walk comes to what is missing. So few links are there only where nearly all is asked for.
-                    let (all, work) = self.search_exact(query, k, None);
+                if found.len() < k && (keep.is_some() || (found.len() as u64) < self.live()) {
+                    // No walk comes to what is missing, or nothing is. It is rare: nearly all was asked for.
+                    let (all, work) = self.search_exact(query, k, keep);
                     counters += work;
                     found = all;
                 }
@@ -293,10 +286,7 @@ impl Index {
     /// The live slots that a slot is linked to, for each of its levels from 0 up.
     pub fn links(&self, slot: u32) -> Vec<Vec<u32>> {
         let limit = self.limit();
-        let of = |level| {
-            let links = self.list(slot, level).iter().map(|link| link.load(Ordering::Acquire));
-            links.take_while(|&link| link != END).filter(|&link| link < limit && !self.is_dead(link)).collect()
-        };
+        let of = |level| self.neighbours(slot, level).filter(|&link| link < limit && !self.is_dead(link)).collect();
         (0..=self.id_of(slot).level).map(of).collect()
     }
 

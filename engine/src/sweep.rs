@@ -44,13 +44,6 @@ pub struct Sweep {
     bare: Vec<u32>,
 }
 
-impl Sweep {
-    /// Nodes that are being unlinked.
-    pub fn nodes(&self) -> usize {
-        self.slots.len()
-    }
-}
-
 impl Index {
     /// Notes the dead nodes. The caller holds the gate for writing, and `lsn` is the last record of the log.
     pub fn begin_sweep(&self, lsn: u64) -> Sweep {
