@@ -8,7 +8,6 @@ use crate::measure::sampled_recall;
 use crate::op;
 use crate::open::reside;
 use crate::shared::{Open, Shared};
-use lodestore_engine::compact::Compacting;
 use lodestore_engine::{Index, remove_generation};
 use lodestore_wal::log::Commit;
 use lodestore_wal::names;
@@ -162,12 +161,13 @@ impl Shared {
     fn compact(&self, open: &Open, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         let mut number = self.checkpointing.lock();
         self.check_open()?;
-        self.poison.check()?;
         let log = self.log()?;
         self.link_pending()?;
         {
             // C1: the files hold all there is. Writers wait from here to C5.
             let _gate = self.gate.write();
+            // What a failed write has left is not linked.
+            self.poison.check()?;
             if self.disk.is_persistent() {
                 let (frozen, lsn) = self.freeze(log)?;
                 self.write_frozen(&mut number, log, frozen, lsn)?;
@@ -199,10 +199,7 @@ impl Shared {
 
     /// The next generation of a collection, as those are that were opened, and the catalogue ready to go over to it.
     fn next_generation(&self, old: &Index, progress: &mut dyn FnMut(u64, u64)) -> Result<(Index, Move<'_>)> {
-        let parallel = self.threads()? > 1;
-        let (disk, uuid) = (&*self.disk, self.uuid);
-        let next =
-            old.compact(Compacting { disk, uuid, pool: if parallel { Some(self.pool()?) } else { None }, progress })?;
+        let next = old.compact(&*self.disk, self.uuid, progress)?;
         reside(&next, self.options.residency)?;
         let moving = self.catalog.begin_move(old.id(), slots_of(&next, next.next_slot()))?;
         let (rows, live) = (moving.rows(), next.live());

@@ -216,8 +216,8 @@ struct Changed {
 }
 
 impl Changed {
-    /// With so many slots given out before.
-    fn from(before: u32) -> Self {
+    /// Nothing yet, after so many slots given out.
+    fn after(before: u32) -> Self {
         Self { before, ..Self::default() }
     }
 }
@@ -298,7 +298,7 @@ impl Replay<'_> {
                     } else {
                         index.announce(place.slot)?;
                     }
-                    let changed = changed.entry(collection).or_insert_with(|| Changed::from(slot));
+                    let changed = changed.entry(collection).or_insert_with(|| Changed::after(slot));
                     changed.replayed.slots.push(place.slot);
                     changed.replayed.buried.extend(old.map(|old| (old, 0)));
                     if run.collection != collection || run.vectors.len() >= RUN_BYTES {
@@ -328,7 +328,7 @@ impl Replay<'_> {
                         return Err(corrupt(format!("removes slot {slot} of {}", index.next_slot())));
                     }
                     let changed = changed.entry(collection);
-                    let changed = changed.or_insert_with(|| Changed::from(index.next_slot()));
+                    let changed = changed.or_insert_with(|| Changed::after(index.next_slot()));
                     changed.replayed.buried.push((slot, 0));
                     index.bury(slot)?;
                     open.records.fetch_sub(1, Ordering::AcqRel);

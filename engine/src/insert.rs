@@ -91,8 +91,7 @@ impl Index {
             }
         }
         let dropped = std::mem::take(&mut scratch.dropped);
-        let lost = dropped.iter().filter(|dropped| self.is_lost(dropped));
-        lost.into_iter().try_for_each(|&lost| self.take_back(lost, scratch))?;
+        dropped.iter().filter(|dropped| self.is_lost(dropped)).try_for_each(|&lost| self.take_back(lost, scratch))?;
         scratch.dropped = dropped;
         Ok(())
     }
@@ -115,8 +114,8 @@ impl Index {
             return Ok(());
         }
         let limit = self.limit();
-        let known: Vec<u32> = self.neighbours(link.node, link.level).filter(|&n| n < limit && n != link.new).collect();
-        let known = known.into_iter().filter(|&n| !self.is_leaving(n));
+        let may = |n: &u32| *n < limit && *n != link.new && !self.is_leaving(*n);
+        let known: Vec<u32> = self.neighbours(link.node, link.level).filter(may).collect();
         for node in known {
             if self.attach(Link { node, ..link }, true, scratch)? {
                 return Ok(());
@@ -235,14 +234,8 @@ impl Index {
     /// Writes a new node's lists on all its levels, every word of them: the place may hold leftovers of a crash.
     pub(crate) fn write_own_lists(&self, slot: u32, level: u8, own: &[Vec<Candidate>]) -> Result<()> {
         for at in 0..=level {
-            let Some((segment, place)) = self.list_place(slot, at) else { continue };
-            segment.touch(place)?;
             let neighbours = own.get(usize::from(at)).map_or(&[][..], Vec::as_slice);
-            let words = segment.words(place);
-            for (word, value) in words.iter().zip(neighbours.iter().map(|c| c.slot).chain(std::iter::repeat(END))) {
-                word.store(value, Ordering::Release);
-            }
-            self.repack(slot, at);
+            self.store_list(slot, at, neighbours.iter().map(|c| c.slot))?;
         }
         Ok(())
     }
@@ -299,18 +292,14 @@ impl Index {
                 candidates.push(Candidate { distance: from.to(slot), slot });
             }
         }
-        candidates.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(b.slot.cmp(&a.slot)));
+        candidates.sort_unstable_by(Candidate::nearer);
         let mut chosen = Vec::with_capacity(cap);
         select(pairs, node, &candidates, cap, work, &mut chosen);
         if !chosen.iter().any(|c| c.slot == new) {
             // The list stays as it is: fuller than what was chosen, and one page less to write.
             return Ok(false);
         }
-        segment.touch(place)?;
-        for (word, value) in words.iter().zip(chosen.iter().map(|c| c.slot).chain(std::iter::repeat(END))) {
-            word.store(value, Ordering::Release);
-        }
-        self.repack(node, level);
+        self.store_list(node, level, chosen.iter().map(|c| c.slot))?;
         let lost = candidates.into_iter().filter(|c| !chosen.iter().any(|kept| kept.slot == c.slot));
         dropped.extend(lost.map(|lost| Dropped { node, level, lost }));
         Ok(true)

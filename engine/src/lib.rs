@@ -93,7 +93,6 @@ mod generation;
 pub mod compact;
 
 pub use checkpoint::{Frozen, recover_segments};
-pub use compact::Compacting;
 pub use element::{Element, Query};
 pub use generation::remove_generation;
 pub use geometry::Geometry;

@@ -2,6 +2,7 @@
 
 use crate::index::Index;
 use crate::packed::{CodesOf, MAX_CODED, Packed};
+use crate::search::END;
 use lodestore_wal::Result;
 use rayon::prelude::*;
 use std::sync::atomic::Ordering;
@@ -34,6 +35,21 @@ impl Index {
     /// Bytes of the packed neighbourhoods; 0 if there are none.
     pub fn packed_bytes(&self) -> u64 {
         self.packed.get().map_or(0, |packed| u64::from(self.limit()) * packed.stride() as u64)
+    }
+
+    /// Writes a node's list, every word of it, and packs it. Who calls this holds the lock of the list, or is the only one
+    /// who knows the node.
+    ///
+    /// # Errors
+    /// [`Corrupt`](lodestore_wal::Error::Corrupt) if its page is damaged; nothing has changed then.
+    pub(crate) fn store_list(&self, slot: u32, level: u8, neighbours: impl Iterator<Item = u32>) -> Result<()> {
+        let Some((segment, place)) = self.list_place(slot, level) else { return Ok(()) };
+        segment.touch(place)?;
+        for (word, value) in segment.words(place).iter().zip(neighbours.chain(std::iter::repeat(END))) {
+            word.store(value, Ordering::Release);
+        }
+        self.repack(slot, level);
+        Ok(())
     }
 
     /// Packs a node's neighbours as its list has them now, of level 0. Who calls this holds the lock of the list, or is

@@ -33,11 +33,6 @@ const SLACK: f32 = 2.5;
 /// Candidates beyond `k` whose vectors are asked for ahead.
 const AHEAD: usize = 6;
 
-/// As the pool sorts: of equal distances the newest slot first.
-fn by_distance(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
-    a.distance.total_cmp(&b.distance).then(b.slot.cmp(&a.slot))
-}
-
 /// Up to this many results are compared with each other directly; more go through a hash map.
 const FEW: usize = 64;
 
@@ -159,7 +154,7 @@ impl Index {
             }
             if !unlinked.is_empty() {
                 found.extend(unlinked);
-                found.sort_unstable_by(by_distance);
+                found.sort_unstable_by(Candidate::nearer);
                 found.dedup_by_key(|c| c.slot);
             }
             let (neighbours, superseded) = self.resolve(&found, k);

@@ -13,6 +13,13 @@ pub struct Candidate {
     pub slot: u32,
 }
 
+impl Candidate {
+    /// As the pool sorts: the nearest first, of equal distances the newest slot.
+    pub(crate) fn nearer(&self, other: &Self) -> std::cmp::Ordering {
+        self.distance.total_cmp(&other.distance).then(other.slot.cmp(&self.slot))
+    }
+}
+
 /// Flags of a pool entry, below the slot.
 const EXPANDED: u64 = 1;
 const DEAD: u64 = 2;

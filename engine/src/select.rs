@@ -66,7 +66,7 @@ pub(crate) fn select<P: Pairs>(
     if directions.len() < filled(cap) {
         pruned.truncate(filled(cap) - directions.len());
         directions.append(&mut pruned);
-        directions.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(b.slot.cmp(&a.slot)));
+        directions.sort_unstable_by(Candidate::nearer);
     }
     if !copies.is_empty() {
         keep_some(base, &mut copies, copies_kept(cap));

@@ -13,15 +13,13 @@
 //!
 //! Nothing of this is logged. A crash before the next checkpoint leaves the nodes dead and linked, as before.
 
-use crate::codes::CodeQuery;
 use crate::distances::{CodePairs, ExactPairs};
 use crate::index::{Entry, Index};
 use crate::scratch::{Candidate, Scratch, SlotSet};
-use crate::search::{Distances, END, Pairs};
+use crate::search::{Distances, Pairs};
 use crate::select::fill_up;
 use lodestore_wal::Result;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Dead nodes that are looked through for a replacement, at most; a removed cluster may be larger.
 const THROUGH: usize = 64;
@@ -148,12 +146,9 @@ impl Index {
         pairs: &P,
         scratch: &mut Scratch,
     ) -> Result<()> {
-        let Some((segment, place)) = self.list_place(slot, level) else { return Ok(()) };
-        segment.touch(place)?;
         let limit = self.limit();
         let _lock = self.lock_lists(slot);
-        let words = &segment.words(place)[..self.cap(level)];
-        let mut kept: Vec<Candidate> = Vec::with_capacity(words.len());
+        let mut kept: Vec<Candidate> = Vec::with_capacity(self.cap(level));
         let mut through = Vec::new();
         scratch.visited.reset(limit as usize);
         scratch.visited.note(&[slot]);
@@ -171,13 +166,9 @@ impl Index {
         let room = through.len();
         let mut near = self.near_by(level, condemned, through, pairs, slot, scratch);
         near.truncate(CHOICE);
-        let work: &mut CodeQuery = &mut scratch.from;
-        fill_up(pairs, &near, (room, words.len()), work, &mut kept);
-        for (word, value) in words.iter().zip(kept.iter().map(|c| c.slot).chain(std::iter::repeat(END))) {
-            word.store(value, Ordering::Release);
-        }
-        self.repack(slot, level);
-        Ok(())
+        let work = &mut scratch.from;
+        fill_up(pairs, &near, (room, self.cap(level)), work, &mut kept);
+        self.store_list(slot, level, kept.iter().map(|c| c.slot))
     }
 
     /// The live neighbours of dead nodes, those of their dead neighbours too, by their distance from `slot`; without
@@ -209,7 +200,7 @@ impl Index {
             }
             at += 1;
         }
-        near.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(b.slot.cmp(&a.slot)));
+        near.sort_unstable_by(Candidate::nearer);
         near
     }
 }

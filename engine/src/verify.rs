@@ -1,7 +1,6 @@
 //! Whether a collection's segments are what they must be: checksums, and the graph's invariants.
 
 use crate::codes::CodeQuery;
-use crate::cow::CowSegment;
 use crate::geometry::MAX_LEVEL;
 use crate::ids::Id;
 use crate::index::{Index, tomb_words};
@@ -62,7 +61,11 @@ impl Index {
     /// Checks every page, slot and link. Exact only while nobody writes.
     pub fn verify(&self) -> Findings {
         let mut findings = Findings::default();
-        self.verify_pages(&mut findings);
+        let pages = self.check_pages(|checked| {
+            findings.check(checked);
+            Ok(())
+        });
+        findings.pages = pages.unwrap_or(0);
         self.verify_slots(&mut findings);
         self.verify_graph(&mut findings);
         if let Some(slot) = self.packed_wrong() {
@@ -71,32 +74,26 @@ impl Index {
         findings
     }
 
-    /// The files as the last checkpoint left them, against its checksums.
-    fn verify_pages(&self, findings: &mut Findings) {
-        let Some(head) = *self.recorded.lock() else { return };
+    /// Compares the pages of lists and tombstones, as the last checkpoint left them in the files, with their checksums;
+    /// calls `found` with what came of each, until that is an error itself. Says how many there are.
+    pub(crate) fn check_pages(&self, mut found: impl FnMut(Result<()>) -> Result<()>) -> Result<u64> {
+        let Some(head) = *self.recorded.lock() else { return Ok(0) };
         let slots = u64::from(head.next_slot);
-        let covered = [
-            (&self.links, self.links.pages_for(slots)),
-            (&self.upper, self.upper.pages_for(u64::from(head.next_upper))),
-            (&self.tombs, self.tombs.pages_for(tomb_words(slots))),
-        ];
-        for (segment, pages) in covered {
-            for sum_page in Sums::covering(segment.array(), pages) {
-                findings.check(self.sums.read(sum_page));
-            }
-            findings.pages += pages;
-            for page in 0..pages {
-                self.verify_page(segment, page, findings);
-            }
-        }
-    }
-
-    fn verify_page(&self, segment: &CowSegment, page: u64, findings: &mut Findings) {
+        let covered = [slots, u64::from(head.next_upper), tomb_words(slots)];
         let mut image: view::PageImage = Box::new([0; PAGE]);
-        let file = segment.file();
-        if findings.check(file.read_at(page * PAGE as u64, &mut image[..])).is_some() {
-            findings.check(self.sums.check(segment.array(), page, &image, file.path()));
+        let mut count = 0;
+        for (segment, slots) in self.arrays().into_iter().zip(covered) {
+            let (pages, file) = (segment.pages_for(slots), segment.file());
+            for sum_page in Sums::covering(segment.array(), pages) {
+                found(self.sums.read(sum_page).map(drop))?;
+            }
+            for page in 0..pages {
+                let read = file.read_at(page * PAGE as u64, &mut image[..]);
+                found(read.and_then(|()| self.sums.check(segment.array(), page, &image, file.path())))?;
+            }
+            count += pages;
         }
+        Ok(count)
     }
 
     fn verify_slots(&self, findings: &mut Findings) {

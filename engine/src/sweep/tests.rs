@@ -9,9 +9,11 @@ use crate::metric::Metric;
 use crate::pending::Replayed;
 use crate::reuse::FREE;
 use crate::scratch::Dropped;
+use crate::search::END;
 use crate::seeded::Seeded;
 use crate::slots::{SlotBytes, vector_crc};
 use lodestore_wal::{Disk, MemDisk, names};
+use std::sync::atomic::Ordering;
 
 const UUID: [u8; 16] = [7; 16];
 
