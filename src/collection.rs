@@ -7,7 +7,8 @@ use crate::components::Components;
 use crate::error::{Error, Result};
 use crate::key::{AsKey, Key};
 use crate::measure::MeasureRecall;
-use crate::search::{Search, SearchMany};
+use crate::search::{Asked, Search};
+use crate::search_many::SearchMany;
 use crate::shared::{Handle, Open, Shared};
 use crate::write::{Action, Change};
 use lodestore_engine::{Element, Index, Metric};
@@ -324,10 +325,7 @@ impl<K: Key> Collection<K> {
         self.open.reading(|index| {
             let Some(row) = self.shared().catalog.get((self.open.id, key))? else { return Ok(None) };
             self.check_slot(index, row.slot)?;
-            let (element, dim) = (index.geometry().element, index.geometry().dim);
-            let mut vector = Vec::with_capacity(dim);
-            element.decode(index.vector(row.slot), dim, &mut vector);
-            Ok(Some(Record { vector, payload: row.payload.to_vec() }))
+            Ok(Some(Record { vector: index.decoded(row.slot), payload: row.payload.to_vec() }))
         })
     }
 
@@ -433,7 +431,32 @@ impl<K: Key> Collection<K> {
     /// # Ok::<(), lodestore::Error>(())
     /// ```
     pub fn search<'a>(&'a self, query: impl Into<Components<'a>>) -> Search<'a, K> {
-        Search::new(self.shared(), &self.open, query.into())
+        Search::new(&self.handle, &self.open, Asked::Given(query.into()))
+    }
+
+    /// A search for the records nearest to that of a key: "more like this". Finds the record itself, too, unless that is
+    /// [excluded](Search::exclude_self).
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(1).open_or_create()?;
+    /// docs.put_many(&[1, 2, 3], &[1.0, 2.0, 9.0], None)?;
+    /// assert_eq!(docs.search_near(1)?.k(1).exclude_self().run()?[0].key, 2);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoRecord`]; if the catalogue cannot be read.
+    pub fn search_near(&self, key: impl AsKey<K>) -> Result<Search<'_, K>> {
+        self.shared().check_open()?;
+        let key = key.with_key(K::to_u64);
+        let stored = self.open.reading(|index| {
+            let Some(slot) = self.shared().catalog.slot((index.id(), key))? else { return Ok(None) };
+            self.check_slot(index, slot)?;
+            Ok(Some(index.decoded(slot)))
+        })?;
+        let missing = || Error::NoRecord { collection: self.name().into(), key: format!("{:?}", K::from_u64(key)) };
+        Ok(Search::new(&self.handle, &self.open, Asked::Stored(stored.ok_or_else(missing)?, key)))
     }
 
     /// Measures how much of what an exact search finds searches find, on `samples` stored vectors: see

@@ -158,6 +158,17 @@ pub enum Error {
     /// The store was closed through another handle.
     #[error("the store was closed; open it again")]
     Closed,
+    /// The call was [cancelled](crate::Control::cancel).
+    #[error("the call was cancelled")]
+    Cancelled,
+    /// A key without a record where one was needed.
+    #[error("collection '{collection}' has no record of key {key}")]
+    NoRecord {
+        /// The collection.
+        collection: String,
+        /// The key.
+        key: String,
+    },
     /// Another handle, in this process or another, has the store open.
     #[error("{path} is open elsewhere ({holder}); close it there first")]
     Locked {

@@ -29,6 +29,7 @@
 // Lower first: a module names only those above it.
 mod error;
 mod clock;
+mod control;
 mod key;
 mod options;
 mod codes;
@@ -49,7 +50,11 @@ mod background;
 mod open;
 mod generation;
 mod recover;
+mod hits;
+mod stop;
 mod search;
+mod search_many;
+mod stream;
 mod measure;
 mod files;
 mod compact;
@@ -69,16 +74,21 @@ pub use codes::Codes;
 pub use collection::{Collection, CollectionInfo, Record};
 pub use compact::{Compact, CompactReport, CompactedCollection};
 pub use components::{Bits, Components};
+pub use control::Control;
 pub use error::{Error, Result};
 pub use half::{bf16, f16};
+pub use hits::{Hit, Hits, SearchStats};
 pub use key::{AsKey, Key};
 pub use lodestore_engine::{Element, Metric};
 pub use measure::MeasureRecall;
 pub use options::{Durability, Residency, StoreOptions};
 pub use recall::{RecallAt, RecallReport};
-pub use search::{BatchHits, Hit, Hits, Search, SearchMany, SearchStats};
+pub use search::Search;
+pub use search_many::{BatchHits, SearchMany};
 pub use stats::StoreStats;
+pub use stop::{Documents, Radius, StopCondition, Verdict};
 pub use store::Store;
+pub use stream::{Group, Groups, Stream};
 pub use verify::{CollectionReport, VerifyReport};
 
 /// The storage seam: for running a store on something else than the file system.

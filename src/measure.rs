@@ -1,14 +1,15 @@
 //! Measuring recall: searches for stored vectors, compared with exact search.
 
+use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::recall::{RecallAt, RecallReport, wilson};
 use crate::shared::{Open, Shared};
 use lodestore_engine::seeded::Seeded;
-use lodestore_engine::{Index, Neighbour, Query};
+use lodestore_engine::{Index, Neighbour, Query, Wanted, Watch};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// From one `ef` to the next.
 const STEP: f64 = 1.3;
@@ -25,6 +26,7 @@ pub struct MeasureRecall<'a> {
     samples: usize,
     k: usize,
     seed: u64,
+    control: Option<&'a Control>,
 }
 
 /// A stored vector that is searched for, and what an exact search finds besides itself.
@@ -35,7 +37,7 @@ struct Sample {
 
 impl<'a> MeasureRecall<'a> {
     pub(crate) fn new(shared: &'a Shared, open: &'a Open, samples: usize) -> Self {
-        Self { shared, open, samples, k: DEFAULT_K, seed: 0 }
+        Self { shared, open, samples, k: DEFAULT_K, seed: 0, control: None }
     }
 
     /// Neighbours to look for. Default: 10.
@@ -50,11 +52,19 @@ impl<'a> MeasureRecall<'a> {
         self
     }
 
+    /// Cancelling and progress, which counts the samples that were compared exactly: most of the work. A deadline
+    /// cancels, since part of a measurement is none.
+    pub fn control(mut self, control: &'a Control) -> Self {
+        self.control = Some(control);
+        self
+    }
+
     /// Measures, with the store's threads. The collection keeps the report for [`Search::recall`](crate::Search::recall)
     /// until it is closed or measured again. Complexity: a distance for each sample and record, and then the searches.
     ///
     /// # Errors
-    /// [`Error::Setting`] if there is nothing to look for: no samples, a `k` of 0, or fewer than two records.
+    /// [`Error::Setting`] if there is nothing to look for: no samples, a `k` of 0, or fewer than two records;
+    /// [`Error::Cancelled`].
     pub fn run(self) -> Result<RecallReport> {
         let (shared, open) = (self.shared, self.open);
         shared.check_open()?;
@@ -67,12 +77,16 @@ impl<'a> MeasureRecall<'a> {
         let _reading = index.reading();
         let pool = if shared.threads()? > 1 { Some(shared.pool()?) } else { None };
         let k = self.k.min(records as usize - 1);
-        let samples = with_truth(index, self.samples, k, self.seed, pool);
+        let goes_on = || self.control.is_none_or(Control::goes_on);
+        let samples = with_truth(index, (self.samples, k, self.seed), pool, self.control);
         let mut rows: Vec<RecallAt> = Vec::new();
         let mut ef = k;
-        while rows.last().is_none_or(|row| row.recall < 1.0) && ef <= MOST.max(k) {
+        while goes_on() && rows.last().is_none_or(|row| row.recall < 1.0) && ef <= MOST.max(k) {
             rows.push(at(index, &samples, k, ef, pool));
             ef = ((ef as f64 * STEP) as usize).max(ef + 1);
+        }
+        if !goes_on() {
+            return Err(Error::Cancelled);
         }
         let report = RecallReport { k, samples: samples.len(), records, rows };
         *open.recall.write() = Some(Arc::new(report.clone()));
@@ -89,15 +103,27 @@ pub(crate) fn sampled_recall(shared: &Shared, open: &Open, samples: usize) -> Re
         return Ok(None);
     }
     let pool = if shared.threads()? > 1 { Some(shared.pool()?) } else { None };
-    Ok(Some(at(index, &with_truth(index, samples, k, 0, pool), k, EF, pool).recall))
+    Ok(Some(at(index, &with_truth(index, (samples, k, 0), pool, None), k, EF, pool).recall))
 }
 
 /// Stored vectors, and what an exact search finds for each.
-fn with_truth(index: &Index, samples: usize, k: usize, seed: u64, pool: Option<&ThreadPool>) -> Vec<Sample> {
+fn with_truth(
+    index: &Index,
+    (samples, k, seed): (usize, usize, u64),
+    pool: Option<&ThreadPool>,
+    control: Option<&Control>,
+) -> Vec<Sample> {
     let slots = draw(index, samples, seed);
-    each(pool, &slots, |&slot| Sample {
-        slot,
-        truth: others(slot, with_query(index, slot, |q| index.search_exact(q, k + 1, None).0), k),
+    let (done, all) = (AtomicU64::new(0), slots.len() as u64);
+    let goes_on = || control.is_none_or(Control::goes_on);
+    let watch = if control.is_some() { Watch::new(&goes_on) } else { Watch::NOBODY };
+    let wanted = Wanted { watch, ..Wanted::nearest(k + 1) };
+    each(pool, &slots, |&slot| {
+        let truth = others(slot, with_query(index, slot, |q| index.find_exactly(q, &wanted).0), k);
+        if let Some(control) = control.filter(|control| control.goes_on()) {
+            control.tell(done.fetch_add(1, Ordering::Relaxed) + 1, all);
+        }
+        Sample { slot, truth }
     })
 }
 

@@ -1,6 +1,7 @@
 //! Integration tests of the public crate, in one binary.
 
 mod api;
+mod ask;
 mod bulk;
 mod churn;
 mod codes;

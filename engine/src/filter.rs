@@ -20,7 +20,7 @@ pub(crate) struct Filter<'a, D> {
     pub(crate) packed: &'a Packed,
     pub(crate) tables: &'a Tables,
     pub(crate) distances: &'a D,
-    pub(crate) until: Until,
+    pub(crate) until: Until<'a>,
 }
 
 /// As [`search_level`](crate::search::search_level), of level 0.
@@ -32,7 +32,8 @@ pub(crate) fn search_packed<D: Distances>(
     live: impl Fn(u32) -> bool,
     scratch: &mut Scratch,
 ) {
-    begin(filter.distances, entries, filter.until, &live, scratch);
+    scratch.pool.reset(filter.until.ef);
+    begin(filter.distances, entries, &live, scratch);
     filter.distances.kernel().run(SearchPacked { filter, live, scratch });
 }
 
@@ -63,6 +64,10 @@ impl<D: Distances, F: Fn(u32) -> bool> Work for SearchPacked<'_, D, F> {
 fn gather<D: Distances>(kernel: impl Codes, filter: &Filter<'_, D>, scratch: &mut Scratch) -> Option<usize> {
     let &Filter { packed, tables, until, .. } = filter;
     let Scratch { pool, visited, fresh, block, counters, .. } = scratch;
+    if until.watch.ends(counters.hops) {
+        counters.cut_short = true;
+        return None;
+    }
     // More may have been published since; they have no mark.
     let limit = visited.slots();
     // Room for three more: the last group of four is filled up.

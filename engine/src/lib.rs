@@ -45,6 +45,7 @@
 //! | `reach` | which nodes walks can reach |
 //! | [`sweep`] | unlinking dead nodes |
 //! | [`query`] | queries |
+//! | [`stream`] | walks that go on as far as they are asked to |
 //! | [`verify`] | checksums and graph invariants |
 //! | `generation` | a collection's files written anew: slots, pages, names |
 //! | [`compact`] | a collection without its dead slots |
@@ -88,6 +89,7 @@ mod bulk;
 mod reach;
 pub mod sweep;
 pub mod query;
+pub mod stream;
 pub mod verify;
 mod generation;
 pub mod compact;
@@ -101,9 +103,11 @@ pub use ids::Id;
 pub use index::{Index, Place};
 pub use metric::Metric;
 pub use pending::Replayed;
-pub use query::{Keep, Neighbour};
+pub use query::{Keep, Neighbour, Wanted};
 pub use readers::Reading;
 pub use scratch::Counters;
+pub use search::{GoOn, Watch};
 pub use slots::{SlotBytes, vector_crc};
+pub use stream::{Step, Walk};
 pub use superblock::{Super, Superblock};
 pub use verify::Findings;

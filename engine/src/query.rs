@@ -8,7 +8,7 @@ use crate::index::{GraphLevel, Index};
 use crate::metric::{Metric, Point};
 use crate::packed::Packed;
 use crate::scratch::{Candidate, Counters, Pool, Scratch};
-use crate::search::{Distances, Until, descend, search_level};
+use crate::search::{Distances, Until, Watch, descend, search_level};
 use std::collections::HashMap;
 
 /// A record found.
@@ -24,6 +24,37 @@ pub struct Neighbour {
 
 /// Says of a key whether its record may be found.
 pub type Keep<'a> = dyn Fn(u64) -> bool + Sync + 'a;
+
+/// What a search is to find, and how.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// So many records, the nearest.
+    pub k: usize,
+    /// Candidates kept on the way, at least `k`.
+    pub ef: usize,
+    /// See [`Index::search`].
+    pub ratio: f32,
+    /// Which records may be found, if not all.
+    pub keep: Option<&'a Keep<'a>>,
+    /// Whether somebody wants it to end before it is done: with the nearest known so far.
+    pub watch: Watch<'a>,
+}
+
+impl Wanted<'_> {
+    /// The `k` nearest, with no more candidates than that.
+    pub fn nearest(k: usize) -> Self {
+        Self { k, ef: k, ratio: f32::INFINITY, keep: None, watch: Watch::NOBODY }
+    }
+}
+
+impl std::fmt::Debug for Wanted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { k, ef, ratio, keep, watch } = self;
+        let mut debug = f.debug_struct("Wanted");
+        debug.field("k", k).field("ef", ef).field("ratio", ratio).field("keep", &keep.is_some());
+        debug.field("watch", watch).finish()
+    }
+}
 
 /// Vectors are farther than their codes, by about the same. How much more than any so far one may still differ from the
 /// mean, towards the query. Measured on 30,000 sentence vectors with codes of 4 bits, recall@10 at ef 200: 0.9959 with
@@ -46,11 +77,22 @@ impl Index {
     /// # Panics
     /// If `query` is not one for the collection's dimension and element type.
     pub fn search(&self, query: Query<'_>, k: usize, ef: usize, ratio: f32) -> (Vec<Neighbour>, Counters) {
-        self.search_kept(query, k, ef, ratio, None)
+        self.find(query, &Wanted { ef, ratio, ..Wanted::nearest(k) })
     }
 
-    /// As [`search`](Self::search), of the records that are to be kept. Finds `k` whenever there are so many: where few
-    /// records are kept, or a walk finds fewer, it compares with all of them.
+    /// As [`search`](Self::search), of what is wanted. Of the records that are to be kept finds `k` whenever there are so
+    /// many: where few are kept, or a walk finds fewer, it compares with all of them.
+    ///
+    /// # Panics
+    /// If `query` is not one for the collection's dimension and element type.
+    pub fn find(&self, query: Query<'_>, wanted: &Wanted<'_>) -> (Vec<Neighbour>, Counters) {
+        match wanted.keep {
+            Some(keep) if self.few_are(keep, wanted.ef.max(wanted.k)) => self.find_exactly(query, wanted),
+            _ => self.search_kept(query, wanted),
+        }
+    }
+
+    /// As [`search`](Self::search), of the records that are to be kept.
     ///
     /// # Panics
     /// If `query` is not one for the collection's dimension and element type.
@@ -62,16 +104,12 @@ impl Index {
         ratio: f32,
         keep: &Keep<'_>,
     ) -> (Vec<Neighbour>, Counters) {
-        if self.few_are(keep, ef.max(k)) {
-            self.search_exact(query, k, Some(keep))
-        } else {
-            self.search_kept(query, k, ef, ratio, Some(keep))
-        }
+        self.find(query, &Wanted { ef, ratio, keep: Some(keep), ..Wanted::nearest(k) })
     }
 
     /// Whether so few records are kept that comparing with each of them is less work than a walk, which goes through
     /// all the others on its way to `ef` of them.
-    fn few_are(&self, keep: &Keep<'_>, ef: usize) -> bool {
+    pub(crate) fn few_are(&self, keep: &Keep<'_>, ef: usize) -> bool {
         /// Slots that are looked at to guess.
         const SAMPLES: u32 = 256;
         /// Filters that are evaluated in the time of a distance.
@@ -87,28 +125,22 @@ impl Index {
         kept == 0 || walked > scanned
     }
 
-    fn search_kept(
-        &self,
-        query: Query<'_>,
-        k: usize,
-        ef: usize,
-        ratio: f32,
-        keep: Option<&Keep<'_>>,
-    ) -> (Vec<Neighbour>, Counters) {
+    fn search_kept(&self, query: Query<'_>, wanted: &Wanted<'_>) -> (Vec<Neighbour>, Counters) {
         let _reading = self.reading();
+        let &Wanted { k, keep, .. } = wanted;
         let (mut found, mut counters) = (Vec::new(), Counters::default());
         let mut asked = k;
         loop {
-            let (records, superseded, work) = self.search_once(query, asked, (ef, ratio), keep);
+            let (records, superseded, work) = self.search_once(query, &Wanted { k: asked, ..*wanted });
             counters += work;
             let slots = self.limit() as usize;
             let short = records.len() < k && superseded && asked < slots;
             found = if records.len() >= found.len() { records } else { found };
-            if !short {
+            if !short || counters.cut_short {
                 found.truncate(k);
-                if found.len() < k && (keep.is_some() || (found.len() as u64) < self.live()) {
+                if found.len() < k && !counters.cut_short && (keep.is_some() || (found.len() as u64) < self.live()) {
                     // No walk comes to what is missing, or nothing is. It is rare: nearly all was asked for.
-                    let (all, work) = self.search_exact(query, k, keep);
+                    let (all, work) = self.find_exactly(query, wanted);
                     counters += work;
                     found = all;
                 }
@@ -119,15 +151,10 @@ impl Index {
         }
     }
 
-    fn search_once(
-        &self,
-        query: Query<'_>,
-        k: usize,
-        (ef, ratio): (usize, f32),
-        keep: Option<&Keep<'_>>,
-    ) -> (Vec<Neighbour>, bool, Counters) {
+    fn search_once(&self, query: Query<'_>, wanted: &Wanted<'_>) -> (Vec<Neighbour>, bool, Counters) {
         let point = self.asked(query);
-        let until = self.until(k, ef, ratio);
+        let &Wanted { k, keep, .. } = wanted;
+        let until = self.until(wanted);
         self.scratch.with(|scratch| {
             // Before the walk: a slot linked in between is then found twice rather than not at all.
             let unlinked = self.scan_unlinked(point, until.ef, keep, scratch);
@@ -164,13 +191,13 @@ impl Index {
     }
 
     /// Walks from the entry point to level 0; the `ef` nearest live nodes are in the pool then.
-    fn walk<D: Distances>(&self, distances: &D, until: Until, keep: Option<&Keep<'_>>, scratch: &mut Scratch) {
+    fn walk<D: Distances>(&self, distances: &D, until: Until<'_>, keep: Option<&Keep<'_>>, scratch: &mut Scratch) {
         // Asked before the first look: if there are none, none can be met that were dead before.
         let any_dead = self.any_dead();
         let Some(nearest) = self.walk_down(distances, until, scratch) else { return };
         let level = GraphLevel { index: self, level: 0 };
         if keep.is_some() {
-            search_level(&level, distances, &[nearest], until, |s| self.counts(s, keep), scratch);
+            search_level(&level, distances, &[nearest], until, self.counted(keep), scratch);
         } else if any_dead {
             search_level(&level, distances, &[nearest], until, |s| !self.is_dead(s), scratch);
         } else {
@@ -179,23 +206,29 @@ impl Index {
     }
 
     /// Walks, with more candidates if copies have filled the pool.
-    fn walk_past_copies(
+    fn walk_past_copies<'a>(
         &self,
         query: Query<'_>,
-        until: Until,
+        until: Until<'a>,
         scratch: &mut Scratch,
-        walk: impl Fn(Until, &mut Scratch),
+        walk: impl Fn(Until<'a>, &mut Scratch),
     ) {
         let is_own = |slot: u32| query.bytes() == self.vector(slot);
         let mut more = Some(until.ef);
         while let Some(ef) = more {
             walk(Until { ef, ..until }, scratch);
-            more = self.uncrowded((until.ef, ef), &scratch.pool, is_own);
+            let done = scratch.counters.cut_short;
+            more = self.uncrowded((until.ef, ef), &scratch.pool, is_own).filter(|_| !done);
         }
     }
 
+    /// Says of slots whether they may be found. One function, so that what is compiled for it is.
+    pub(crate) fn counted<'a>(&'a self, keep: Option<&'a Keep<'a>>) -> impl Fn(u32) -> bool + 'a {
+        move |slot| self.counts(slot, keep)
+    }
+
     /// Whether a slot may be found.
-    fn counts(&self, slot: u32, keep: Option<&Keep<'_>>) -> bool {
+    pub(crate) fn counts(&self, slot: u32, keep: Option<&Keep<'_>>) -> bool {
         !self.is_dead(slot) && keep.is_none_or(|keep| keep(self.id_of(slot).key))
     }
 
@@ -204,7 +237,7 @@ impl Index {
         &self,
         packed: &Packed,
         distances: &CodesTo<'_>,
-        until: Until,
+        until: Until<'_>,
         keep: Option<&Keep<'_>>,
         scratch: &mut Scratch,
     ) {
@@ -225,7 +258,12 @@ impl Index {
     }
 
     /// Walks from the entry point, if there is one, down to level 0. The pool is empty then.
-    fn walk_down<D: Distances>(&self, distances: &D, until: Until, scratch: &mut Scratch) -> Option<Candidate> {
+    pub(crate) fn walk_down<D: Distances>(
+        &self,
+        distances: &D,
+        until: Until<'_>,
+        scratch: &mut Scratch,
+    ) -> Option<Candidate> {
         scratch.pool.reset(until.ef);
         let entry = self.entry().filter(|entry| entry.slot < distances.limit())?;
         let mut nearest = Candidate { distance: distances.to(entry.slot), slot: entry.slot };
@@ -272,10 +310,11 @@ impl Index {
         found.extend(nearest.live());
     }
 
-    fn until(&self, k: usize, ef: usize, ratio: f32) -> Until {
+    fn until<'a>(&self, wanted: &Wanted<'a>) -> Until<'a> {
+        let &Wanted { k, ef, ratio, watch, .. } = wanted;
         // Inner products have no zero to measure ratios from.
         let ratio = if self.geometry().metric == Metric::InnerProduct { f32::INFINITY } else { ratio };
-        Until { ef: ef.max(k).max(1), k, ratio }
+        Until { ef: ef.max(k).max(1), k, ratio, watch }
     }
 
     /// The live slots that a slot is linked to, for each of its levels from 0 up.
@@ -290,12 +329,26 @@ impl Index {
     /// # Panics
     /// If `query` is not one for the collection's dimension and element type.
     pub fn search_exact(&self, query: Query<'_>, k: usize, keep: Option<&Keep<'_>>) -> (Vec<Neighbour>, Counters) {
+        self.find_exactly(query, &Wanted { keep, ..Wanted::nearest(k) })
+    }
+
+    /// As [`search_exact`](Self::search_exact), of what is wanted.
+    ///
+    /// # Panics
+    /// If `query` is not one for the collection's dimension and element type.
+    pub fn find_exactly(&self, query: Query<'_>, wanted: &Wanted<'_>) -> (Vec<Neighbour>, Counters) {
+        let &Wanted { k, keep, watch, .. } = wanted;
         let _reading = self.reading();
         let query = self.asked(query);
         self.scratch.with(|scratch| {
             scratch.pool.reset(k.max(1));
             let mut counters = Counters::default();
-            let counted = (0..self.limit()).filter(|&s| self.counts(s, keep)).inspect(|_| counters.distances += 1);
+            let Counters { cut_short, distances, .. } = &mut counters;
+            let slots = (0..self.limit()).take_while(|&s| {
+                *cut_short = watch.ends_scan(s);
+                !*cut_short
+            });
+            let counted = slots.filter(|&s| self.counts(s, keep)).inspect(|_| *distances += 1);
             self.scan(query, counted, &mut scratch.pool);
             let found: Vec<Candidate> = scratch.pool.live().collect();
             (self.resolve(&found, k).0, counters)

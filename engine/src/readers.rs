@@ -26,12 +26,22 @@ pub(crate) struct Readers {
 
 /// A reader; gone when this is dropped.
 #[derive(Debug)]
-pub struct Reading<'a>(&'a AtomicU32);
+pub struct Reading<'a> {
+    readers: &'a Readers,
+    seat: Seat,
+}
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Release);
+        self.readers.leave(&self.seat);
     }
+}
+
+/// Where a reader is counted.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    side: usize,
+    stripe: usize,
 }
 
 /// Which counts have been seen at zero since something was taken out of every reader's way.
@@ -50,11 +60,21 @@ fn stripe() -> usize {
 impl Readers {
     /// Counts the caller as a reader. Never waits.
     pub(crate) fn begin(&self) -> Reading<'_> {
-        let count = &self.counts[self.side.load(Ordering::Relaxed)][stripe()].0;
-        count.fetch_add(1, Ordering::Relaxed);
+        Reading { readers: self, seat: self.enter() }
+    }
+
+    /// As [`begin`](Self::begin), for a reader that keeps the index itself and [leaves](Self::leave) on its own.
+    pub(crate) fn enter(&self) -> Seat {
+        let seat = Seat { side: self.side.load(Ordering::Relaxed), stripe: stripe() };
+        self.counts[seat.side][seat.stripe].0.fetch_add(1, Ordering::Relaxed);
         // Either `all_gone` sees this reader, or this reader sees all that was done before `all_gone` looked.
         fence(Ordering::SeqCst);
-        Reading(count)
+        seat
+    }
+
+    /// Uncounts a reader, who looks at nothing any more.
+    pub(crate) fn leave(&self, seat: &Seat) {
+        self.counts[seat.side][seat.stripe].0.fetch_sub(1, Ordering::Release);
     }
 
     /// Whether all readers are gone that were there when `gone` was made. Does not wait: ask again later.

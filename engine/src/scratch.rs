@@ -3,6 +3,8 @@
 use crate::codes::CodeQuery;
 use crate::packed::{Block, Tables};
 use parking_lot::Mutex;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// A node and its distance from the query.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,6 +45,8 @@ pub(crate) struct Pool {
     live: usize,
     /// Entries below are all expanded.
     next: usize,
+    /// What the pool has no room for, if it is to be kept: nothing in it is nearer than what is in the pool.
+    overflow: Option<BinaryHeap<Reverse<u64>>>,
 }
 
 #[inline(always)]
@@ -71,39 +75,119 @@ impl Pool {
         self.ef = ef;
         self.live = 0;
         self.next = 0;
+        self.overflow = None;
+    }
+
+    /// As [`reset`](Self::reset), for a walk that goes on: what there is no room for is kept, and comes in as the nearest
+    /// are [taken out](Self::pop_nearest).
+    pub(crate) fn reset_keeping_all(&mut self, ef: usize) {
+        self.reset(ef);
+        self.overflow = Some(BinaryHeap::new());
     }
 
     /// Nodes farther than this are of no use.
     #[inline(always)]
     pub(crate) fn bound(&self) -> f32 {
-        if self.live < self.ef { f32::INFINITY } else { self.entries.last().map_or(f32::INFINITY, |&e| distance_of(e)) }
+        if self.live < self.ef || self.overflow.is_some() {
+            f32::INFINITY
+        } else {
+            self.entries.last().map_or(f32::INFINITY, |&e| distance_of(e))
+        }
     }
 
     /// Adds a node that is not in the pool yet. Says whether it is the nearest one not expanded.
     #[inline]
     pub(crate) fn insert(&mut self, distance: f32, slot: u32, live: bool) -> bool {
-        let new = entry(distance, slot) | if live { 0 } else { DEAD };
+        self.insert_entry(entry(distance, slot) | if live { 0 } else { DEAD })
+    }
+
+    /// Adds a live node that is not to be expanded.
+    pub(crate) fn insert_settled(&mut self, distance: f32, slot: u32) {
+        self.insert_entry(entry(distance, slot) | EXPANDED);
+    }
+
+    #[inline]
+    fn insert_entry(&mut self, new: u64) -> bool {
+        let live = new & DEAD == 0;
         let at = self.entries.partition_point(|&e| e < new);
         if self.live == self.ef {
             // Once there are ef live ones the last entry is one of them; what lies beyond is of no use.
             if at == self.entries.len() {
+                self.put_by(new);
                 return false;
             }
             if live {
-                self.entries.pop();
+                if let Some(last) = self.entries.pop() {
+                    self.put_by(last);
+                }
                 self.live -= 1;
             }
         }
         self.entries.insert(at, new);
         self.live += usize::from(live);
         if self.live >= self.ef {
-            while self.entries.last().is_some_and(|e| e & DEAD != 0) {
+            while let Some(&last) = self.entries.last().filter(|&e| e & DEAD != 0) {
                 self.entries.pop();
+                self.put_by(last);
             }
         }
         let first = at <= self.next || self.entries[self.next..at].iter().all(|e| e & EXPANDED != 0);
         self.next = if first { at } else { self.next }.min(self.entries.len());
         first
+    }
+
+    /// Keeps what there is no room for, if that is asked.
+    #[inline(always)]
+    fn put_by(&mut self, entry: u64) {
+        if let Some(overflow) = &mut self.overflow {
+            overflow.push(Reverse(entry));
+        }
+    }
+
+    /// Adds live nodes that are not to be expanded, many at a time, to a pool that keeps all.
+    pub(crate) fn put_by_settled(&mut self, nodes: impl Iterator<Item = Candidate>) {
+        let Some(overflow) = &mut self.overflow else { return };
+        let mut all = std::mem::take(overflow).into_vec();
+        // What is in the pool may be farther than some of them.
+        all.extend(self.entries.drain(..).map(Reverse));
+        all.extend(nodes.map(|node| Reverse(entry(node.distance, node.slot) | EXPANDED)));
+        *overflow = BinaryHeap::from(all);
+        (self.live, self.next) = (0, 0);
+        self.refill();
+    }
+
+    /// Takes the nearest node out, expanded or not, and says whether it counted as live. What was put by comes in.
+    pub(crate) fn pop_nearest(&mut self) -> Option<(Candidate, bool)> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let first = self.entries.remove(0);
+        self.next = self.next.saturating_sub(1);
+        let live = first & DEAD == 0;
+        self.live -= usize::from(live);
+        self.refill();
+        Some((Candidate { distance: distance_of(first), slot: slot_of(first) }, live))
+    }
+
+    fn refill(&mut self) {
+        let Some(overflow) = &mut self.overflow else { return };
+        while self.live < self.ef
+            && let Some(Reverse(next)) = overflow.pop()
+        {
+            self.live += usize::from(next & DEAD == 0);
+            self.entries.push(next);
+        }
+    }
+
+    /// Takes care that nothing of what is known is expanded any more.
+    pub(crate) fn settle_all(&mut self) {
+        self.entries.iter_mut().for_each(|entry| *entry |= EXPANDED);
+        self.next = self.entries.len();
+        if let Some(overflow) = &mut self.overflow {
+            let settled =
+                std::mem::take(overflow).into_iter().map(|Reverse(entry)| Reverse(entry | EXPANDED)).collect();
+            *overflow = settled;
+        }
     }
 
     /// Whether an [`entry`] would be the nearest one not expanded.
@@ -115,7 +199,7 @@ impl Pool {
     /// Adds nodes that are not in the pool yet: their [entries](entry), sorted.
     #[inline(always)]
     pub(crate) fn take(&mut self, new: &[u64], live: &impl Fn(u32) -> bool) {
-        if self.live < self.entries.len() || !new.iter().all(|&e| live(slot_of(e))) {
+        if self.live < self.entries.len() || self.overflow.is_some() || !new.iter().all(|&e| live(slot_of(e))) {
             for &e in new {
                 if distance_of(e) <= self.bound() {
                     self.insert(distance_of(e), slot_of(e), live(slot_of(e)));
@@ -252,6 +336,11 @@ impl Visited {
         self.marks().insert(slot)
     }
 
+    /// Whether a node below the `slots` of the last [`reset`](Self::reset) is marked.
+    pub(crate) fn has(&self, slot: u32) -> bool {
+        self.words[slot as usize / 64] & 1 << (slot % 64) != 0
+    }
+
     /// Remembers nodes that were new.
     #[inline(always)]
     pub(crate) fn note(&mut self, slots: &[u32]) {
@@ -308,6 +397,8 @@ pub struct Counters {
     pub distances: u64,
     /// Vectors compared exactly after a walk on codes.
     pub reranked: u64,
+    /// Whether it was ended before it was done.
+    pub cut_short: bool,
 }
 
 impl std::ops::AddAssign for Counters {
@@ -315,6 +406,7 @@ impl std::ops::AddAssign for Counters {
         self.hops += more.hops;
         self.distances += more.distances;
         self.reranked += more.reranked;
+        self.cut_short |= more.cut_short;
     }
 }
 
@@ -358,105 +450,24 @@ pub(crate) struct ScratchPool(Mutex<Vec<Scratch>>);
 impl ScratchPool {
     /// Runs `f` with a scratch. The lock is held only to take and to return it.
     pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Scratch) -> T) -> T {
+        let mut scratch = self.take();
+        let result = f(&mut scratch);
+        self.give_back(scratch);
+        result
+    }
+
+    /// A scratch, for longer.
+    pub(crate) fn take(&self) -> Scratch {
         let mut scratch = self.0.lock().pop().unwrap_or_default();
         scratch.counters = Counters::default();
         scratch.dropped.clear();
-        let result = f(&mut scratch);
+        scratch
+    }
+
+    pub(crate) fn give_back(&self, scratch: Scratch) {
         self.0.lock().push(scratch);
-        result
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_node_is_new_once_a_search() {
-        let mut visited = Visited::default();
-        for round in 0..300usize {
-            let slots = 1000 + round % 7 * 5000;
-            visited.reset(slots);
-            let mut seen = std::collections::HashSet::new();
-            for n in 0..round * 3 % 500 {
-                let slot = (n * n * 31 + round) % slots;
-                let new = visited.insert(slot as u32);
-                assert_eq!(new, seen.insert(slot), "round {round}, {n}");
-                if new {
-                    visited.note(&[slot as u32]);
-                }
-            }
-        }
-    }
-
-    proptest! {
-        /// Against a sorted list: the pool holds the ef nearest live nodes, and every node between them.
-        #[test]
-        fn the_pool_keeps_the_nearest(
-            ef in 1usize..12,
-            nodes in prop::collection::vec((0u8..20, any::<bool>()), 0..80),
-        ) {
-            let mut pool = Pool::default();
-            pool.reset(ef);
-            for (slot, &(distance, live)) in nodes.iter().enumerate() {
-                if f32::from(distance) <= pool.bound() {
-                    pool.insert(f32::from(distance), slot as u32, live);
-                }
-                if slot % 3 == 0 {
-                    pool.expand_next();
-                }
-            }
-            check(&mut pool, ef, &nodes)?;
-        }
-
-        /// The same, with several taken at once.
-        #[test]
-        fn the_pool_keeps_the_nearest_of_many(
-            ef in 1usize..12,
-            nodes in prop::collection::vec((0u8..20, prop::bool::weighted(0.9)), 0..80),
-            all_live in any::<bool>(),
-            at_once in 1usize..9,
-        ) {
-            let nodes: Vec<_> = nodes.into_iter().map(|(distance, live)| (distance, live || all_live)).collect();
-            let mut pool = Pool::default();
-            pool.reset(ef);
-            for first in (0..nodes.len()).step_by(at_once) {
-                let of = |slot: usize| (f32::from(nodes[slot].0), slot as u32);
-                let mut new: Vec<u64> = (first..nodes.len().min(first + at_once))
-                    .map(of).filter(|&(d, _)| d <= pool.bound()).map(|(d, slot)| entry(d, slot)).collect();
-                new.sort_unstable();
-                let next = pool.peek_next();
-                let is_next = new.first().is_some_and(|&first| pool.is_next(first));
-                pool.take(&new, &|slot| nodes[slot as usize].1);
-                prop_assert!(pool.entries.is_sorted());
-                if let Some(next) = pool.peek_next().filter(|_| all_live) {
-                    prop_assert_eq!(is_next, new.first().map(|&e| slot_of(e)) == Some(next));
-                } else {
-                    prop_assert!(!all_live || (next.is_none() && new.is_empty()));
-                }
-                if first % 3 == 0 {
-                    pool.expand_next();
-                }
-            }
-            check(&mut pool, ef, &nodes)?;
-        }
-    }
-
-    /// Whether the pool holds the `ef` nearest live nodes.
-    fn check(pool: &mut Pool, ef: usize, nodes: &[(u8, bool)]) -> Result<(), TestCaseError> {
-        let mut expected: Vec<(u8, std::cmp::Reverse<u32>)> =
-            nodes.iter().enumerate().filter(|(_, n)| n.1).map(|(s, n)| (n.0, std::cmp::Reverse(s as u32))).collect();
-        expected.sort_unstable();
-        expected.truncate(ef);
-        let got: Vec<_> = pool.live().map(|c| (c.distance as u8, std::cmp::Reverse(c.slot))).collect();
-        prop_assert_eq!(got, expected);
-        let mut rest = 0;
-        while pool.expand_next().is_some() {
-            rest += 1;
-        }
-        prop_assert!(rest <= nodes.len());
-        prop_assert!(pool.peek_next().is_none());
-        Ok(())
-    }
-}
+mod tests;

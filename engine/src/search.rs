@@ -53,21 +53,68 @@ pub(crate) trait Pairs {
     fn are_copies(&self, a: u32, b: u32) -> bool;
 }
 
+/// Asked now and then whether to go on.
+pub type GoOn<'a> = dyn Fn() -> bool + Sync + 'a;
+
+/// Whether somebody wants a search to end before it is done.
+#[derive(Clone, Copy, Default)]
+pub struct Watch<'a>(Option<&'a GoOn<'a>>);
+
+impl<'a> Watch<'a> {
+    /// Hops, or one for each so many vectors, after which it is asked.
+    const EVERY: u64 = 16;
+
+    /// Nobody.
+    pub const NOBODY: Self = Self(None);
+
+    /// Whoever answers `go_on`.
+    pub fn new(go_on: &'a GoOn<'a>) -> Self {
+        Self(Some(go_on))
+    }
+
+    /// Whether to end. Asks now and then, as `hops` rises.
+    #[inline(always)]
+    pub(crate) fn ends(self, hops: u64) -> bool {
+        match self.0 {
+            None => false,
+            // Several hops may be taken at a time.
+            Some(go_on) => hops % Self::EVERY < 4 && !go_on(),
+        }
+    }
+
+    /// As [`ends`](Self::ends), for a look at one vector after the other.
+    #[inline(always)]
+    pub(crate) fn ends_scan(self, slot: u32) -> bool {
+        match self.0 {
+            None => false,
+            Some(go_on) => u64::from(slot).is_multiple_of(16 * Self::EVERY) && !go_on(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Watch").field(&self.0.is_some()).finish()
+    }
+}
+
 /// When a search ends.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Until {
+pub(crate) struct Until<'a> {
     /// When so many nearest live nodes are known, and their neighbours.
     pub(crate) ef: usize,
     /// Or before: when what is to be expanded next is farther than `ratio` times the `k`th nearest (Al-Jazzazi and
     /// others 2025, "Distance adaptive beam search").
     pub(crate) k: usize,
     pub(crate) ratio: f32,
+    /// Or when it is told to.
+    pub(crate) watch: Watch<'a>,
 }
 
-impl Until {
+impl Until<'_> {
     /// Not before.
     pub(crate) fn ef(ef: usize) -> Self {
-        Self { ef, k: ef, ratio: f32::INFINITY }
+        Self { ef, k: ef, ratio: f32::INFINITY, watch: Watch::NOBODY }
     }
 }
 
@@ -78,18 +125,30 @@ pub(crate) fn search_level<L: Level, D: Distances>(
     level: &L,
     distances: &D,
     entries: &[Candidate],
-    until: Until,
+    until: Until<'_>,
     live: impl Fn(u32) -> bool,
     scratch: &mut Scratch,
 ) {
-    begin(distances, entries, until, &live, scratch);
+    scratch.pool.reset(until.ef);
+    begin(distances, entries, &live, scratch);
+    go_on(level, distances, until, live, scratch);
+}
+
+/// The search from where it is, with what is in the pool, until all in it are expanded, or it is to end.
+pub(crate) fn go_on<L: Level, D: Distances>(
+    level: &L,
+    distances: &D,
+    until: Until<'_>,
+    live: impl Fn(u32) -> bool,
+    scratch: &mut Scratch,
+) {
     distances.kernel().run(SearchLevel { level, distances, until, live, scratch });
 }
 
 struct SearchLevel<'a, L, D, F> {
     level: &'a L,
     distances: &'a D,
-    until: Until,
+    until: Until<'a>,
     live: F,
     scratch: &'a mut Scratch,
 }
@@ -107,17 +166,15 @@ impl<L: Level, D: Distances, F: Fn(u32) -> bool> Work for SearchLevel<'_, L, D, 
     }
 }
 
-/// Puts the entries into the pool.
+/// Puts the entries into the pool, which is empty.
 pub(crate) fn begin<D: Distances>(
     distances: &D,
     entries: &[Candidate],
-    until: Until,
     live: &impl Fn(u32) -> bool,
     scratch: &mut Scratch,
 ) {
     let Scratch { pool, visited, .. } = scratch;
     let limit = distances.limit();
-    pool.reset(until.ef);
     visited.reset(limit as usize);
     for entry in entries {
         if entry.slot < limit && visited.insert(entry.slot) {
@@ -142,8 +199,12 @@ pub(crate) fn ask<D: Distances>(distances: &D, slots: &[u32]) {
 /// Takes the next node to expand, and finds those of its neighbours that are new. Says how many, or
 /// `None` at the end of the search.
 #[inline(always)]
-fn gather<L: Level>(level: &L, until: Until, scratch: &mut Scratch) -> Option<usize> {
+fn gather<L: Level>(level: &L, until: Until<'_>, scratch: &mut Scratch) -> Option<usize> {
     let Scratch { pool, visited, fresh, counters, .. } = scratch;
+    if until.watch.ends(counters.hops) {
+        counters.cut_short = true;
+        return None;
+    }
     // More may have been published since; they have no mark.
     let limit = visited.slots();
     let slot = pool.expand_next()?;

@@ -162,6 +162,14 @@ impl Index {
         }
     }
 
+    /// The components of a published slot's vector.
+    pub fn decoded(&self, slot: u32) -> Vec<f32> {
+        let (element, dim) = (self.geometry().element, self.geometry().dim);
+        let mut vector = Vec::with_capacity(dim);
+        element.decode(self.vector(slot), dim, &mut vector);
+        vector
+    }
+
     /// The vector of a published slot, as stored.
     pub fn vector(&self, slot: u32) -> &[u8] {
         &view::bytes(&self.vectors, slot)[..self.geometry().vector_bytes()]

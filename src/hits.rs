@@ -1,0 +1,153 @@
+//! What searches find.
+
+use crate::error::Result;
+use crate::key::Key;
+use crate::shared::Shared;
+use lodestore_engine::{Counters, Index as Graph, Neighbour};
+use std::ops::Index;
+
+/// What is fetched of each record found, besides its key and distance.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fetch {
+    pub(crate) payloads: bool,
+    pub(crate) vectors: bool,
+}
+
+impl Fetch {
+    /// The record found in `graph`; whoever asks holds what keeps its slot as it is, if vectors are fetched.
+    pub(crate) fn hit<K: Key>(self, shared: &Shared, graph: &Graph, found: Neighbour) -> Result<Hit<K::Owned>> {
+        let Neighbour { key, slot, distance } = found;
+        let payload = match self.payloads {
+            true => shared.catalog.get((graph.id(), key))?.map(|row| row.payload.to_vec()),
+            false => None,
+        };
+        let vector = self.vectors.then(|| graph.decoded(slot));
+        Ok(Hit { key: K::from_u64(key), distance, payload, vector })
+    }
+}
+
+/// A record found.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Hit<T> {
+    /// Its key.
+    pub key: T,
+    /// Its exact distance from the query, in the collection's metric.
+    pub distance: f32,
+    /// Its payload, if [asked for](crate::Search::with_payloads).
+    pub payload: Option<Vec<u8>>,
+    /// Its vector as [`Record::vector`](crate::Record::vector), if [asked for](crate::Search::with_vectors).
+    pub vector: Option<Vec<f32>>,
+}
+
+/// The records found, nearest first.
+///
+/// ```
+/// let store = lodestore::Store::in_memory()?;
+/// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+/// docs.put_many(&[1, 2], &[0.0, 0.0, 5.0, 5.0], None)?;
+/// let hits = docs.search(&[4.0, 4.0]).run()?;
+/// let keys: Vec<u64> = hits.iter().map(|hit| hit.key).collect();
+/// assert_eq!(keys, [2, 1]);
+/// # Ok::<(), lodestore::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Hits<K: Key> {
+    hits: Vec<Hit<K::Owned>>,
+    stats: SearchStats,
+}
+
+/// The work of a search.
+///
+/// ```
+/// let store = lodestore::Store::in_memory()?;
+/// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+/// docs.put_many(&[1, 2], &[0.0, 0.0, 5.0, 5.0], None)?;
+/// let stats = docs.search(&[4.0, 4.0]).run()?.stats();
+/// assert!(stats.distances > 0);
+/// # Ok::<(), lodestore::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SearchStats {
+    /// Nodes whose neighbours were read.
+    pub hops: u64,
+    /// Distances computed while walking; estimates of [packed](crate::Residency::Packed) neighbourhoods do not count.
+    pub distances: u64,
+    /// Vectors compared exactly after a walk on [codes](crate::Codes).
+    pub reranked: u64,
+    /// Whether it went to its end: not if a [deadline](crate::Control::deadline) has cut it short.
+    pub complete: bool,
+}
+
+impl SearchStats {
+    pub(crate) const NONE: Self = Self { hops: 0, distances: 0, reranked: 0, complete: true };
+}
+
+impl From<Counters> for SearchStats {
+    fn from(counters: Counters) -> Self {
+        let Counters { hops, distances, reranked, cut_short } = counters;
+        Self { hops, distances, reranked, complete: !cut_short }
+    }
+}
+
+impl std::ops::AddAssign for SearchStats {
+    fn add_assign(&mut self, more: Self) {
+        self.hops += more.hops;
+        self.distances += more.distances;
+        self.reranked += more.reranked;
+        self.complete &= more.complete;
+    }
+}
+
+impl<K: Key> Hits<K> {
+    pub(crate) fn new(hits: Vec<Hit<K::Owned>>, stats: SearchStats) -> Self {
+        Self { hits, stats }
+    }
+
+    /// Records found.
+    pub fn len(&self) -> usize {
+        self.hits.len()
+    }
+
+    /// Whether none was found.
+    pub fn is_empty(&self) -> bool {
+        self.hits.is_empty()
+    }
+
+    /// The records, nearest first.
+    pub fn iter(&self) -> std::slice::Iter<'_, Hit<K::Owned>> {
+        self.hits.iter()
+    }
+
+    /// The work it took.
+    pub fn stats(&self) -> SearchStats {
+        self.stats
+    }
+}
+
+impl<K: Key> Index<usize> for Hits<K> {
+    type Output = Hit<K::Owned>;
+
+    fn index(&self, at: usize) -> &Self::Output {
+        &self.hits[at]
+    }
+}
+
+impl<K: Key> IntoIterator for Hits<K> {
+    type Item = Hit<K::Owned>;
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.hits.into_iter()
+    }
+}
+
+impl<'a, K: Key> IntoIterator for &'a Hits<K> {
+    type Item = &'a Hit<K::Owned>;
+    type IntoIter = std::slice::Iter<'a, Hit<K::Owned>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.hits.iter()
+    }
+}

@@ -1,0 +1,309 @@
+//! Asking for the nearest neighbours of many queries in one call.
+
+use crate::check::check_queries;
+use crate::components::Components;
+use crate::control::Control;
+use crate::error::{Error, Result};
+use crate::hits::SearchStats;
+use crate::key::Key;
+use crate::search::{DEFAULT_EF, DEFAULT_K, Which, bounded, checked, ef_for};
+use crate::shared::{Open, Shared};
+use lodestore_engine::{Counters, Neighbour, Query, Wanted, Watch};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// A search for many queries, to be set up and [run](Self::run).
+#[derive(Clone)]
+#[must_use = "a search does nothing until it is run"]
+pub struct SearchMany<'a, K: Key> {
+    shared: &'a Shared,
+    open: &'a Open,
+    queries: Components<'a>,
+    k: usize,
+    ef: usize,
+    ef_rows: Option<&'a [usize]>,
+    ratio: Option<f32>,
+    recall: Option<f64>,
+    threads: usize,
+    which: Which<'a, K>,
+    filter_rows: Option<&'a RowFilter<'a, K>>,
+    control: Option<&'a Control>,
+}
+
+/// Says of a query's row and a key whether the record may be found for it.
+type RowFilter<'a, K> = dyn Fn(usize, <K as Key>::Owned) -> bool + Sync + 'a;
+
+impl<K: Key> fmt::Debug for SearchMany<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("SearchMany");
+        debug.field("k", &self.k).field("ef", &self.ef).field("threads", &self.threads).field("which", &self.which);
+        debug.field("filter_rows", &self.filter_rows.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// What many queries found: for each row, up to `k` keys and distances, nearest first.
+///
+/// ```
+/// let store = lodestore::Store::in_memory()?;
+/// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+/// docs.put_many(&[1, 2], &[0.0, 0.0, 5.0, 5.0], None)?;
+/// let hits = docs.search_many(&[0.0, 1.0, 5.0, 4.0]).k(1).run()?;
+/// for row in 0..hits.rows() {
+///     println!("{:?} at {:?}", hits.keys(row), hits.distances(row));
+/// }
+/// # Ok::<(), lodestore::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct BatchHits<K: Key> {
+    k: usize,
+    keys: Vec<K::Owned>,
+    distances: Vec<f32>,
+    /// Where each row starts in `keys`, and the end.
+    starts: Vec<usize>,
+    stats: SearchStats,
+}
+
+impl<'a, K: Key> SearchMany<'a, K> {
+    pub(crate) fn new(shared: &'a Shared, open: &'a Open, queries: Components<'a>) -> Self {
+        Self {
+            shared,
+            open,
+            queries,
+            k: DEFAULT_K,
+            ef: DEFAULT_EF,
+            ef_rows: None,
+            ratio: None,
+            recall: None,
+            threads: 1,
+            which: Which::ALL,
+            filter_rows: None,
+            control: None,
+        }
+    }
+
+    /// See [`Search::k`](crate::Search::k).
+    pub fn k(mut self, k: usize) -> Self {
+        self.k = k;
+        self
+    }
+
+    /// See [`Search::ef`](crate::Search::ef).
+    pub fn ef(mut self, ef: usize) -> Self {
+        self.ef = ef;
+        self
+    }
+
+    /// An [`ef`](Self::ef) for each query.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put_many(&[1, 2], &[0.0, 0.0, 5.0, 5.0], None)?;
+    /// let hits = docs.search_many(&[0.0, 1.0, 5.0, 4.0]).k(1).ef_rows(&[10, 200]).run()?;
+    /// assert_eq!((hits.keys(0), hits.keys(1)), (&[1][..], &[2][..]));
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    pub fn ef_rows(mut self, ef: &'a [usize]) -> Self {
+        self.ef_rows = Some(ef);
+        self
+    }
+
+    /// See [`Search::recall`](crate::Search::recall); one for all queries.
+    pub fn recall(mut self, recall: f64) -> Self {
+        self.recall = Some(recall);
+        self
+    }
+
+    /// See [`Search::stop_beyond`](crate::Search::stop_beyond).
+    pub fn stop_beyond(mut self, ratio: f32) -> Self {
+        self.ratio = Some(ratio);
+        self
+    }
+
+    /// See [`Search::filter`](crate::Search::filter); one for all queries.
+    pub fn filter(mut self, filter: &'a (dyn Fn(K::Owned) -> bool + Sync + 'a)) -> Self {
+        self.which.filter = Some(filter);
+        self
+    }
+
+    /// A [`filter`](crate::Search::filter) that may differ from query to query: it is given the query's row, too.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(1).open_or_create()?;
+    /// docs.put_many(&[1, 2, 3, 4], &[1.0, 2.0, 3.0, 4.0], None)?;
+    /// let odd_then_even = |row: usize, key: u64| key % 2 == 1 - row as u64;
+    /// let hits = docs.search_many(&[3.9, 3.1]).k(1).filter_rows(&odd_then_even).run()?;
+    /// assert_eq!((hits.keys(0), hits.keys(1)), (&[3][..], &[4][..]));
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    pub fn filter_rows(mut self, filter: &'a (dyn Fn(usize, K::Owned) -> bool + Sync + 'a)) -> Self {
+        self.filter_rows = Some(filter);
+        self
+    }
+
+    /// See [`Search::exact`](crate::Search::exact).
+    pub fn exact(mut self) -> Self {
+        self.which.exact = true;
+        self
+    }
+
+    /// Deadline, cancelling and progress, which counts queries. After a deadline the rows are empty that were not
+    /// answered, and [`SearchStats::complete`] is false.
+    pub fn control(mut self, control: &'a Control) -> Self {
+        self.control = Some(control);
+        self
+    }
+
+    /// Threads that share the queries. Default: 1.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Searches.
+    ///
+    /// # Errors
+    /// [`Error::RowCount`] if the queries are not whole rows, or there is not one `ef` for each; otherwise as
+    /// [`Search::run`](crate::Search::run), with the row.
+    pub fn run(self) -> Result<BatchHits<K>> {
+        self.run_while(|| true).map(|(hits, _)| hits)
+    }
+
+    /// As [`run`](Self::run), and after each query that this thread answers it asks `go_on`; if that says no, the search
+    /// ends. Returns the hits, and whether it was let go on. If it was not, rows are empty that were not answered yet,
+    /// of which there may be some before others that were.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(1).open_or_create()?;
+    /// docs.put(1, &[1.0], b"")?;
+    /// let (hits, all) = docs.search_many(&[0.5; 100]).run_while(|| false)?;
+    /// assert!(!all && hits.rows() == 100 && hits.keys(99).is_empty());
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_while(self, mut go_on: impl FnMut() -> bool) -> Result<(BatchHits<K>, bool)> {
+        self.shared.check_open()?;
+        let index = self.open.index();
+        let shape = self.open.shape();
+        let (got, whole) = self.queries.rows(shape.dim);
+        if !whole {
+            return Err(Error::RowCount { keys: got + 1, what: "whole queries", got });
+        }
+        let queries = check_queries(self.open, self.queries)?;
+        let rows: Vec<Query<'_>> = (0..got).map(|row| queries.row(shape, row)).collect();
+        let ef = self.recall.map_or(Ok(self.ef), |recall| ef_for(self.open, self.k, recall))?;
+        if let Some(each) = self.ef_rows.filter(|each| each.len() != got) {
+            return Err(Error::RowCount { keys: got, what: "values of ef", got: each.len() });
+        }
+        let ratio = checked(self.ratio)?;
+        let go_on_within = || self.control.is_none_or(Control::goes_on);
+        let watch = if self.control.is_some() { Watch::new(&go_on_within) } else { Watch::NOBODY };
+        let search = |row: usize, query: Query<'_>| {
+            let (k, ef) = bounded(&index, self.k, self.ef_rows.map_or(ef, |each| each[row]));
+            let wanted = Wanted { k, ef, ratio, keep: None, watch };
+            match self.filter_rows {
+                None => self.which.search(&index, query, wanted),
+                Some(filter) => {
+                    let keep = |key: K::Owned| self.which.filter.is_none_or(|f| f(key.clone())) && filter(row, key);
+                    Which { filter: Some(&keep), ..self.which }.search(&index, query, wanted)
+                }
+            }
+        };
+        let (next, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        /// Queries that a thread takes at a time.
+        const BLOCK: usize = 16;
+        let stopped = AtomicBool::new(false);
+        let work = |go_on: &mut dyn FnMut() -> bool| {
+            let mut done = Vec::new();
+            let mut answer = |row: usize| {
+                if stopped.load(Ordering::Relaxed) || !go_on_within() {
+                    return (Vec::new(), Counters { cut_short: true, ..Counters::default() });
+                }
+                let found = search(row, rows[row]);
+                if !go_on() {
+                    stopped.store(true, Ordering::Relaxed);
+                }
+                found
+            };
+            loop {
+                let start = next.fetch_add(BLOCK, Ordering::Relaxed);
+                if start >= rows.len() {
+                    return done;
+                }
+                let end = (start + BLOCK).min(rows.len());
+                done.push((start, (start..end).map(&mut answer).collect::<Vec<_>>()));
+                if let Some(control) = self.control {
+                    let before = answered.fetch_add(end - start, Ordering::Relaxed);
+                    control.tell((before + end - start) as u64, rows.len() as u64);
+                }
+            }
+        };
+        let threads = self.threads.min(rows.len().div_ceil(BLOCK)).max(1);
+        let mut blocks = if threads == 1 {
+            work(&mut go_on)
+        } else {
+            std::thread::scope(|scope| {
+                // Where the system gives no more threads, those that there are do the work.
+                let spawn = || std::thread::Builder::new().spawn_scoped(scope, || work(&mut || true));
+                let others: Vec<_> = (1..threads).map_while(|_| spawn().ok()).collect();
+                let mut all = work(&mut go_on);
+                for other in others {
+                    all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                }
+                all
+            })
+        };
+        self.control.map_or(Ok(()), Control::check)?;
+        blocks.sort_unstable_by_key(|(start, _)| *start);
+        let hits = BatchHits::collect(self.k, blocks.into_iter().flat_map(|(_, found)| found));
+        Ok((hits, !stopped.into_inner()))
+    }
+}
+
+impl<K: Key> BatchHits<K> {
+    fn collect(k: usize, found: impl Iterator<Item = (Vec<Neighbour>, Counters)>) -> Self {
+        let mut hits = Self { k, keys: Vec::new(), distances: Vec::new(), starts: vec![0], stats: SearchStats::NONE };
+        for (row, counters) in found {
+            hits.keys.extend(row.iter().map(|n| K::from_u64(n.key)));
+            hits.distances.extend(row.iter().map(|n| n.distance));
+            hits.starts.push(hits.keys.len());
+            hits.stats += counters.into();
+        }
+        hits
+    }
+
+    /// Queries answered.
+    pub fn rows(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The `k` asked for.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// The keys found for a query.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn keys(&self, row: usize) -> &[K::Owned] {
+        &self.keys[self.starts[row]..self.starts[row + 1]]
+    }
+
+    /// Their distances.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn distances(&self, row: usize) -> &[f32] {
+        &self.distances[self.starts[row]..self.starts[row + 1]]
+    }
+
+    /// The work of all queries together.
+    pub fn stats(&self) -> SearchStats {
+        self.stats
+    }
+}
