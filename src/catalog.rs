@@ -20,6 +20,7 @@
 
 mod moving;
 mod rewrite;
+mod rows;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -34,6 +35,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub(crate) use moving::Move;
 pub(crate) use rewrite::remove_leftover;
+pub(crate) use rows::RowSink;
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const COLLECTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("collections");

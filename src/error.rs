@@ -155,6 +155,33 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// A directory that holds backups of another store.
+    #[error("{path} holds backups of another store than {store}; choose another directory")]
+    OtherBackup {
+        /// The directory.
+        path: PathBuf,
+        /// The store to be backed up.
+        store: PathBuf,
+    },
+    /// A backup that is not there.
+    #[error("there is no backup {number} in {path}; there are: {present}")]
+    NoBackup {
+        /// Its number.
+        number: u64,
+        /// The directory.
+        path: PathBuf,
+        /// Numbers that are there.
+        present: String,
+    },
+    /// A directory that is not empty, when something new is to go there.
+    #[error("{path} is not empty; choose a new directory")]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A long call that was told to stop. It has changed nothing.
+    #[error("stopped as asked; nothing has changed")]
+    Cancelled,
     /// The store was closed through another handle.
     #[error("the store was closed; open it again")]
     Closed,

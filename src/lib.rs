@@ -64,9 +64,11 @@ mod builder;
 mod stats;
 mod verify;
 mod absent;
+mod backup;
 mod store;
 
 pub use absent::AbsentReport;
+pub use backup::{Backup, BackupInfo, BackupReport, Backups};
 pub use batch::WriteBatch;
 pub use builder::{CollectionBuilder, MAX_NAME};
 pub use check::MAX_PAYLOAD;

@@ -1,6 +1,7 @@
 //! The store: a directory of collections.
 
 use crate::absent::AbsentReport;
+use crate::backup::Backup;
 use crate::batch::WriteBatch;
 use crate::builder::CollectionBuilder;
 use crate::collection::CollectionInfo;
@@ -230,6 +231,31 @@ impl Store {
     /// If it could not be carried out; damage is in the report.
     pub fn verify(&self) -> Result<VerifyReport> {
         VerifyReport::of(self.shared())
+    }
+
+    /// A backup into directory `to`, to be set up and run: see [`Backup`]. Searches and writes go on meanwhile, except for
+    /// a moment at its beginning; it takes a checkpoint, and none else is taken until it is done, so that writers wait if
+    /// the log grows to four times the size at which one is due.
+    ///
+    /// The first backup in a directory is a full one. Those that follow write the blocks of 4,096 bytes that have changed
+    /// since; each can be restored by itself, with [`Backups`](crate::Backups). What was written is read again and
+    /// compared before the backup counts. After a crash the directory holds the backups that were finished.
+    ///
+    /// A directory of a store that is closed may also be copied by any other means.
+    ///
+    /// ```
+    /// let dir = tempfile::tempdir()?;
+    /// let store = lodestore::Store::open(dir.path().join("store"))?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"")?;
+    /// let first = store.backup(dir.path().join("backups")).run()?;
+    /// docs.put(2, &[3.0, 4.0], b"")?;
+    /// let second = store.backup(dir.path().join("backups")).run()?;
+    /// assert!(second.incremental && second.number == first.number + 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn backup(&self, to: impl AsRef<Path>) -> Backup<'_> {
+        Backup::new(self.shared(), to.as_ref())
     }
 
     /// Takes a checkpoint and closes the store; other handles get [`Error::Closed`] from then on. Dropping the last

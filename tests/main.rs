@@ -2,6 +2,7 @@
 
 mod api;
 mod ask;
+mod backup;
 mod bulk;
 mod churn;
 mod codes;

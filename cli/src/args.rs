@@ -43,6 +43,12 @@ pub(crate) enum Command {
     Checkpoint(CheckpointArgs),
     /// Write the live records into new files, without what was removed and replaced, and mend the graph
     Compact(CompactArgs),
+    /// Back up a store: what has changed since the last backup in that directory, verified when written
+    Backup(BackupArgs),
+    /// List the backups in a directory; exit status 1 if one is damaged
+    Backups(BackupsArgs),
+    /// Make a store of a backup, in a new directory
+    Restore(RestoreArgs),
     /// See it work: build a store of real texts, search by meaning, kill a writer, lose nothing
     Demo(DemoArgs),
     /// The process that the demo kills
@@ -234,6 +240,47 @@ pub(crate) struct CompactArgs {
     #[arg(long, value_name = "N", default_value = "0")]
     pub(crate) samples: usize,
     /// Print the report as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The directory of its backups; made when missing
+    #[arg(value_name = "BACKUPS")]
+    pub(crate) to: PathBuf,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupsArgs {
+    /// The directory of the backups
+    #[arg(value_name = "BACKUPS")]
+    pub(crate) from: PathBuf,
+    /// Read every block and compare it with its hash
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Print them as one JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The directory of the backups
+    #[arg(value_name = "BACKUPS")]
+    pub(crate) from: PathBuf,
+    /// The new store's directory; empty or not there
+    #[arg(value_name = "STORE")]
+    pub(crate) to: PathBuf,
+    /// Which backup [default: the newest]
+    #[arg(long, value_name = "N")]
+    pub(crate) number: Option<u64>,
+    /// Print the backup as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }

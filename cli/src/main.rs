@@ -14,6 +14,7 @@ mod recall;
 mod compact;
 mod records;
 mod inspect;
+mod backup;
 mod demo;
 
 use std::process::ExitCode;
@@ -46,6 +47,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Recall(args) => recall::run(&args),
         Command::Checkpoint(args) => inspect::checkpoint(&args),
         Command::Compact(args) => compact::run(&args),
+        Command::Backup(args) => backup::make(&args),
+        Command::Backups(args) => backup::list(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoWriter(args) => demo::write_until_killed(&args.store),
     }

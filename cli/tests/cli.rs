@@ -375,6 +375,27 @@ fn has_entries(dir: &Path) -> bool {
 }
 
 #[test]
+fn what_is_backed_up_comes_back() {
+    let place = Place::new();
+    place.ok("import @store words --input @base.fvecs --metric l2");
+    let first = place.json("backup @store @backups --json");
+    place.ok("remove @store words 7");
+    let second = place.json("backup @store @backups --json");
+    assert_eq!((&first["number"], &second["number"]), (&Value::from(1), &Value::from(2)), "{second}");
+    assert!(second["written"].as_u64() < first["written"].as_u64(), "{first} {second}");
+    assert_eq!(place.json("backups @backups --verify --json").as_array().map(Vec::len), Some(2));
+    place.ok("restore @backups @old --number 1");
+    place.ok("get @old words 7");
+    place.ok("restore @backups @new");
+    assert!(place.error("get @new words 7").contains('7'));
+    assert!(place.error("restore @backups @new").contains("not empty"));
+    assert!(place.error("restore @backups @newer --number 3").contains("no backup 3"));
+    fs::write(place.path("backups/00000001.blocks"), "").unwrap();
+    let output = place.run("backups @backups --verify");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
 fn the_demo_keeps_its_word() {
     let place = Place::new();
     let told = place.ok("demo --dir @demo");

@@ -3,11 +3,11 @@
 //! redb gives a page that it does not need any more to whoever needs one next, with its bytes in it. So the rows that
 //! there are go to a new file, `catalog.redb.tmp`, which is made durable and then takes the old one's name.
 
-use super::{CACHE_BYTES, COLLECTIONS, Catalog, META, RECORDS, decode_row, failed, guarded, make_durable};
+use super::{CACHE_BYTES, Catalog, failed, guarded};
 use crate::backend::Backend;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use lodestore_wal::{Disk, Poison, names};
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::Database;
 use std::sync::atomic::Ordering;
 
 fn database(backend: Backend) -> Result<Database> {
@@ -31,43 +31,12 @@ impl Catalog {
         remove_leftover(disk)?;
         let file = disk.create(&names::tmp(names::CATALOG))?;
         // What fails here concerns the new file only.
-        let poison = Poison::new();
-        let copied = self.copy(Backend::new(file.clone(), poison.clone())?).and_then(|()| {
-            poison.check()?;
+        let copied = (|| {
+            let (_, rows) = self.rows()?;
+            Self::create_of(Backend::new(file.clone(), Poison::new())?, |to| rows.for_each(to))?;
             Ok(file.sync()?)
-        });
+        })();
         copied.inspect_err(|_| drop(remove_leftover(disk)))
-    }
-
-    fn copy(&self, to: Backend) -> Result<()> {
-        let _applying = self.applying.lock();
-        let db = self.db.read();
-        let db = db.as_ref().ok_or(Error::Closed)?;
-        guarded(|| {
-            let from = db.begin_read().map_err(failed)?;
-            let new = database(to)?;
-            let mut txn = new.begin_write().map_err(failed)?;
-            make_durable(&mut txn)?;
-            {
-                let mut meta = txn.open_table(META).map_err(failed)?;
-                for row in from.open_table(META).map_err(failed)?.iter().map_err(failed)? {
-                    let (key, value) = row.map_err(failed)?;
-                    meta.insert(key.value(), value.value()).map_err(failed)?;
-                }
-                let mut collections = txn.open_table(COLLECTIONS).map_err(failed)?;
-                for row in from.open_table(COLLECTIONS).map_err(failed)?.iter().map_err(failed)? {
-                    let (name, value) = row.map_err(failed)?;
-                    collections.insert(name.value(), value.value()).map_err(failed)?;
-                }
-                let mut records = txn.open_table(RECORDS).map_err(failed)?;
-                for row in from.open_table(RECORDS).map_err(failed)?.iter().map_err(failed)? {
-                    let (key, value) = row.map_err(failed)?;
-                    decode_row(key.value(), value.value())?;
-                    records.insert(key.value(), value.value()).map_err(failed)?;
-                }
-            }
-            txn.commit().map_err(failed)
-        })
     }
 
     /// Goes on in the file that [`copy_beside`](Self::copy_beside) has written. The log is synced up to what was applied.

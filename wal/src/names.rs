@@ -10,6 +10,14 @@
 //! c/<id>.<generation>/                                     the same, once compacted: generations count from 0, the bare id
 //! *.tmp                 being written; removed at open
 //! ```
+//!
+//! Of a directory of backups:
+//!
+//! ```text
+//! LOCK
+//! NNNNNNNN.blocks       blocks that a backup has added
+//! NNNNNNNN.backup       what a backup consists of; it exists once this does
+//! ```
 
 /// Held locked while the store is open for writing; never removed.
 pub const LOCK: &str = "LOCK";
@@ -120,6 +128,34 @@ pub fn part(id: u32, generation: u32, part: Part) -> String {
     format!("{}/{}", collection_dir(id, generation), part.name())
 }
 
+/// The collection, the generation and the part of a file from its path; `None` for anything else.
+pub fn parse_part(path: &str) -> Option<(u32, u32, Part)> {
+    let (dir, name) = path.rsplit_once('/')?;
+    let (id, generation) = parse_collection_dir(dir)?;
+    let part = Part::SEGMENTS.into_iter().chain([Part::Meta]).find(|part| part.name() == name)?;
+    Some((id, generation, part))
+}
+
+/// `00000003.backup`
+pub fn backup(no: u64) -> String {
+    format!("{no:08}.backup")
+}
+
+/// The number of a backup from the name of its file; `None` for anything else.
+pub fn parse_backup(entry: &str) -> Option<u64> {
+    number(entry, ".backup").filter(|&no| backup(no) == entry)
+}
+
+/// `00000003.blocks`
+pub fn blocks(no: u64) -> String {
+    format!("{no:08}.blocks")
+}
+
+/// The number of a backup from the name of the file of its blocks; `None` for anything else.
+pub fn parse_blocks(entry: &str) -> Option<u64> {
+    number(entry, ".blocks").filter(|&no| blocks(no) == entry)
+}
+
 /// The name a file has until it is complete.
 pub fn tmp(name: &str) -> String {
     format!("{name}{TMP}")
@@ -147,6 +183,8 @@ mod tests {
         for no in [0, 1, 42, 99_999_999, 100_000_000, u64::MAX] {
             assert_eq!(parse_wal(&wal_entry(no)), Some(no));
             assert_eq!(parse_ckpt(&ckpt_entry(no)), Some(no));
+            assert_eq!(parse_backup(&backup(no)), Some(no));
+            assert_eq!(parse_blocks(&blocks(no)), Some(no));
         }
         for bad in
             ["", ".wal", "1.wal", "0000001x.wal", "000000001.wal", "00000001.pgs", "+0000001.wal", "00000001.wal.tmp"]
@@ -158,6 +196,12 @@ mod tests {
         }
         assert_eq!(part(3, 0, Part::Links), "c/3/links");
         assert_eq!(part(3, 12, Part::Links), "c/3.12/links");
+        for of in Part::SEGMENTS.into_iter().chain([Part::Meta]) {
+            assert_eq!(parse_part(&part(3, 12, of)), Some((3, 12, of)));
+        }
+        for bad in ["c/3/", "c/3/linksx", "c/3/../links", "c/03/links", "/c/3/links", "links", "c/3/links/"] {
+            assert_eq!(parse_part(bad), None, "{bad}");
+        }
         for bad in ["c", "c/", "c/+3", "c/03", "c/x", "c/3/links", "ckpt/3", "c/4294967296", "c/3.0", "c/3.", "c/3.1.2"]
         {
             assert_eq!(parse_collection_dir(bad), None, "{bad}");

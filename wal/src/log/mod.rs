@@ -114,6 +114,11 @@ impl Log {
     /// Makes the log of a new store: file 1, first LSN 1, durable on return. Log files found are what is left of a
     /// creation that did not finish, and removed: only for a directory known to hold no store.
     pub fn create(disk: Arc<dyn Disk>, uuid: [u8; 16], poison: Poison) -> Result<Log> {
+        Self::create_from(disk, uuid, poison, 1)
+    }
+
+    /// As [`create`](Self::create), for a store whose segments and catalogue hold all before `next_lsn`.
+    pub fn create_from(disk: Arc<dyn Disk>, uuid: [u8; 16], poison: Poison, next_lsn: u64) -> Result<Log> {
         disk.create_dir(names::WAL_DIR)?;
         disk.sync_dir("")?;
         for name in disk.list(names::WAL_DIR)? {
@@ -122,7 +127,7 @@ impl Log {
             }
         }
         let files = Files { entries: Vec::new(), next_no: 1 };
-        Log::start(disk, uuid, poison, files, Tail { file: 0, end: 0, chain: 0, next_lsn: 1 })
+        Log::start(disk, uuid, poison, files, Tail { file: 0, end: 0, chain: 0, next_lsn })
     }
 
     /// A log that gives out LSNs and keeps nothing, for a disk that does not outlive the process.

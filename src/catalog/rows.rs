@@ -1,0 +1,160 @@
+//! All rows of the catalogue as bytes: to write them into another file.
+
+use super::{CACHE_BYTES, COLLECTIONS, Catalog, META, RECORDS, UUID, damaged, failed, guarded, make_durable, open};
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, WriteTransaction,
+};
+
+/// A table, by the type of its keys. Its place in [`TABLES`] stands for it in backups.
+#[derive(Clone, Copy)]
+enum Table {
+    Text(TableDefinition<'static, &'static str, &'static [u8]>),
+    Bytes(TableDefinition<'static, &'static [u8], &'static [u8]>),
+}
+
+/// Every table there is.
+const TABLES: [Table; 3] = [Table::Text(META), Table::Text(COLLECTIONS), Table::Bytes(RECORDS)];
+
+impl Table {
+    fn name(&self) -> String {
+        match self {
+            Table::Text(table) => table.name().to_owned(),
+            Table::Bytes(table) => table.name().to_owned(),
+        }
+    }
+}
+
+/// What the rows of a catalogue were at one moment.
+pub(crate) struct Rows(ReadTransaction);
+
+/// Receives rows: the number of the table, key, value.
+pub(crate) type RowSink<'a> = dyn FnMut(u8, &[u8], &[u8]) -> Result<()> + 'a;
+
+/// A row's checksum must be right before it is written elsewhere. The store's identity has none.
+fn check(table: Table, key: &[u8], value: &[u8]) -> Result<()> {
+    match table {
+        Table::Text(table) if table.name() == META.name() && key == UUID.as_bytes() => Ok(()),
+        _ => open(key, value).map(drop),
+    }
+}
+
+impl Catalog {
+    /// Applies what is staged, and keeps the rows as they are then. Says up to which LSN they go.
+    pub(crate) fn rows(&self) -> Result<(u64, Rows)> {
+        let applied = self.apply()?;
+        let _applying = self.applying.lock();
+        let db = self.db.read();
+        let db = db.as_ref().ok_or(Error::Closed)?;
+        guarded(|| Ok((applied, Rows(db.begin_read().map_err(failed)?))))
+    }
+
+    /// Makes a catalogue of the rows that `fill` passes on, durably.
+    ///
+    /// # Errors
+    /// Those of `fill`; of the disk; [`Error::Corrupt`] for rows that no catalogue has.
+    pub(crate) fn create_of(backend: Backend, fill: impl FnOnce(&mut RowSink<'_>) -> Result<()>) -> Result<()> {
+        let poison = backend.poison().clone();
+        guarded(|| {
+            let db: Database =
+                redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)?;
+            let mut txn = db.begin_write().map_err(failed)?;
+            make_durable(&mut txn)?;
+            for table in TABLES {
+                match table {
+                    Table::Text(table) => drop(txn.open_table(table).map_err(failed)?),
+                    Table::Bytes(table) => drop(txn.open_table(table).map_err(failed)?),
+                }
+            }
+            let mut batch = Batch { txn: &txn, table: 0, rows: Vec::new(), bytes: 0 };
+            fill(&mut |table, key, value| batch.add(table, key, value))?;
+            batch.flush()?;
+            txn.commit().map_err(failed)
+        })?;
+        Ok(poison.check()?)
+    }
+}
+
+/// Rows that are written together: opening a table for each would cost more than the row.
+struct Batch<'a> {
+    txn: &'a WriteTransaction,
+    table: u8,
+    rows: Vec<(Vec<u8>, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl Batch<'_> {
+    fn add(&mut self, number: u8, key: &[u8], value: &[u8]) -> Result<()> {
+        const MOST: usize = 4 << 20;
+        let no = || damaged(format!("a row of table {number}, of which there is none"));
+        let table = *TABLES.get(usize::from(number)).ok_or_else(no)?;
+        check(table, key, value)?;
+        if number != self.table || self.bytes > MOST {
+            self.flush()?;
+            self.table = number;
+        }
+        self.bytes += key.len() + value.len();
+        self.rows.push((key.to_vec(), value.to_vec()));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.bytes = 0;
+        let rows = std::mem::take(&mut self.rows);
+        match TABLES[usize::from(self.table)] {
+            Table::Text(definition) => {
+                let mut table = self.txn.open_table(definition).map_err(failed)?;
+                for (key, value) in rows {
+                    let key = std::str::from_utf8(&key).map_err(|_| damaged("a name that is not UTF-8"))?;
+                    table.insert(key, value.as_slice()).map_err(failed)?;
+                }
+            }
+            Table::Bytes(definition) => {
+                let mut table = self.txn.open_table(definition).map_err(failed)?;
+                for (key, value) in rows {
+                    table.insert(key.as_slice(), value.as_slice()).map_err(failed)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rows {
+    /// Passes on all rows, table by table, in the order of their keys.
+    ///
+    /// # Errors
+    /// Those of `to`; [`Error::Corrupt`] if a row is damaged.
+    pub(crate) fn for_each(&self, to: &mut RowSink<'_>) -> Result<()> {
+        guarded(|| {
+            for table in self.0.list_tables().map_err(failed)? {
+                if !TABLES.iter().any(|known| known.name() == table.name()) {
+                    return Err(damaged(format!(
+                        "there is a table '{}', which this build does not know",
+                        table.name()
+                    )));
+                }
+            }
+            for (number, table) in (0..).zip(TABLES) {
+                match table {
+                    Table::Text(definition) => {
+                        for row in self.0.open_table(definition).map_err(failed)?.iter().map_err(failed)? {
+                            let (key, value) = row.map_err(failed)?;
+                            check(table, key.value().as_bytes(), value.value())?;
+                            to(number, key.value().as_bytes(), value.value())?;
+                        }
+                    }
+                    Table::Bytes(definition) => {
+                        for row in self.0.open_table(definition).map_err(failed)?.iter().map_err(failed)? {
+                            let (key, value) = row.map_err(failed)?;
+                            check(table, key.value(), value.value())?;
+                            to(number, key.value(), value.value())?;
+                        }
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}

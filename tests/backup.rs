@@ -1,0 +1,308 @@
+//! Backups: the state of one moment, whatever goes on meanwhile; each restorable by itself; damage is said; a crash
+//! while one is made leaves those before.
+
+use crate::support::data::Data;
+use crate::support::model::{Model, Rng, seed};
+use lodestore::disk::{Disk, MemDisk};
+use lodestore::{Backups, Codes, Collection, Durability, Error, Metric, Store};
+use lodestore_wal::disk::{CrashMode, SimDisk};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn open(path: &Path) -> Store {
+    Store::options().durability(Durability::Buffered).open(path).unwrap()
+}
+
+fn collection(store: &Store, name: &str, dim: usize) -> Collection<u64> {
+    store.collection::<u64>(name).dim(dim).metric(Metric::L2).codes(Codes::None).open_or_create().unwrap()
+}
+
+fn check(store: &Store, docs: &Collection<u64>, model: &Model, keys: u64) {
+    assert_eq!(model.difference(docs, keys), None);
+    let report = store.verify().unwrap();
+    assert!(report.ok(), "{:?}", report.problems);
+}
+
+/// Real vectors; removals, updates, sweeps and a compaction between the backups. Each is restored, searched, written to.
+#[test]
+fn every_backup_is_the_state_of_its_moment() {
+    let seed = seed("every_backup_is_the_state_of_its_moment");
+    let mut rng = Rng::new(seed);
+    let (data, dir) = (Data::load(), tempfile::tempdir().unwrap());
+    let (dim, count) = (data.glosses.dim, data.glosses.len() as u64);
+    let store = open(&dir.path().join("store"));
+    let docs = store.collection::<u64>("docs").dim(dim).metric(Metric::Cosine).open_or_create().unwrap();
+    let mut model = Model::default();
+    for first in (0..count).step_by(1000) {
+        let keys: Vec<u64> = (first..(first + 1000).min(count)).collect();
+        let vectors: Vec<f32> = keys.iter().flat_map(|&key| data.glosses.vector(key as usize)).copied().collect();
+        let payloads: Vec<Vec<u8>> = keys.iter().map(|key| format!("gloss {key}").into_bytes()).collect();
+        let slices: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
+        docs.put_many(&keys, &vectors, Some(&slices)).unwrap();
+        for (key, payload) in keys.iter().zip(&payloads) {
+            model.put(*key, data.glosses.vector(*key as usize), payload);
+        }
+    }
+    let backups = dir.path().join("backups");
+    let mut expected: BTreeMap<u64, Model> = BTreeMap::new();
+    let mut reports = Vec::new();
+    for step in 0..4 {
+        match step {
+            0 => {}
+            // One in a hundred is replaced.
+            1 => {
+                for _ in 0..count / 100 {
+                    let (key, row) = (rng.within(0..count), rng.below(count as usize));
+                    docs.put(key, data.glosses.vector(row), b"again").unwrap();
+                    model.put(key, data.glosses.vector(row), b"again");
+                }
+            }
+            2 => {
+                for key in (0..count).filter(|key| key % 5 == 0) {
+                    docs.remove(key).unwrap();
+                    model.remove(key);
+                }
+                store.checkpoint().unwrap();
+            }
+            _ => {
+                docs.compact().erase(true).run().unwrap();
+                docs.put(count, data.glosses.vector(0), b"new").unwrap();
+                model.put(count, data.glosses.vector(0), b"new");
+            }
+        }
+        let report = store.backup(&backups).run().unwrap();
+        assert_eq!((report.number, report.incremental), (step + 1, step > 0));
+        expected.insert(report.number, model.clone());
+        reports.push(report);
+    }
+    assert!(reports[1].written * 4 < reports[0].written, "{reports:?}");
+    store.close().unwrap();
+
+    let found = Backups::open(&backups).unwrap();
+    assert_eq!(
+        found.list().iter().map(|info| info.lsn).collect::<Vec<_>>(),
+        reports.iter().map(|r| r.lsn).collect::<Vec<_>>()
+    );
+    for (number, model) in expected {
+        assert_eq!(found.verify(number).unwrap().number, number);
+        let to = dir.path().join(format!("restored{number}"));
+        found.restore(number, &to).unwrap();
+        for round in 0..2 {
+            let store = open(&to);
+            let docs = store.collection::<u64>("docs").open().unwrap();
+            let mut model = model.clone();
+            if round == 1 {
+                model.put(7, data.glosses.vector(9), b"after");
+            }
+            check(&store, &docs, &model, count + 2);
+            for key in (0..count).step_by(97).filter(|key| model.0.contains_key(key)) {
+                let hits = docs.search(&model.0[&key].0).k(5).ef(200).run().unwrap();
+                assert!(hits[0].distance < 1e-5, "backup {number}, key {key}: {hits:?}");
+            }
+            docs.put(7, data.glosses.vector(9), b"after").unwrap();
+            store.close().unwrap();
+        }
+    }
+}
+
+/// A writer puts the same into two collections, in order. Whatever moment a backup has caught, it is a moment.
+#[test]
+fn a_backup_beside_writers_is_one_moment() {
+    const KEYS: u64 = 300;
+    let seed = seed("a_backup_beside_writers_is_one_moment");
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    let pair = [collection(&store, "a", 4), collection(&store, "b", 4)];
+    let done = AtomicBool::new(false);
+    let vector = |n: u64| -> Vec<f32> { Rng::new(n ^ seed).vector(4) };
+    let numbers = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut n = 0;
+            while !done.load(Ordering::Acquire) {
+                let mut batch = store.batch();
+                for docs in &pair {
+                    batch.put(docs, n % KEYS, &vector(n), &n.to_le_bytes()).unwrap();
+                }
+                batch.commit().unwrap();
+                n += 1;
+            }
+        });
+        let backups: Vec<u64> =
+            (0..5).map(|_| store.backup(dir.path().join("backups")).run().unwrap().number).collect();
+        done.store(true, Ordering::Release);
+        backups
+    });
+    let found = Backups::open(dir.path().join("backups")).unwrap();
+    let mut newest = 0;
+    for number in numbers {
+        let to = dir.path().join(format!("restored{number}"));
+        found.restore(number, &to).unwrap();
+        let store = open(&to);
+        let records: Vec<_> = ["a", "b"]
+            .map(|name| store.collection::<u64>(name).open().unwrap())
+            .iter()
+            .map(|docs| (0..KEYS).filter_map(|key| docs.get(key).unwrap()).collect::<Vec<_>>())
+            .collect();
+        assert_eq!(records[0], records[1], "backup {number}");
+        let of = |payload: &[u8]| u64::from_le_bytes(payload.try_into().unwrap());
+        let last = records[0].iter().map(|record| of(&record.payload)).max();
+        let mut model = Model::default();
+        (0..last.map_or(0, |last| last + 1)).for_each(|n| model.put(n % KEYS, &vector(n), &n.to_le_bytes()));
+        check(&store, &store.collection::<u64>("a").open().unwrap(), &model, KEYS);
+        assert!(last.unwrap_or(0) >= newest, "backup {number} is older than the one before");
+        newest = last.unwrap_or(0);
+    }
+    assert!(newest > 0);
+}
+
+fn small_store(disk: Arc<dyn Disk>) -> (Store, Collection<u64>, Model) {
+    let store = Store::options().background(false).threads(1).open_on(disk, "small").unwrap();
+    let (docs, mut model) = (collection(&store, "docs", 3), Model::default());
+    for key in 0..40 {
+        let vector = Rng::new(key).vector(3);
+        docs.put(key, &vector, &[key as u8; 30]).unwrap();
+        model.put(key, &vector, &[key as u8; 30]);
+    }
+    (store, docs, model)
+}
+
+fn read(disk: &dyn Disk, name: &str) -> Vec<u8> {
+    let file = disk.open(name).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+/// Any byte of any file: it is said, or the store that comes of it is the right one.
+#[test]
+fn damage_is_said() {
+    let seed = seed("damage_is_said");
+    let mut rng = Rng::new(seed);
+    let (store, docs, mut model) = small_store(SimDisk::new(1));
+    let to: Arc<dyn Disk> = Arc::new(MemDisk::new());
+    let first = model.clone();
+    store.backup("").run_on(to.clone()).unwrap();
+    docs.remove(3).unwrap();
+    model.remove(3);
+    store.backup("").run_on(to.clone()).unwrap();
+    let names: Vec<String> = to.list("").unwrap().into_iter().filter(|name| name != "LOCK").collect();
+    assert_eq!(names, ["00000001.backup", "00000001.blocks", "00000002.backup", "00000002.blocks"]);
+    let (mut said, mut all) = (0, 0);
+    for name in &names {
+        let whole = read(&*to, name);
+        let file = to.open(name).unwrap();
+        let mut places: Vec<usize> = (0..60).map(|_| rng.below(whole.len())).collect();
+        places.extend([0, 8, 16, 33, 64, whole.len() - 1, whole.len() - 33]);
+        for at in places {
+            file.write_at(at as u64, &[whole[at] ^ 1 << rng.below(8)]).unwrap();
+            all += 1;
+            let backups = Backups::open_on(to.clone());
+            let result = backups.and_then(|backups| {
+                for (number, model) in [(1, &first), (2, &model)] {
+                    let new: Arc<dyn Disk> = SimDisk::new(2);
+                    backups.verify(number)?;
+                    backups.restore_on(number, new.clone(), "new")?;
+                    let store = Store::options().background(false).open_on(new, "new")?;
+                    check(&store, &store.collection::<u64>("docs").open()?, model, 50);
+                }
+                Ok(())
+            });
+            said += usize::from(matches!(
+                result,
+                Err(Error::Corrupt { .. } | Error::FormatTooNew { .. } | Error::NoBackup { .. })
+            ));
+            assert!(result.is_ok() || said > 0, "byte {at} of {name}: {result:?}");
+            file.write_at(at as u64, &[whole[at]]).unwrap();
+        }
+        for length in [0, 1, 63, 64, whole.len() / 2, whole.len() - 1] {
+            file.set_len(length as u64).unwrap();
+            let backups = Backups::open_on(to.clone()).unwrap();
+            let damaged = (1..=2).any(|number| matches!(backups.verify(number), Err(Error::Corrupt { .. })));
+            assert!(damaged, "{name} of {length} bytes");
+            file.set_len(whole.len() as u64).unwrap();
+            file.write_at(0, &whole).unwrap();
+        }
+    }
+    // Every byte of a backup's files means something.
+    assert_eq!(said, all);
+    let backups = Backups::open_on(to).unwrap();
+    assert!(backups.verify(1).is_ok() && backups.verify(2).is_ok() && backups.damaged().is_empty());
+}
+
+/// The disk with the backups loses power at any call of the second one.
+#[test]
+fn a_crash_leaves_the_backups_before() {
+    let seed = seed("a_crash_leaves_the_backups_before");
+    let mut rng = Rng::new(seed);
+    let mut crashes = 0;
+    for step in 1.. {
+        let (store, docs, mut model) = small_store(SimDisk::new(1));
+        let to = SimDisk::new(rng.next());
+        store.backup("").run_on(to.clone()).unwrap();
+        let first = model.clone();
+        docs.put(99, &[9.0, 9.0, 9.0], b"new").unwrap();
+        model.put(99, &[9.0, 9.0, 9.0], b"new");
+        to.crash_at(to.steps() + step);
+        let result = store.backup("").run_on(to.clone());
+        // The store itself has nothing to do with it.
+        check(&store, &docs, &model, 100);
+        docs.put(100, &[1.0, 0.0, 0.0], b"").unwrap();
+        if !to.is_crashed() {
+            assert!(result.is_ok());
+            break;
+        }
+        crashes += 1;
+        for mode in [CrashMode::PowerLoss, CrashMode::KeepNothing, CrashMode::KeepAll, CrashMode::ProcessKill] {
+            let left = to.reboot(mode, rng.next());
+            let backups = Backups::open_on(left.clone()).unwrap();
+            assert!(backups.damaged().is_empty(), "step {step}, {mode:?}: {:?}", backups.damaged());
+            let there = backups.list().len() as u64;
+            assert!((1..=2).contains(&there) && (result.is_err() || there == 2), "step {step}, {mode:?}: {there}");
+            for number in 1..=there {
+                backups.verify(number).unwrap();
+                let new = SimDisk::new(3);
+                backups.restore_on(number, new.clone(), "new").unwrap();
+                // What was restored is on the platter.
+                let new = new.reboot(CrashMode::KeepNothing, 1);
+                let store = Store::options().background(false).open_on(new, "new").unwrap();
+                let docs = store.collection::<u64>("docs").open().unwrap();
+                check(&store, &docs, if number == 1 { &first } else { &model }, 100);
+            }
+            let third = store.backup("").run_on(left.clone()).unwrap();
+            let backups = Backups::open_on(left).unwrap();
+            assert_eq!(backups.list().len() as u64, there + 1);
+            backups.verify(third.number).unwrap();
+        }
+    }
+    assert!(crashes > 8, "{crashes}");
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    let docs = collection(&store, "docs", 2);
+    docs.put(1, &[1.0, 2.0], b"").unwrap();
+    let backups = dir.path().join("backups");
+    store.backup(&backups).run().unwrap();
+
+    let other = open(&dir.path().join("other"));
+    assert!(matches!(other.backup(&backups).run(), Err(Error::OtherBackup { .. })));
+    let stopped = store.backup(&backups).progress(|_, _| false).run();
+    assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
+    let found = Backups::open(&backups).unwrap();
+    assert_eq!(found.list().len(), 1);
+    assert!(matches!(found.verify(2), Err(Error::NoBackup { number: 2, .. })));
+    assert!(matches!(found.restore(2, dir.path().join("new")), Err(Error::NoBackup { .. })));
+    let occupied = found.restore(1, dir.path().join("store"));
+    assert!(matches!(occupied, Err(Error::NotEmpty { .. })), "{occupied:?}");
+    assert!(matches!(Store::in_memory().unwrap().backup(&backups).run(), Err(Error::Setting(_))));
+    // A number that was given up is not left as a hole that looks like damage.
+    docs.put(2, &[1.0, 2.0], b"").unwrap();
+    store.backup(&backups).run().unwrap();
+    let found = Backups::open(&backups).unwrap();
+    assert!(found.damaged().is_empty());
+    assert_eq!(found.list().len(), 2);
+}
