@@ -179,13 +179,10 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
-    /// A long call that was told to stop. It has changed nothing.
-    #[error("stopped as asked; nothing has changed")]
-    Cancelled,
     /// The store was closed through another handle.
     #[error("the store was closed; open it again")]
     Closed,
-    /// The call was [cancelled](crate::Control::cancel).
+    /// The call was [cancelled](crate::Control::cancel), or its progress was answered with no. It has changed nothing.
     #[error("the call was cancelled")]
     Cancelled,
     /// A key without a record where one was needed.
