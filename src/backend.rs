@@ -50,6 +50,11 @@ impl Backend {
         self.pages.torn_may_be()
     }
 
+    /// See [`Pages::spoilt`].
+    pub(crate) fn spoilt(&self) -> Option<usize> {
+        self.pages.spoilt()
+    }
+
     /// A poisoned store writes nothing more, not even what redb saves for its closing; and what fails here poisons.
     fn writing(
         &self,

@@ -97,6 +97,8 @@ pub(crate) struct Catalog {
     durable: AtomicU64,
     staged_rows: AtomicUsize,
     staged_bytes: AtomicUsize,
+    /// Which copy of the file's first page was not whole when it was opened, and has been mended since.
+    spoilt: Option<usize>,
 }
 
 fn damaged(what: impl Into<String>) -> Error {
@@ -218,7 +220,7 @@ impl Catalog {
         if backend.len().map_err(redb::Error::Io).map_err(failed)? == 0 {
             return Err(damaged("the file is empty"));
         }
-        let poison = backend.poison().clone();
+        let (poison, spoilt) = (backend.poison().clone(), backend.spoilt());
         let db = redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)?;
         let txn = db.begin_read().map_err(failed)?;
         let meta = txn.open_table(META).map_err(failed)?;
@@ -246,7 +248,13 @@ impl Catalog {
             durable: AtomicU64::new(applied),
             staged_rows: AtomicUsize::new(0),
             staged_bytes: AtomicUsize::new(0),
+            spoilt,
         })
+    }
+
+    /// Which copy of the file's first page was not whole when the catalogue was opened: a crash or damage.
+    pub(crate) fn spoilt(&self) -> Option<usize> {
+        self.spoilt
     }
 
     /// Log records up to this one are in redb, though perhaps not on the disk.

@@ -91,7 +91,7 @@ pub use stats::StoreStats;
 pub use stop::{Documents, Radius, StopCondition, Verdict};
 pub use store::Store;
 pub use stream::{Group, Groups, Stream};
-pub use verify::{CollectionReport, VerifyReport};
+pub use verify::{CollectionReport, Damage, FileReport, VerifyLevel, VerifyOptions, VerifyReport};
 
 /// The storage seam: for running a store on something else than the file system.
 pub mod disk {

@@ -29,10 +29,14 @@
 //! is no loss. All the other pages are written once before a synced first page names them: one that is torn belongs to
 //! a transaction that never was, which needs redb's two-phase commits (but see [`Pages::torn_may_be`]).
 
+mod check;
+
 use lodestore_wal::{DiskFile, Error, Result};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+pub(crate) use check::{check, pages_in};
 
 /// redb's pages.
 const PAGE: u64 = 4096;
@@ -55,6 +59,8 @@ pub(crate) struct Pages {
     file: Arc<dyn DiskFile>,
     first: Mutex<First>,
     torn_may_be: Arc<AtomicBool>,
+    /// A copy of the first page that was not whole when the file was opened. The next write of that page mends it.
+    spoilt: Option<usize>,
 }
 
 /// Pages of one group, one behind the other.
@@ -112,7 +118,7 @@ impl Pages {
     /// [`Error::Corrupt`] if there are bytes, but no whole copy of the first page.
     pub(crate) fn open(file: Arc<dyn DiskFile>) -> Result<Self> {
         let length = file.len()?;
-        let mut found: Option<(usize, u64, Vec<u8>)> = None;
+        let (mut found, mut spoilt): (Option<(usize, u64, Vec<u8>)>, _) = (None, None);
         for copy in 0..2 {
             let mut bytes = vec![0; PAGE as usize];
             let at = copy as u64 * PAGE;
@@ -120,10 +126,12 @@ impl Pages {
                 break;
             }
             file.read_at(at, &mut bytes)?;
-            if let Some((sequence, content)) = decode_first(&bytes)
-                && found.as_ref().is_none_or(|&(_, newest, _)| sequence > newest)
-            {
-                found = Some((copy, sequence, content.to_vec()));
+            match decode_first(&bytes) {
+                None => spoilt = Some(copy),
+                Some((sequence, content)) if found.as_ref().is_none_or(|&(_, newest, _)| sequence > newest) => {
+                    found = Some((copy, sequence, content.to_vec()));
+                }
+                Some(_) => {}
             }
         }
         let first = match found {
@@ -134,7 +142,12 @@ impl Pages {
                 return Err(corrupt(&*file, 0, what));
             }
         };
-        Ok(Self { file, first: Mutex::new(first), torn_may_be: Arc::default() })
+        Ok(Self { file, first: Mutex::new(first), torn_may_be: Arc::default(), spoilt })
+    }
+
+    /// Which copy of the first page was not whole when the file was opened.
+    pub(crate) fn spoilt(&self) -> Option<usize> {
+        self.spoilt
     }
 
     /// While this is set, a page that is not as it was written reads as zeros: to redb, a page that its own checksum
@@ -164,13 +177,17 @@ impl Pages {
 
     /// Sets the length in redb's bytes.
     pub(crate) fn set_len(&self, len: u64) -> Result<()> {
-        self.file.set_len(match len.div_ceil(PAGE) {
-            0 => 0,
-            pages => {
-                let (groups, rest) = ((pages - 1) / GROUP, (pages - 1) % GROUP);
-                BODY + groups * GROUP_BYTES + if rest == 0 { 0 } else { (1 + rest) * PAGE }
-            }
-        })
+        let Some(pages) = len.div_ceil(PAGE).checked_sub(1) else { return self.file.set_len(0) };
+        let (groups, rest) = (pages / GROUP, pages % GROUP);
+        let before = self.file.len()?;
+        let after = BODY + groups * GROUP_BYTES + if rest == 0 { 0 } else { (1 + rest) * PAGE };
+        self.file.set_len(after)?;
+        if after < before && rest != 0 {
+            // Those of pages that are gone: should they come back, they are zeros without a checksum.
+            let gone = vec![0; 4 * (GROUP - rest) as usize];
+            self.file.write_at(BODY + groups * GROUP_BYTES + 4 * rest, &gone)?;
+        }
+        Ok(())
     }
 
     /// Fills `out` from redb's `offset`.

@@ -12,7 +12,7 @@ use crate::options::StoreOptions;
 use crate::recover;
 use crate::shared::{Handle, Shared};
 use crate::stats::StoreStats;
-use crate::verify::VerifyReport;
+use crate::verify::{VerifyOptions, VerifyReport};
 use lodestore_wal::{Disk, MemDisk, OsDisk};
 use std::path::Path;
 use std::sync::Arc;
@@ -230,7 +230,25 @@ impl Store {
     /// # Errors
     /// If it could not be carried out; damage is in the report.
     pub fn verify(&self) -> Result<VerifyReport> {
-        VerifyReport::of(self.shared())
+        self.verify_with(VerifyOptions::new())
+    }
+
+    /// As [`verify`](Self::verify), to a [level](crate::VerifyLevel) and with progress; may be stopped.
+    ///
+    /// ```
+    /// use lodestore::{VerifyLevel, VerifyOptions};
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"")?;
+    /// let report = store.verify_with(VerifyOptions::new().level(VerifyLevel::Checksums))?;
+    /// assert!(report.ok() && report.collections[0].slots == 1);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_with(&self, options: VerifyOptions<'_>) -> Result<VerifyReport> {
+        VerifyReport::of(self.shared(), options)
     }
 
     /// A backup into directory `to`, to be set up and run: see [`Backup`]. Searches and writes go on meanwhile, except for

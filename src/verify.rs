@@ -1,9 +1,130 @@
 //! Whether a store is what it must be.
 
+mod files;
+
 use crate::error::Result;
-use crate::shared::Shared;
-use lodestore_engine::Findings;
+use crate::pages;
+use crate::shared::{Open, Shared};
+use lodestore_engine::{Checks, Findings, Index, Steps};
+use lodestore_wal::names;
 use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// How much [`Store::verify_with`](crate::Store::verify_with) looks at.
+///
+/// | level | looks at | takes |
+/// |---|---|---|
+/// | `Headers` | `SUPER`, `heads`, every `meta`, the headers of the log's files, the catalogue's first page; lengths | milliseconds |
+/// | `Checksums` | the same, and every byte of every file: pages, slots, codes, the log, the catalogue | reading the store, and the codes made again |
+/// | `Graph` | headers, every link, level and counter; each key and its slot say the same | reading links, ids and catalogue |
+/// | `Full`, the default | all of it | the sum |
+///
+/// ```
+/// assert_eq!("checksums".parse(), Ok(lodestore::VerifyLevel::Checksums));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum VerifyLevel {
+    /// What opening needs.
+    Headers,
+    /// And every byte.
+    Checksums,
+    /// Headers, and what the links, keys and counters say of one another.
+    Graph,
+    /// Everything.
+    #[default]
+    Full,
+}
+
+impl VerifyLevel {
+    /// All of them, the quickest first.
+    pub const ALL: [VerifyLevel; 4] =
+        [VerifyLevel::Headers, VerifyLevel::Checksums, VerifyLevel::Graph, VerifyLevel::Full];
+
+    /// As it is written: `headers`, `checksums`, `graph`, `full`.
+    pub fn name(self) -> &'static str {
+        match self {
+            VerifyLevel::Headers => "headers",
+            VerifyLevel::Checksums => "checksums",
+            VerifyLevel::Graph => "graph",
+            VerifyLevel::Full => "full",
+        }
+    }
+
+    fn checks(self) -> Checks {
+        Checks {
+            bytes: matches!(self, VerifyLevel::Checksums | VerifyLevel::Full),
+            graph: matches!(self, VerifyLevel::Graph | VerifyLevel::Full),
+        }
+    }
+}
+
+impl fmt::Display for VerifyLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for VerifyLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|level| level.name() == text);
+        found.ok_or_else(|| format!("'{text}' is none of headers, checksums, graph, full"))
+    }
+}
+
+/// What [`Store::verify_with`](crate::Store::verify_with) is to look at.
+///
+/// ```
+/// use lodestore::{VerifyLevel, VerifyOptions};
+/// let store = lodestore::Store::in_memory()?;
+/// let tell = |done, all| {
+///     println!("{done} of {all}");
+///     true // false stops
+/// };
+/// let report = store.verify_with(VerifyOptions::new().level(VerifyLevel::Graph).progress(tell))?;
+/// assert!(report.ok());
+/// # Ok::<(), lodestore::Error>(())
+/// ```
+pub struct VerifyOptions<'a> {
+    level: VerifyLevel,
+    progress: Box<dyn FnMut(u64, u64) -> bool + 'a>,
+}
+
+impl Default for VerifyOptions<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for VerifyOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyOptions").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+impl<'a> VerifyOptions<'a> {
+    /// Everything.
+    pub fn new() -> Self {
+        Self { level: VerifyLevel::Full, progress: Box::new(|_, _| true) }
+    }
+
+    /// How much is looked at. Default: [`VerifyLevel::Full`].
+    pub fn level(mut self, level: VerifyLevel) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// Calls `progress` now and then with the steps done and those there are, about: one for each page, slot and list.
+    /// If it says `false`, the check ends, and the report is of what was looked at until then.
+    pub fn progress(mut self, progress: impl FnMut(u64, u64) -> bool + 'a) -> Self {
+        self.progress = Box::new(progress);
+        self
+    }
+}
 
 /// What [`Store::verify`](crate::Store::verify) found.
 ///
@@ -19,13 +140,43 @@ use std::collections::HashMap;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct VerifyReport {
+    /// What was to be looked at.
+    pub level: VerifyLevel,
+    /// Whether all of that was looked at; not if it was stopped.
+    pub complete: bool,
     /// What was looked at in each collection.
     pub collections: Vec<CollectionReport>,
+    /// What was looked at in each file, by name.
+    pub files: Vec<FileReport>,
     /// Everything that is wrong, one sentence each; the first hundred of each collection.
     pub problems: Vec<String>,
     /// How many things are wrong.
     pub problem_count: u64,
+    /// Bytes that hold nothing and are not as they were left, as after a write that a crash has cut short, or because
+    /// they were changed; the slot of `SUPER` and the copy of the catalogue's first page that do not hold among them. No
+    /// answer depends on them. The first hundred of each collection.
+    pub notes: Vec<String>,
+    /// How many of those there are.
+    pub note_count: u64,
 }
+
+/// What was looked at in one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileReport {
+    /// Its name, relative to the store's directory.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Bytes that were compared with what says what they must be: a checksum, what they were made of, or zero.
+    pub checked: u64,
+    /// Where it is not as it was written; the first hundred places.
+    pub damage: Vec<Damage>,
+    /// How many such places were found.
+    pub damage_count: u64,
+}
+
+pub use lodestore_engine::Damage;
 
 /// What was looked at in one collection.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +184,8 @@ pub struct VerifyReport {
 pub struct CollectionReport {
     /// Its name.
     pub name: String,
-    /// Records.
+    /// Records. Not counted at [`VerifyLevel::Headers`] and [`VerifyLevel::Checksums`], nor are links and dead and free
+    /// slots.
     pub records: u64,
     /// Slots whose checksums were compared.
     pub slots: u64,
@@ -58,80 +210,124 @@ pub struct CollectionReport {
 }
 
 impl VerifyReport {
-    /// Whether nothing is wrong.
+    /// Whether nothing is wrong, and everything that was to be looked at was. [Notes](Self::notes) do not count.
     pub fn ok(&self) -> bool {
-        self.problem_count == 0
+        self.problem_count == 0 && self.complete
     }
 
-    pub(crate) fn of(shared: &Shared) -> Result<Self> {
+    pub(crate) fn of(shared: &Shared, options: VerifyOptions<'_>) -> Result<Self> {
         shared.check_open()?;
-        let mut report = Self { collections: Vec::new(), problems: Vec::new(), problem_count: 0 };
-        let names = shared.catalog.names();
-        for name in names.keys() {
+        let VerifyOptions { level, mut progress } = options;
+        let checks = level.checks();
+        let mut report = Self {
+            level,
+            complete: true,
+            collections: Vec::new(),
+            files: Vec::new(),
+            problems: Vec::new(),
+            problem_count: 0,
+            notes: Vec::new(),
+            note_count: 0,
+        };
+        let mut all = Findings::default();
+        for name in shared.catalog.names().keys() {
             if let Err(error) = shared.open_collection(name) {
-                report.add(name, vec![error.to_string()], 1);
+                all.problem(format!("collection '{name}': {error}"));
             }
         }
         // Pages are compared with what the last checkpoint wrote, so none may run; and nobody may change the graph.
         let _checkpointing = shared.checkpointing.lock();
-        shared.link_pending()?;
-        let _gate = shared.gate.write();
-        let mut slots: HashMap<u32, Vec<(u64, u32)>> = HashMap::new();
-        let listed = check_catalog(shared, &mut slots);
-        if let Err(error) = &listed {
-            report.problem_count += 1;
-            report.problems.push(error.to_string());
+        if checks.bytes || checks.graph {
+            shared.link_pending()?;
         }
-        let open: Vec<_> = shared.open.read().values().cloned().collect();
+        let _gate = shared.gate.write();
+        let mut open: Vec<_> = shared.open.read().values().cloned().collect();
+        open.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+
+        let mut total: u64 = open.iter().map(|open| open.index().verify_steps(checks)).sum();
+        if checks.bytes && shared.disk.is_persistent() {
+            total += pages::pages_in(shared.disk.open(names::CATALOG)?.len()?);
+        }
+        if checks.graph {
+            total += open.iter().map(|open| open.index().live()).sum::<u64>();
+        }
+        let mut done = 0;
+        let mut tell = |steps: u64| {
+            done += steps;
+            progress(done.min(total), total)
+        };
+        let mut steps = Steps::new(&mut tell);
+        if steps.told() {
+            files::check(shared, checks, &open, &mut all, &mut steps);
+        }
+        report.check_collections(shared, checks, &open, &mut all, &mut steps);
+        report.complete = !steps.stopped() && steps.told();
+        report.take(all);
+        Ok(report)
+    }
+
+    fn check_collections(
+        &mut self,
+        shared: &Shared,
+        checks: Checks,
+        open: &[Arc<Open>],
+        all: &mut Findings,
+        steps: &mut Steps<'_>,
+    ) {
+        let mut slots: HashMap<u32, Vec<(u64, u32)>> = HashMap::new();
+        let listed = checks.graph && !steps.stopped() && {
+            let listed = shared.catalog.for_each(|(id, key), slot| {
+                slots.entry(id).or_default().push((key, slot));
+                steps.made(1);
+            });
+            listed.map_err(|error| files::problem(all, error)).is_ok()
+        };
         for open in open {
+            if steps.stopped() {
+                return;
+            }
             let index = open.index();
-            let mut findings = index.verify();
+            let mut findings = index.verify_with(checks, steps);
             let rows = slots.remove(&open.id).unwrap_or_default();
-            if listed.is_ok() {
+            if listed && !steps.stopped() {
                 check_keys(&index, &rows, &mut findings);
             }
-            report.add(&open.name, std::mem::take(&mut findings.problems), findings.problem_count);
-            report.collections.push(CollectionReport {
+            self.collections.push(CollectionReport {
                 name: open.name.clone(),
                 records: rows.len() as u64,
                 slots: findings.slots,
                 pages: findings.pages,
                 links: findings.links,
                 unreachable: findings.unreachable.first().copied().unwrap_or(0),
-                unreachable_by_level: findings.unreachable,
+                unreachable_by_level: std::mem::take(&mut findings.unreachable),
                 no_in_links: findings.no_in_links,
                 mean_degree: findings.degrees as f64 / findings.live.max(1) as f64,
                 dead: findings.dead,
                 free: findings.free,
             });
+            for what in findings.problems.iter_mut().chain(&mut findings.notes) {
+                *what = format!("collection '{}': {what}", open.name);
+            }
+            all.append(findings);
         }
-        report.collections.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(report)
     }
 
-    fn add(&mut self, collection: &str, problems: Vec<String>, count: u64) {
-        self.problem_count += count;
-        self.problems.extend(problems.into_iter().map(|what| format!("collection '{collection}': {what}")));
+    fn take(&mut self, all: Findings) {
+        (self.problems, self.problem_count) = (all.problems, all.problem_count);
+        (self.notes, self.note_count) = (all.notes, all.note_count);
+        let file = |(name, found): (String, lodestore_engine::FileFindings)| FileReport {
+            name,
+            bytes: found.bytes,
+            checked: found.checked,
+            damage: found.damage,
+            damage_count: found.damage_count,
+        };
+        self.files = all.files.into_iter().map(file).collect();
     }
-}
-
-/// The catalogue's own checksums; then the slots of all keys, by collection.
-fn check_catalog(shared: &Shared, slots: &mut HashMap<u32, Vec<(u64, u32)>>) -> Result<()> {
-    // Of a store that has stopped writing, the catalogue's disk has not seen all that its memory holds.
-    if shared.poison.reason().is_none() {
-        let checked = shared.catalog.apply().and_then(|_| {
-            shared.sync()?;
-            shared.catalog.check()?;
-            Ok(shared.poison.check()?)
-        });
-        // Going on would let the log go that can still replace what is damaged.
-        checked.inspect_err(|error| shared.poison.set(error))?;
-    }
-    shared.catalog.for_each(|(id, key), slot| slots.entry(id).or_default().push((key, slot)))
 }
 
 /// The catalogue and the slots say the same: each key's slot is live and names the key, and no other slot is live.
-fn check_keys(index: &lodestore_engine::Index, rows: &[(u64, u32)], findings: &mut Findings) {
+fn check_keys(index: &Index, rows: &[(u64, u32)], findings: &mut Findings) {
     for &(key, slot) in rows {
         if slot >= index.next_slot() {
             findings.problem(format!("key {key} is in slot {slot} of {}", index.next_slot()));

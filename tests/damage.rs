@@ -2,6 +2,7 @@
 //! store must refuse with a typed error, or `verify` must call it damaged, or it must answer like the undamaged one.
 //! Never a panic, an abort, an endless loop, or a wrong answer from a store that passes `verify`.
 
+mod bytes;
 mod files;
 mod log;
 

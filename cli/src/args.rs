@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lodestore::{Codes, Durability, Element, Metric};
+use lodestore::{Codes, Durability, Element, Metric, VerifyLevel};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Remove(RemoveArgs),
     /// Show the collections of a store and what they take up
     Info(InspectArgs),
-    /// Check every checksum and graph invariant; exit status 1 if anything is damaged
+    /// Check every checksum and graph invariant; exit status 1 if anything is damaged, 130 if stopped by Ctrl-C
     Verify(VerifyArgs),
     /// Compare searches with exact search on stored vectors: recall, and the ef that it takes
     Recall(RecallArgs),
@@ -222,6 +222,9 @@ pub(crate) struct VerifyArgs {
     /// With --absent: in this collection only
     #[arg(long, value_name = "NAME", requires = "absent")]
     pub(crate) collection: Option<String>,
+    /// How much to look at: `headers`, `checksums` (every byte), `graph` (links, keys, counters), or `full`, which is all
+    #[arg(long, value_name = "LEVEL", default_value = "full", conflicts_with = "absent")]
+    pub(crate) level: VerifyLevel,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,16 +1,16 @@
-//! `lodestore info`, `verify` and `checkpoint`: the store as a whole.
+//! `lodestore info` and `checkpoint`: the store as a whole.
 
 use std::{collections::BTreeMap, process::ExitCode, time::Instant};
 
 use anyhow::Result;
 use indicatif::HumanBytes;
-use lodestore::{CollectionInfo, CollectionReport};
+use lodestore::CollectionInfo;
 use serde::Serialize;
 
 use crate::{
-    args::{CheckpointArgs, InspectArgs, VerifyArgs},
+    args::{CheckpointArgs, InspectArgs},
     open,
-    output::{count, records, say, say_json, took},
+    output::{count, say, say_json, took},
 };
 
 #[derive(Debug, Serialize)]
@@ -44,26 +44,6 @@ struct CollectionRow {
     /// `none`, `4` or `8`.
     codes: String,
     seed: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct Verified {
-    ok: bool,
-    problem_count: u64,
-    /// The first hundred of each collection.
-    problems: Vec<String>,
-    seconds: f64,
-    collections: Vec<CheckedRow>,
-}
-
-#[derive(Debug, Serialize)]
-struct CheckedRow {
-    name: String,
-    records: u64,
-    slots: u64,
-    pages: u64,
-    links: u64,
-    unreachable: u64,
 }
 
 pub(crate) fn info(args: &InspectArgs) -> Result<ExitCode> {
@@ -151,83 +131,6 @@ fn parts(files: &BTreeMap<String, u64>) -> Vec<(&'static str, u64)> {
     let mut parts: Vec<_> = parts.into_iter().collect();
     parts.sort_by_key(|&(_, bytes)| std::cmp::Reverse(bytes));
     parts
-}
-
-#[derive(Debug, Serialize)]
-struct Absent {
-    absent: bool,
-    slots: u64,
-    log_records: u64,
-    found: Vec<String>,
-}
-
-/// What is left of a key.
-fn verify_absent(args: &VerifyArgs, key: u64) -> Result<ExitCode> {
-    let store = open::store(&args.store)?;
-    let report = store.verify_absent(key, args.collection.as_deref())?;
-    let (absent, slots, log_records) = (report.absent(), report.slots, report.log_records);
-    let places = report.found.len();
-    if args.json {
-        say_json(&Absent { absent, slots, log_records, found: report.found })?;
-    } else {
-        report.found.iter().try_for_each(say)?;
-        if absent {
-            let (slots, log) = (count(slots), count(log_records));
-            say(format!("nothing is left of key {key} in the catalogue, {slots} slots and {log} log records"))?;
-        }
-    }
-    store.close()?;
-    if absent {
-        return Ok(ExitCode::SUCCESS);
-    }
-    let places = if places == 1 { "1 place".to_owned() } else { format!("{places} places") };
-    eprintln!("error: key {key} is found in {places}; what is left of a removed key goes with `compact --erase`");
-    Ok(ExitCode::FAILURE)
-}
-
-pub(crate) fn verify(args: &VerifyArgs) -> Result<ExitCode> {
-    if let Some(key) = args.absent {
-        return verify_absent(args, key);
-    }
-    let store = open::store(&args.store)?;
-    let started = Instant::now();
-    let report = store.verify()?;
-    let elapsed = started.elapsed();
-    let (ok, problem_count) = (report.ok(), report.problem_count);
-    if args.json {
-        let row = |c: CollectionReport| CheckedRow {
-            name: c.name,
-            records: c.records,
-            slots: c.slots,
-            pages: c.pages,
-            links: c.links,
-            unreachable: c.unreachable,
-        };
-        let collections = report.collections.into_iter().map(row).collect();
-        let seconds = elapsed.as_secs_f64();
-        say_json(&Verified { ok, problem_count, problems: report.problems, seconds, collections })?;
-    } else {
-        for c in &report.collections {
-            let (pages, links) = (count(c.pages), count(c.links));
-            let checked = format!("collection '{}': {}, {pages} pages, {links} links", c.name, records(c.records));
-            say(format!("{checked}; {} out of reach of a search", count(c.unreachable)))?;
-        }
-        for problem in &report.problems {
-            say(problem)?;
-        }
-        if ok {
-            say(format!("ok: every checksum and every graph invariant holds (checked in {})", took(elapsed)))?;
-        }
-    }
-    if ok {
-        store.close()?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    // Not closed by name: what closing could complain of has been told.
-    let problems =
-        if problem_count == 1 { "1 problem".to_owned() } else { format!("{} problems", count(problem_count)) };
-    eprintln!("error: {} is damaged: {problems} found", args.store.display());
-    Ok(ExitCode::FAILURE)
 }
 
 pub(crate) fn checkpoint(args: &CheckpointArgs) -> Result<ExitCode> {

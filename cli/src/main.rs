@@ -15,6 +15,7 @@ mod compact;
 mod records;
 mod inspect;
 mod backup;
+mod verify;
 mod demo;
 
 use std::process::ExitCode;
@@ -43,7 +44,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Put(args) => records::put(&args),
         Command::Remove(args) => records::remove(&args),
         Command::Info(args) => inspect::info(&args),
-        Command::Verify(args) => inspect::verify(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Recall(args) => recall::run(&args),
         Command::Checkpoint(args) => inspect::checkpoint(&args),
         Command::Compact(args) => compact::run(&args),

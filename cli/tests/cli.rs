@@ -224,7 +224,33 @@ fn the_store_as_a_whole() {
     assert!(shown.contains("words") && shown.contains("600"), "{shown}");
     assert!(place.ok("checkpoint @store").contains("checkpoint"));
     assert!(place.ok("verify @store").contains("\nok: every checksum"));
+    for (level, held) in [("headers", "every header"), ("checksums", "every checksum"), ("graph", "every graph")] {
+        assert!(place.ok(&format!("verify @store --level {level}")).contains(held), "{level}");
+    }
+    assert_eq!(place.run("verify @store --level all").status.code(), Some(2));
+    let report = place.json("verify @store --json");
+    let files = report["files"].as_array().unwrap();
+    assert!(files.len() > 10 && files.iter().all(|file| file["checked"] == file["bytes"]), "{report}");
+    assert_eq!((&report["level"], &report["complete"]), (&Value::from("full"), &Value::from(true)));
     assert_eq!(place.json("verify @store --json")["ok"], true);
+}
+
+#[test]
+fn damage_is_told_with_its_place() {
+    let place = Place::new();
+    place.import();
+    let vectors = place.path("store/c/0/vectors");
+    let mut bytes = fs::read(&vectors).unwrap();
+    bytes[640] ^= 8;
+    fs::write(&vectors, bytes).unwrap();
+    place.ok("verify @store --level headers");
+    let output = place.run("verify @store --level checksums --json");
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_str(&texts(&output).0).unwrap();
+    let files = report["files"].as_array().unwrap();
+    let damaged: Vec<_> = files.iter().filter(|file| file["damage_count"] != 0).collect();
+    assert_eq!(damaged.len(), 1, "{report}");
+    assert_eq!((&damaged[0]["name"], &damaged[0]["damage"][0]["offset"]), (&"c/0/vectors".into(), &640.into()));
 }
 
 #[test]

@@ -175,6 +175,8 @@ struct MetaFile {
 }
 const _: () = assert!(size_of::<MetaFile>() == 128);
 const CRC_AT: usize = 124;
+/// Bytes of a `meta` file.
+pub(crate) const META_BYTES: u64 = size_of::<MetaFile>() as u64;
 
 /// Writes a generation's `meta`, durable except for its directory entry.
 pub(crate) fn write_meta(

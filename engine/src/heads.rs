@@ -5,6 +5,7 @@
 //! Pages of 4096 bytes holding 32 records of 128 bytes: collection `id` has record `id mod 32` of page `id / 32`.
 //! A `Record` of zeros is a collection that no checkpoint has seen yet. Pages change only through checkpoints.
 
+use crate::findings::Findings;
 use crate::view::PageImage;
 use lodestore_wal::{DiskFile, Error, PAGE, Result, names};
 use std::sync::Arc;
@@ -82,6 +83,28 @@ impl Heads {
         let mut bytes = [0; SIZE];
         self.file.read_at(at, &mut bytes)?;
         decode(&bytes, id, at)
+    }
+
+    /// Compares every record with its checksum; those of numbers that no collection has must be zeros.
+    pub fn check(&self, is_collection: impl Fn(u32) -> bool, findings: &mut Findings) {
+        let Some(length) = findings.check(self.file.len()) else { return };
+        let whole = length / SIZE as u64 * SIZE as u64;
+        let mut page = vec![0; PAGE];
+        for at in (0..whole).step_by(PAGE) {
+            let bytes = &mut page[..(whole - at).min(PAGE as u64) as usize];
+            if findings.check(self.file.read_at(at, bytes)).is_none() {
+                return;
+            }
+            for (record, at) in bytes.chunks_exact(SIZE).zip((at..).step_by(SIZE)) {
+                let id = u32::try_from(at / SIZE as u64).unwrap_or(u32::MAX);
+                let found = findings.check(decode(record.try_into().expect("a record"), id, at));
+                if found.flatten().is_some() && !is_collection(id) {
+                    findings.damage(names::HEADS, at, format!("a head of collection {id}, which there is not"));
+                }
+            }
+        }
+        findings.zeros(&*self.file, whole..length, true, "behind the last record");
+        findings.checked(&*self.file, length);
     }
 
     /// The images of the pages that hold these collections, with their records replaced. Makes room in the file.

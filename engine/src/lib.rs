@@ -11,6 +11,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`seeded`] | numbers that follow from a seed |
+//! | [`findings`] | what a check has found |
 //! | [`ids`] | key, LSN, level and checksum of a slot |
 //! | [`kernel`] | distances by hand for each kind of CPU (`unsafe`) |
 //! | [`element`] | what components are kept as |
@@ -46,6 +47,7 @@
 //! | [`sweep`] | unlinking dead nodes |
 //! | [`query`] | queries |
 //! | [`stream`] | walks that go on as far as they are asked to |
+//! | `cover` | every byte of a collection's files |
 //! | [`verify`] | checksums and graph invariants |
 //! | `generation` | a collection's files written anew: slots, pages, names |
 //! | [`compact`] | a collection without its dead slots |
@@ -54,6 +56,7 @@
 compile_error!("lodestore maps its little-endian files directly; this target is big-endian");
 
 pub mod seeded;
+pub mod findings;
 pub mod ids;
 pub mod kernel;
 pub mod element;
@@ -90,12 +93,14 @@ mod reach;
 pub mod sweep;
 pub mod query;
 pub mod stream;
+mod cover;
 pub mod verify;
 mod generation;
 pub mod compact;
 
 pub use checkpoint::{Frozen, recover_segments};
 pub use element::{Element, Query};
+pub use findings::{Damage, FileFindings, Findings, Steps};
 pub use generation::remove_generation;
 pub use geometry::Geometry;
 pub use heads::{Head, Heads};
@@ -110,4 +115,4 @@ pub use search::{GoOn, Watch};
 pub use slots::{SlotBytes, vector_crc};
 pub use stream::{Step, Walk};
 pub use superblock::{Super, Superblock};
-pub use verify::Findings;
+pub use verify::Checks;

@@ -175,16 +175,24 @@ impl Index {
         &view::bytes(&self.vectors, slot)[..self.geometry().vector_bytes()]
     }
 
+    /// As [`id_of`](Self::id_of), with its own checksum compared.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it differs.
+    pub fn own_id(&self, slot: u32) -> Result<Id> {
+        Id::checked(view::bytes(&self.ids, slot)).map_err(|(recorded, computed)| {
+            let at = u64::from(slot) * ids::STRIDE as u64;
+            let what = format!("slot {slot}: checksum {recorded:08x}, computed {computed:08x}");
+            Error::corrupt(names::part(self.id(), self.generation(), Part::Ids), at, what)
+        })
+    }
+
     /// As [`id_of`](Self::id_of), with both checksums compared: the id's own and the vector's.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if one differs.
     pub fn checked_id(&self, slot: u32) -> Result<Id> {
-        let id = Id::checked(view::bytes(&self.ids, slot)).map_err(|(recorded, computed)| {
-            let at = u64::from(slot) * ids::STRIDE as u64;
-            let what = format!("slot {slot}: checksum {recorded:08x}, computed {computed:08x}");
-            Error::corrupt(names::part(self.id(), self.generation(), Part::Ids), at, what)
-        })?;
+        let id = self.own_id(slot)?;
         let computed = vector_crc(self.vector(slot));
         if computed != id.vector_crc {
             let at = u64::from(slot) * self.geometry().vector_stride() as u64;

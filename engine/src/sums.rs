@@ -103,6 +103,11 @@ impl Sums {
         Ok(image)
     }
 
+    /// Pages of the file.
+    pub(crate) fn pages(&self) -> u64 {
+        self.windows.slots()
+    }
+
     /// The checksum pages that cover the first `pages` data pages of `array`.
     pub(crate) fn covering(array: Array, pages: u64) -> impl Iterator<Item = u64> {
         (0..pages.div_ceil(PER_PAGE)).map(move |block| 3 * block + array as u64)

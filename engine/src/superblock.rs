@@ -6,6 +6,7 @@
 //! Slot `seq mod 2` is written; the valid slot with the higher `seq` holds. So one of the two is never being
 //! overwritten.
 
+use crate::findings::Findings;
 use crate::geometry::FORMAT_MAJOR;
 use lodestore_wal::{Disk, DiskFile, Error, PAGE, Result, names};
 use std::sync::Arc;
@@ -108,6 +109,34 @@ impl Superblock {
             (None, Some(error)) => Err(error),
             (None, None) => Err(Error::corrupt(names::SUPER, 0, "both slots are empty")),
         }
+    }
+
+    /// Compares both slots, as the file has them, with the state that holds. Nobody writes meanwhile.
+    ///
+    /// The slot that does not hold may be damaged without harm; a crash that cuts its writing short leaves the same, so
+    /// it is a note.
+    pub fn check(&self, state: &Super, findings: &mut Findings) {
+        let Some(length) = findings.check(self.file.len()) else { return };
+        if length != 2 * PAGE as u64 {
+            findings.damage(names::SUPER, length.min(2 * PAGE as u64), format!("8192 bytes expected, not {length}"));
+        }
+        for slot in 0..2 {
+            let (mut page, at) = ([0; PAGE], slot * PAGE as u64);
+            if findings.check(self.file.read_at(at, &mut page)).is_none() {
+                continue;
+            }
+            match decode(&page, at) {
+                Ok(found) if found.seq > state.seq || found.seq == state.seq && found != *state => {
+                    findings.damage(names::SUPER, at, format!("{found:?}, where {state:?} holds"));
+                }
+                Ok(_) => {}
+                Err(error) if state.seq % 2 == slot => drop(findings.check::<()>(Err(error))),
+                // The slot of a store that was only just made.
+                Err(_) if state.seq == 1 && page.iter().all(|&byte| byte == 0) => {}
+                Err(error) => findings.note(format!("{error}; it is the slot that does not hold")),
+            }
+        }
+        findings.checked(&*self.file, length);
     }
 
     /// Writes the next state, with the next `seq`, and makes it durable.

@@ -49,6 +49,11 @@ impl Files {
         self.files.iter().filter(|(name, _)| *name != "LOCK")
     }
 
+    /// All files.
+    pub(super) fn with_lock(&self) -> impl Iterator<Item = (&String, &Vec<u8>)> {
+        self.files.iter()
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Vec<u8>> {
         self.files.get(name)
     }

@@ -7,6 +7,7 @@
 use crate::error::Result;
 use crate::map::{Map, Mapping};
 use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::Arc;
 
 mod mem;
@@ -51,7 +52,8 @@ pub trait Disk: Send + Sync + Debug + 'static {
     /// Makes the directory's entries durable.
     fn sync_dir(&self, dir: &str) -> Result<()>;
 
-    /// Locks `path` (made if missing, never removed) until the guard is dropped, and writes `holder` into it.
+    /// Locks `path` (made if missing, never removed) until the guard is dropped, and writes `holder` into it. A file of a
+    /// real file system is empty again afterwards, unless the process was killed.
     ///
     /// # Errors
     /// [`Error::Locked`](crate::Error::Locked) with the present holder's text.
@@ -113,4 +115,28 @@ pub trait DiskFile: Send + Sync + Debug + 'static {
     /// A [`Mapping::Shared`] map is read-only and shows what [`write_at`](Self::write_at) wrote; a
     /// [`Mapping::Private`] map is writable and its changes never reach the file.
     fn map(&self, offset: u64, len: usize, mapping: Mapping) -> Result<Map>;
+}
+
+/// Bytes looked at together by [`nonzero`].
+const BLOCK: usize = 256 << 10;
+
+/// The first byte of a range that is not zero, and how many are not; what lies behind the end of the file does not count.
+///
+/// # Errors
+/// Of the disk.
+pub fn nonzero(file: &dyn DiskFile, range: Range<u64>) -> Result<Option<(u64, u64)>> {
+    let end = range.end.min(file.len()?);
+    let (mut at, mut found) = (range.start, None);
+    let mut block = vec![0; end.saturating_sub(at).min(BLOCK as u64) as usize];
+    while at < end {
+        let bytes = &mut block[..(end - at).min(BLOCK as u64) as usize];
+        file.read_at(at, bytes)?;
+        let odd = bytes.iter().filter(|&&byte| byte != 0).count() as u64;
+        if odd > 0 {
+            let first = at + bytes.iter().position(|&byte| byte != 0).unwrap_or(0) as u64;
+            found = Some(found.map_or((first, odd), |(first, before)| (first, before + odd)));
+        }
+        at += bytes.len() as u64;
+    }
+    Ok(found)
 }

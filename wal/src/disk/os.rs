@@ -165,7 +165,7 @@ impl Disk for OsDisk {
         match file.set_len(0).and_then(|()| file.write_all_at(holder.as_bytes(), 0)) {
             // The lock holds without the text; a full disk must not keep its owner from opening the store.
             Err(e) if !is_full(&e) => Err(Error::io("lock", path, e)),
-            _ => Ok(Box::new(OsLock { _file: file })),
+            _ => Ok(Box::new(OsLock { file, process: std::process::id() })),
         }
     }
 }
@@ -173,10 +173,21 @@ impl Disk for OsDisk {
 /// The lock ends with the file.
 #[derive(Debug)]
 struct OsLock {
-    _file: File,
+    file: File,
+    process: u32,
 }
 
 impl DiskLock for OsLock {}
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        // A forked child has the same open file: it must not take away what says who holds the lock.
+        if self.process == std::process::id() {
+            // What is left otherwise says who held it last, which harms nobody.
+            let _ = self.file.set_len(0);
+        }
+    }
+}
 
 /// An open file of the operating system.
 #[derive(Debug)]

@@ -8,10 +8,10 @@
 //! - the log ends before the LSN that the rest of the store has got to.
 
 use super::files::{Entry, Files};
-use super::format::{FileHeader, Head, MAJOR};
+use super::format::{FILE_HEADER, FileHeader, Head, MAJOR};
 use super::read::{self, Reader};
 use super::{Log, Tail};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, nonzero};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::poison::Poison;
@@ -173,6 +173,39 @@ impl LogScan {
             self.tail = Some(tail);
         }
         Ok(())
+    }
+
+    /// Reads every group of the files, as [`replay`](Self::replay) does, and compares what lies between and behind them,
+    /// which means nothing, with the zeros that were there: calls `odd` with the file, the first byte that is none, and
+    /// how many are not. A write that a crash cut short leaves such bytes. Returns the files with their lengths.
+    ///
+    /// # Errors
+    /// As `replay`.
+    pub fn check(&self, mut odd: impl FnMut(&str, u64, u64)) -> Result<Vec<(String, u64)>> {
+        let mut files = Vec::with_capacity(self.chain.len());
+        for (index, link) in self.chain.iter().enumerate() {
+            let name = link.header.name();
+            let mut reader = Reader::new(Arc::clone(&link.file), &link.header, link.crc)?;
+            let next = self.chain.get(index + 1).map(|next| &next.header);
+            let length = link.file.len()?;
+            let (mut idle, mut from) = (Vec::new(), FILE_HEADER as u64);
+            while !next.is_some_and(|next| continues(next, &reader)) {
+                let Some(at) = reader.next()?.map(|group| group.at) else {
+                    check_end(&mut reader, &name, next)?;
+                    break;
+                };
+                idle.push(from..at);
+                from = reader.end;
+            }
+            idle.push(from..length);
+            for range in idle.into_iter().filter(|range| !range.is_empty()) {
+                if let Some((first, count)) = nonzero(&*link.file, range)? {
+                    odd(&name, first, count);
+                }
+            }
+            files.push((name, length));
+        }
+        Ok(files)
     }
 
     /// After [`replay`](Self::replay), the first LSN that is not in the log; `from_lsn` before.

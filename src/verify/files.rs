@@ -1,0 +1,115 @@
+//! The files that are no collection's: `SUPER`, `heads`, the log, the catalogue; and the headers of those that are.
+
+use crate::error::{Error, Result};
+use crate::pages;
+use crate::shared::{Open, Shared};
+use lodestore_engine::{Checks, Findings, Steps};
+use lodestore_wal::log::Commit;
+use lodestore_wal::{LogScan, names};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// A problem, of its file if it says so.
+pub(super) fn problem(findings: &mut Findings, error: Error) {
+    match error {
+        Error::Corrupt { file, offset, what } => findings.damage(&file, offset, what),
+        error => findings.problem(error.to_string()),
+    }
+}
+
+/// Nobody writes meanwhile.
+pub(super) fn check(
+    shared: &Shared,
+    checks: Checks,
+    open: &[Arc<Open>],
+    findings: &mut Findings,
+    steps: &mut Steps<'_>,
+) {
+    let poisoned = shared.poison.reason().is_some();
+    if shared.disk.is_persistent() {
+        {
+            let superblock = shared.superblock.lock();
+            let (file, state) = &*superblock;
+            // Whether the last writing of SUPER has reached it is not known to a store that has stopped.
+            if !poisoned {
+                file.check(state, findings);
+            }
+        }
+        let ids: HashSet<u32> = shared.catalog.names().values().map(|entry| entry.id).collect();
+        shared.heads.check(|id| ids.contains(&id), findings);
+        open.iter().for_each(|open| open.index().check_files(&*shared.disk, shared.uuid, findings));
+    }
+    // Of a store that has stopped writing, neither log nor catalogue on the disk are all that its memory holds.
+    if poisoned {
+        return;
+    }
+    if shared.disk.is_persistent()
+        && let Err(error) = check_log(shared, checks, findings)
+    {
+        problem(findings, error);
+    }
+    if let Err(error) = check_catalog(shared, checks, findings, steps) {
+        // Going on would let the log go that can still replace what is damaged.
+        shared.poison.set(&error);
+        problem(findings, error);
+    }
+}
+
+fn check_log(shared: &Shared, checks: Checks, findings: &mut Findings) -> Result<()> {
+    if let Some(log) = shared.log_if_any() {
+        log.commit(log.last_lsn(), Commit::Synced)?;
+    }
+    // From what is not in both, segments and catalogue; of files before that, a crash may have left any part. This looks
+    // at all headers.
+    let from = shared.superblock.lock().1.ckpt_lsn.min(shared.catalog.durable()) + 1;
+    let scan = LogScan::open_at_rest(shared.disk.clone(), shared.uuid, from)?;
+    if !checks.bytes {
+        return Ok(());
+    }
+    let odd = |name: &str, first: u64, count: u64| {
+        findings.note(format!("{name}, byte {first}: {count} bytes from here on belong to no record"));
+    };
+    for (name, length) in scan.check(odd)? {
+        let found = findings.files.entry(name).or_default();
+        (found.bytes, found.checked) = (length, length);
+    }
+    Ok(())
+}
+
+/// The bytes of the catalogue's file, then redb's own checksums.
+fn check_catalog(shared: &Shared, checks: Checks, findings: &mut Findings, steps: &mut Steps<'_>) -> Result<()> {
+    if let Some(copy) = shared.catalog.spoilt() {
+        let what = "was not whole when the store was opened, and has been written anew; the other one was";
+        findings.note(format!("{}: copy {copy} of the first page {what}", names::CATALOG));
+    }
+    if checks == Checks::NONE {
+        return Ok(());
+    }
+    shared.catalog.apply()?;
+    if !checks.bytes {
+        return Ok(());
+    }
+    shared.sync()?;
+    let mut odd = Vec::new();
+    if shared.disk.is_persistent() {
+        let file = shared.disk.open(names::CATALOG)?;
+        odd = pages::check(&*file, |pages| steps.made(pages))?;
+        if steps.stopped() {
+            return Ok(());
+        }
+        findings.checked(&*file, u64::MAX);
+    }
+    // Of all pages that redb uses.
+    let used = shared.catalog.check();
+    for page in odd {
+        match &used {
+            Ok(()) => {
+                let what = format!("{}, byte {}: {}", names::CATALOG, page.offset, page.what);
+                findings.note(format!("{what}; nothing that is in use"));
+            }
+            Err(_) => findings.damage(names::CATALOG, page.offset, page.what),
+        }
+    }
+    used?;
+    Ok(shared.poison.check()?)
+}
