@@ -37,8 +37,16 @@ pub struct WriteBatch {
 struct Row {
     target: Arc<Open>,
     key: u64,
-    /// Ends of the vector and the payload in the buffers; `None` = remove.
-    put: Option<(usize, usize)>,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    /// Ends of the vector and the payload in the buffers.
+    Put(usize, usize),
+    Remove,
+    Mark,
+    Unmark,
 }
 
 impl WriteBatch {
@@ -65,8 +73,8 @@ impl WriteBatch {
         check_payload(payload, row)?;
         self.vectors.extend_from_slice(&vector);
         self.payloads.extend_from_slice(payload);
-        let put = Some((self.vectors.len(), self.payloads.len()));
-        self.rows.push(Row { target: collection.open.clone(), key: key.with_key(K::to_u64), put });
+        let what = What::Put(self.vectors.len(), self.payloads.len());
+        self.rows.push(Row { target: collection.open.clone(), key: key.with_key(K::to_u64), what });
         Ok(())
     }
 
@@ -75,8 +83,28 @@ impl WriteBatch {
     /// # Errors
     /// [`Error::OtherStore`].
     pub fn remove<K: Key>(&mut self, collection: &Collection<K>, key: impl AsKey<K>) -> Result<()> {
+        self.add(collection, key, What::Remove)
+    }
+
+    /// Adds a [mark](Collection::mark_deleted); of a key that has no record, or one that is marked, it does nothing.
+    ///
+    /// # Errors
+    /// [`Error::OtherStore`].
+    pub fn mark_deleted<K: Key>(&mut self, collection: &Collection<K>, key: impl AsKey<K>) -> Result<()> {
+        self.add(collection, key, What::Mark)
+    }
+
+    /// Adds that a mark is [taken off](Collection::unmark_deleted); of a key whose record has none it does nothing.
+    ///
+    /// # Errors
+    /// [`Error::OtherStore`].
+    pub fn unmark_deleted<K: Key>(&mut self, collection: &Collection<K>, key: impl AsKey<K>) -> Result<()> {
+        self.add(collection, key, What::Unmark)
+    }
+
+    fn add<K: Key>(&mut self, collection: &Collection<K>, key: impl AsKey<K>, what: What) -> Result<()> {
         self.check_store(collection)?;
-        self.rows.push(Row { target: collection.open.clone(), key: key.with_key(K::to_u64), put: None });
+        self.rows.push(Row { target: collection.open.clone(), key: key.with_key(K::to_u64), what });
         Ok(())
     }
 
@@ -108,8 +136,8 @@ impl WriteBatch {
             .rows
             .iter()
             .map(|row| {
-                let action = match row.put {
-                    Some((vector_end, payload_end)) => {
+                let action = match row.what {
+                    What::Put(vector_end, payload_end) => {
                         let action = Action::Put {
                             vector: &self.vectors[vectors..vector_end],
                             payload: &self.payloads[payloads..payload_end],
@@ -117,7 +145,9 @@ impl WriteBatch {
                         (vectors, payloads) = (vector_end, payload_end);
                         action
                     }
-                    None => Action::Remove,
+                    What::Remove => Action::Remove,
+                    What::Mark => Action::Mark,
+                    What::Unmark => Action::Unmark,
                 };
                 Change { target: &row.target, key: row.key, action }
             })

@@ -14,10 +14,12 @@
 //! | `meta` | `"uuid"` | 16 bytes, the store's |
 //! | `collections` | name (UTF-8) | CRC, collection u32 LE, LSN of its creation u64 LE |
 //! | `records` | collection u32 BE, key u64 BE | CRC, slot u32 LE, payload |
+//! | `marks` | collection u32 BE, slot u32 BE | CRC: the record in that slot is marked as deleted. Made with the first mark |
 //!
 //! A CRC is the CRC-32, u32 LE, of the row's key and of what follows. redb has checksums of its own for each page; but it
 //! compares them only when asked to, and a damaged page that one of its rows changes in gets a fresh, valid one.
 
+mod marks;
 mod moving;
 mod rewrite;
 mod rows;
@@ -40,6 +42,7 @@ pub(crate) use rows::RowSink;
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const COLLECTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("collections");
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
+const MARKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("marks");
 const APPLIED: &str = "applied_lsn";
 const UUID: &str = "uuid";
 /// Rows kept in memory before they go to redb.
@@ -78,6 +81,8 @@ struct StagedRow {
 struct Staged {
     queue: Vec<StagedRow>,
     names: Vec<(String, NameEntry)>,
+    /// Collection, slot, and whether its record is marked from then on.
+    marks: Vec<(u32, u32, bool)>,
     last_lsn: u64,
 }
 
@@ -348,7 +353,7 @@ impl Catalog {
         if batch.last_lsn <= self.applied() {
             return Ok(self.applied());
         }
-        self.staged_rows.fetch_sub(batch.queue.len(), Ordering::Relaxed);
+        self.staged_rows.fetch_sub(batch.queue.len() + batch.marks.len(), Ordering::Relaxed);
         let bytes = batch.queue.iter().filter_map(|r| r.row.as_ref()).map(|r| r.payload.len()).sum();
         self.staged_bytes.fetch_sub(bytes, Ordering::Relaxed);
         guarded(|| self.write(&batch))?;
@@ -392,6 +397,7 @@ impl Catalog {
                 collections.insert(name.as_str(), value.as_slice()).map_err(failed)?;
             }
         }
+        marks::write(&txn, &batch.marks)?;
         put_applied(&txn, batch.last_lsn)?;
         txn.commit().map_err(failed)
     }

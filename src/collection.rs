@@ -305,7 +305,7 @@ impl<K: Key> Collection<K> {
         Ok(written)
     }
 
-    /// The record of a key.
+    /// The record of a key; `None` if there is none, or it is [marked as deleted](Self::mark_deleted).
     ///
     /// ```
     /// let store = lodestore::Store::in_memory()?;
@@ -320,11 +320,19 @@ impl<K: Key> Collection<K> {
     /// # Errors
     /// If the catalogue cannot be read.
     pub fn get(&self, key: impl AsKey<K>) -> Result<Option<Record>> {
+        self.record(key, false)
+    }
+
+    /// The record of a key, if it is marked as deleted or not as asked.
+    pub(crate) fn record(&self, key: impl AsKey<K>, marked: bool) -> Result<Option<Record>> {
         self.shared().check_open()?;
         let key = key.with_key(K::to_u64);
         self.open.reading(|index| {
             let Some(row) = self.shared().catalog.get((self.open.id, key))? else { return Ok(None) };
             self.check_slot(index, row.slot)?;
+            if index.is_marked(row.slot) != marked {
+                return Ok(None);
+            }
             Ok(Some(Record { vector: index.decoded(row.slot), payload: row.payload.to_vec() }))
         })
     }
@@ -344,8 +352,11 @@ impl<K: Key> Collection<K> {
     pub fn payload(&self, key: impl AsKey<K>) -> Result<Option<Vec<u8>>> {
         self.shared().check_open()?;
         let key = key.with_key(K::to_u64);
-        let row = self.shared().catalog.get((self.open.id, key))?;
-        Ok(row.map(|row| row.payload.to_vec()))
+        self.open.reading(|index| {
+            let Some(row) = self.shared().catalog.get((self.open.id, key))? else { return Ok(None) };
+            self.check_slot(index, row.slot)?;
+            Ok((!index.is_marked(row.slot)).then(|| row.payload.to_vec()))
+        })
     }
 
     /// The keys that a record is linked to in the graph, for each of its levels from 0 up. Links to removed and replaced
@@ -367,13 +378,16 @@ impl<K: Key> Collection<K> {
         self.open.reading(|index| {
             let Some(slot) = self.shared().catalog.slot((index.id(), key))? else { return Ok(None) };
             self.check_slot(index, slot)?;
+            if index.is_marked(slot) {
+                return Ok(None);
+            }
             let keys = |slots: Vec<u32>| slots.into_iter().map(|slot| K::from_u64(index.id_of(slot).key)).collect();
             Ok(Some(index.links(slot).into_iter().map(keys).collect()))
         })
     }
 
     /// A slot that the catalogue names must exist.
-    fn check_slot(&self, index: &Index, slot: u32) -> Result<()> {
+    pub(crate) fn check_slot(&self, index: &Index, slot: u32) -> Result<()> {
         let next = index.next_slot();
         if slot < next {
             return Ok(());
@@ -382,7 +396,7 @@ impl<K: Key> Collection<K> {
         Err(Error::Corrupt { file: lodestore_wal::names::CATALOG.into(), offset: 0, what })
     }
 
-    /// Whether a key has a record.
+    /// Whether a key has a record that is not [marked as deleted](Self::mark_deleted).
     ///
     /// ```
     /// let store = lodestore::Store::in_memory()?;
@@ -397,10 +411,15 @@ impl<K: Key> Collection<K> {
     pub fn contains(&self, key: impl AsKey<K>) -> Result<bool> {
         self.shared().check_open()?;
         let key = key.with_key(K::to_u64);
-        Ok(self.shared().catalog.slot((self.open.id, key))?.is_some())
+        self.open.reading(|index| {
+            let Some(slot) = self.shared().catalog.slot((self.open.id, key))? else { return Ok(false) };
+            self.check_slot(index, slot)?;
+            Ok(!index.is_marked(slot))
+        })
     }
 
-    /// Removes a key's record; says whether there was one. No search that starts after this returns it.
+    /// Removes a key's record, also one that is [marked as deleted](Self::mark_deleted); says whether there was one. No
+    /// search that starts after this returns it.
     ///
     /// ```
     /// let store = lodestore::Store::in_memory()?;
@@ -453,7 +472,7 @@ impl<K: Key> Collection<K> {
         let stored = self.open.reading(|index| {
             let Some(slot) = self.shared().catalog.slot((index.id(), key))? else { return Ok(None) };
             self.check_slot(index, slot)?;
-            Ok(Some(index.decoded(slot)))
+            Ok((!index.is_marked(slot)).then(|| index.decoded(slot)))
         })?;
         let missing = || Error::NoRecord { collection: self.name().into(), key: format!("{:?}", K::from_u64(key)) };
         Ok(Search::new(&self.handle, &self.open, Asked::Stored(stored.ok_or_else(missing)?, key)))
@@ -527,6 +546,8 @@ pub struct CollectionInfo {
     pub len: u64,
     /// Slots given out, those of replaced and removed records included.
     pub slots: u64,
+    /// Records that are [marked as deleted](Collection::mark_deleted); `len` does not count them.
+    pub marked: u64,
     /// Slots of replaced and removed records that are still linked.
     pub dead: u64,
     /// Slots that wait to be used again.
@@ -550,6 +571,7 @@ impl CollectionInfo {
             codes: Codes::of_bits(geometry.codes),
             len: open.records.load(Ordering::Acquire),
             slots: u64::from(index.next_slot()),
+            marked: index.marked(),
             dead: index.dead(),
             free: index.free(),
             unlinked: index.unlinked().len() as u64,

@@ -21,8 +21,8 @@ type Progress<'a> = Box<dyn FnMut(u64, u64) + 'a>;
 /// A compaction to be set up and [run](Self::run): of one [collection](crate::Collection::compact) or of
 /// [all](crate::Store::compact).
 ///
-/// Removed and replaced records keep their slots and their place in the graph until then. Compacting writes the live
-/// ones into new files, near each other where the graph links them, mends the graph where it led through removed ones,
+/// Removed and replaced records keep their slots and their place in the graph until then. Compacting writes the others
+/// (those marked as deleted, too) into new files, near each other where the graph links them, mends the graph where it led through removed ones,
 /// and removes the old files. It reads and writes what the live records take once, which is far less than building the
 /// graph anew. Searches and reads go on meanwhile; writes wait. After a crash the store holds the old files or the new
 /// ones, with the same records.
@@ -202,10 +202,11 @@ impl Shared {
         let next = old.compact(&*self.disk, self.uuid, progress)?;
         reside(&next, self.options.residency)?;
         let moving = self.catalog.begin_move(old.id(), slots_of(&next, next.next_slot()))?;
-        let (rows, live) = (moving.rows(), next.live());
+        let (rows, live) = (moving.rows(), next.live() + next.marked());
         // Every slot has a record of its own, or the two do not go together.
         if rows != live || self.catalog.records_of(old.id())? != live {
-            let what = format!("{rows} records of collection {} are in one of its {live} live slots", old.id());
+            let what =
+                format!("{rows} records of collection {} are in one of its {live} live or marked slots", old.id());
             return Err(Error::Corrupt { file: names::CATALOG.into(), offset: 0, what });
         }
         Ok((next, moving))

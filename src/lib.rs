@@ -59,6 +59,7 @@ mod measure;
 mod files;
 mod compact;
 mod collection;
+mod marking;
 mod batch;
 mod builder;
 mod stats;

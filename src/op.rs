@@ -10,6 +10,8 @@
 //! | 2 remove | [`RemoveBody`] |
 //! | 3 create collection | collection u32, then its name (UTF-8) |
 //! | 4 compact | [`CompactBody`]: from here on the collection is that generation of its files, with these counters |
+//! | 5 mark | [`MarkBody`]: the record in that slot is marked as deleted |
+//! | 6 unmark | [`MarkBody`]: it is not any more |
 
 use crate::error::{Error, Result};
 use lodestore_engine::geometry::MAX_DIM;
@@ -22,6 +24,8 @@ const PUT: u8 = 1;
 const REMOVE: u8 = 2;
 const CREATE: u8 = 3;
 const COMPACT: u8 = 4;
+const MARK: u8 = 5;
+const UNMARK: u8 = 6;
 const NO_SLOT: u32 = u32::MAX;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -49,6 +53,13 @@ struct RemoveBody {
     collection: U32,
     slot: U32,
     key: U64,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct MarkBody {
+    collection: U32,
+    slot: U32,
 }
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -90,6 +101,12 @@ pub(crate) enum Op<'a> {
         collection: u32,
         name: &'a str,
     },
+    Mark {
+        collection: u32,
+        slot: u32,
+        /// Or else it is unmarked.
+        marked: bool,
+    },
     /// The head says all but which record made the collection.
     Compact {
         collection: u32,
@@ -104,6 +121,9 @@ pub(crate) fn put_len(vector: usize, payload: usize) -> usize {
 
 /// Bytes of a remove's body.
 pub(crate) const REMOVE_LEN: usize = size_of::<RemoveBody>();
+
+/// Bytes of a mark's or unmark's body.
+pub(crate) const MARK_LEN: usize = size_of::<MarkBody>();
 
 /// Bytes of a compact's body.
 pub(crate) const COMPACT_LEN: usize = size_of::<CompactBody>();
@@ -136,6 +156,11 @@ pub(crate) fn append_put(log: &mut Appender<'_>, put: &Put<'_>) -> u64 {
 pub(crate) fn append_remove(log: &mut Appender<'_>, collection: u32, key: u64, slot: u32) -> u64 {
     let body = RemoveBody { collection: U32::new(collection), slot: U32::new(slot), key: U64::new(key) };
     log.append(REMOVE, 0, &[body.as_bytes()])
+}
+
+pub(crate) fn append_mark(log: &mut Appender<'_>, collection: u32, slot: u32, marked: bool) -> u64 {
+    let body = MarkBody { collection: U32::new(collection), slot: U32::new(slot) };
+    log.append(if marked { MARK } else { UNMARK }, 0, &[body.as_bytes()])
 }
 
 pub(crate) fn append_create(log: &mut Appender<'_>, collection: u32, name: &str) -> u64 {
@@ -194,6 +219,12 @@ impl<'a> Op<'a> {
                     .ok_or_else(|| corrupt(format!("a create of {} bytes", record.body.len())))?;
                 let name = std::str::from_utf8(name).map_err(|_| corrupt("a name that is not UTF-8".into()))?;
                 Ok(Some(Op::Create { collection: u32::from_le_bytes(*collection), name }))
+            }
+            MARK | UNMARK => {
+                let body = MarkBody::ref_from_bytes(record.body)
+                    .map_err(|_| corrupt(format!("a mark of {} bytes", record.body.len())))?;
+                let (collection, slot) = (body.collection.get(), body.slot.get());
+                Ok(Some(Op::Mark { collection, slot, marked: record.kind == MARK }))
             }
             COMPACT => {
                 let body = CompactBody::ref_from_bytes(record.body)

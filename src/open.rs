@@ -26,6 +26,7 @@ impl Shared {
         }
         let state = self.superblock.lock().1;
         let open = open_collection(&*self.disk, &state, &self.heads, name, entry)?;
+        open.index().load_marks(&self.catalog.marks(entry.id)?)?;
         reside(&open.index(), self.options.residency)?;
         all.insert(entry.id, open.clone());
         Ok(open)
@@ -43,7 +44,7 @@ pub(crate) fn reside(index: &Index, residency: Residency) -> Result<()> {
     Ok(())
 }
 
-/// Opens a collection's files as the last checkpoint left them.
+/// Opens a collection's files as the last checkpoint left them. What is marked as deleted is for the caller to load.
 pub(crate) fn open_collection(
     disk: &dyn Disk,
     state: &Super,

@@ -253,6 +253,9 @@ impl Replay<'_> {
             return Err(Error::Corrupt { file: names::WAL_DIR.into(), offset: 0, what });
         }
         self.catalog.apply()?;
+        for open in self.open.values() {
+            open.index().load_marks(&self.catalog.marks(open.id)?)?;
+        }
         for (id, changed) in changed {
             if !changed.replayed.slots.is_empty() {
                 self.open[&id].index().set_pending(changed.replayed);
@@ -310,12 +313,17 @@ impl Replay<'_> {
                     run.ids.push(Id { key, lsn, vector_crc, upper: place.upper, level: place.level });
                     run.vectors.extend_from_slice(vector);
                     index.advance(place);
-                    match old {
-                        Some(old) => drop(index.bury(old)?),
-                        None => drop(open.records.fetch_add(1, Ordering::AcqRel)),
+                    // One that is tombstoned already was marked, and did not count.
+                    if !old.map_or(Ok(false), |old| index.bury(old))? {
+                        open.records.fetch_add(1, Ordering::AcqRel);
                     }
                 }
                 if catalogue {
+                    // Of a compaction that the segments have and the catalogue has not, a slot may have been marked by
+                    // the record that was in it before.
+                    for slot in old.into_iter().chain([place.slot]) {
+                        self.catalog.stage_mark(lsn, collection, slot, false);
+                    }
                     let row = Row { slot: place.slot, payload: payload.into() };
                     self.catalog.stage(lsn, (collection, key), Some(row));
                 }
@@ -330,11 +338,34 @@ impl Replay<'_> {
                     let changed = changed.entry(collection);
                     let changed = changed.or_insert_with(|| Changed::after(index.next_slot()));
                     changed.replayed.buried.push((slot, 0));
-                    index.bury(slot)?;
-                    open.records.fetch_sub(1, Ordering::AcqRel);
+                    if index.bury(slot)? {
+                        open.records.fetch_sub(1, Ordering::AcqRel);
+                    }
                 }
                 if catalogue {
                     self.catalog.stage(lsn, (collection, key), None);
+                    self.catalog.stage_mark(lsn, collection, slot, false);
+                }
+            }
+            Some(Op::Mark { collection, slot, marked }) => {
+                if segments {
+                    let open = self.collection(collection).map_err(|e| missing(e, &corrupt, collection))?;
+                    let index = open.index();
+                    if slot >= index.next_slot() || index.free_place(slot).is_some() {
+                        return Err(corrupt(format!("marks slot {slot} of {}, or a free one", index.next_slot())));
+                    }
+                    changed.entry(collection).or_insert_with(|| Changed::after(index.next_slot()));
+                    let was = if marked { index.bury(slot)? } else { index.exhume(slot)? };
+                    if !was {
+                        return Err(corrupt(format!("slot {slot} is marked, {marked}, and was so before")));
+                    }
+                    match marked {
+                        true => open.records.fetch_sub(1, Ordering::AcqRel),
+                        false => open.records.fetch_add(1, Ordering::AcqRel),
+                    };
+                }
+                if catalogue {
+                    self.catalog.stage_mark(lsn, collection, slot, marked);
                 }
             }
             Some(Op::Compact { collection, head }) => {

@@ -205,6 +205,8 @@ pub struct CollectionReport {
     pub mean_degree: f64,
     /// Slots of replaced and removed records that are still linked.
     pub dead: u64,
+    /// Records that are [marked as deleted](crate::Collection::mark_deleted); `records` counts them, too.
+    pub marked: u64,
     /// Slots that wait to be used again.
     pub free: u64,
 }
@@ -301,7 +303,8 @@ impl VerifyReport {
                 unreachable: findings.unreachable.first().copied().unwrap_or(0),
                 unreachable_by_level: std::mem::take(&mut findings.unreachable),
                 no_in_links: findings.no_in_links,
-                mean_degree: findings.degrees as f64 / findings.live.max(1) as f64,
+                mean_degree: findings.degrees as f64 / (findings.live + findings.marked).max(1) as f64,
+                marked: findings.marked,
                 dead: findings.dead,
                 free: findings.free,
             });
@@ -326,18 +329,20 @@ impl VerifyReport {
     }
 }
 
-/// The catalogue and the slots say the same: each key's slot is live and names the key, and no other slot is live.
+/// The catalogue and the slots say the same: each key's slot is live, or marked as deleted, and names the key, and no
+/// other slot is.
 fn check_keys(index: &Index, rows: &[(u64, u32)], findings: &mut Findings) {
     for &(key, slot) in rows {
         if slot >= index.next_slot() {
             findings.problem(format!("key {key} is in slot {slot} of {}", index.next_slot()));
-        } else if index.is_dead(slot) {
+        } else if index.is_dead(slot) && !index.is_marked(slot) {
             findings.problem(format!("key {key} is in slot {slot}, which is a removed one"));
         } else if index.id_of(slot).key != key {
             findings.problem(format!("key {key} is in slot {slot}, which says {}", index.id_of(slot).key));
         }
     }
-    if rows.len() as u64 != findings.live {
-        findings.problem(format!("{} keys, {} live slots", rows.len(), findings.live));
+    let kept = findings.live + findings.marked;
+    if rows.len() as u64 != kept {
+        findings.problem(format!("{} keys, {kept} live or marked slots", rows.len()));
     }
 }

@@ -45,6 +45,9 @@ pub(crate) enum Action<'a> {
         payload: &'a [u8],
     },
     Remove,
+    /// Marks the record as deleted.
+    Mark,
+    Unmark,
 }
 
 /// What a write has given out under the log's lock.
@@ -56,13 +59,14 @@ struct Sequenced<'a> {
     /// For each collection, the slots given out before.
     before: Vec<u32>,
     buried: Vec<(usize, u32)>,
-    /// For each change, whether its key had a record before.
-    existed: Vec<bool>,
+    /// For each change, whether there was something to change: see [`Shared::write`].
+    changed: Vec<bool>,
     last_lsn: u64,
 }
 
 impl Shared {
-    /// Carries out the changes in their order, all or none, and says of each whether its key had a record before.
+    /// Carries out the changes in their order, all or none. Says of each put and removal whether its key had a record
+    /// before, marked or not, and of each other change whether it changed something.
     pub(crate) fn write(&self, changes: &[Change<'_>]) -> Result<Vec<bool>> {
         self.check_open()?;
         for (row, change) in changes.iter().enumerate() {
@@ -109,7 +113,7 @@ impl Shared {
         }
         self.acknowledge(sequenced.last_lsn)?;
         self.keep_up(&batch);
-        Ok(sequenced.existed)
+        Ok(sequenced.changed)
     }
 
     /// Links the slots of one write, which are each collection's own; with the slots that it had given out before.
@@ -241,6 +245,7 @@ impl<'a> Batch<'a> {
             .map(|change| match change.action {
                 Action::Put { vector, payload } => op::put_len(vector.len(), payload.len()),
                 Action::Remove => op::REMOVE_LEN,
+                Action::Mark | Action::Unmark => op::MARK_LEN,
             })
             .sum()
     }
@@ -249,27 +254,39 @@ impl<'a> Batch<'a> {
     fn sequence<'s>(&self, shared: &'s Shared, log: &mut Appender<'_>) -> Result<Sequenced<'s>> {
         let existing = self.existing_slots(shared)?;
         let places = self.write_slots(log.next_lsn(), &existing)?;
+        // The slot as of each change: an earlier one of this batch may have given the key another one.
+        let slot_of = |at: usize| match existing[at].record {
+            Record::Slot(slot) => Some(slot),
+            Record::PutBy(earlier) => Some(places[earlier].expect("a put has a place").slot),
+            Record::None => None,
+        };
+        for (at, change) in self.changes.iter().enumerate() {
+            if let (Action::Mark | Action::Unmark, Some(slot)) = (change.action, slot_of(at)) {
+                self.targets[self.target_of[at]].index.announce_mark(slot)?;
+            }
+        }
         let first_lsn = log.next_lsn();
         let mut done = Sequenced {
             flight: None,
             linked: Vec::with_capacity(self.changes.len()),
             before: self.targets.iter().map(|target| target.index.next_slot()).collect(),
             buried: Vec::new(),
-            existed: Vec::with_capacity(self.changes.len()),
+            changed: Vec::with_capacity(self.changes.len()),
             last_lsn: log.next_lsn() - 1,
         };
         for (at, change) in self.changes.iter().enumerate() {
             let target = self.target_of[at];
             let (open, index) = (change.target, &self.targets[target].index);
             let collection = open.id;
-            // The slot as of now: an earlier change of this batch may have given the key another one.
-            let old = match existing[at] {
-                Existing::Slot(slot) => Some(slot),
-                Existing::PutBy(earlier) => Some(places[earlier].expect("a put has a place").slot),
-                Existing::None => None,
-            };
-            done.existed.push(old.is_some());
-            done.buried.extend(old.map(|slot| (target, slot)));
+            let (old, marked) = (slot_of(at), existing[at].marked);
+            done.changed.push(existing[at].is_changed_by(change.action));
+            if let (Action::Put { .. } | Action::Remove, Some(slot)) = (change.action, old) {
+                done.buried.push((target, slot));
+                if marked {
+                    index.give_up_mark(slot);
+                    open.records.fetch_add(1, Ordering::AcqRel);
+                }
+            }
             match change.action {
                 Action::Put { vector, payload } => {
                     let place = places[at].expect("a put has a place");
@@ -280,6 +297,9 @@ impl<'a> Batch<'a> {
                     done.last_lsn = op::append_put(log, &put);
                     let row = Row { slot: place.slot, payload: payload.into() };
                     shared.catalog.stage(done.last_lsn, (collection, change.key), Some(row));
+                    if let Some(old) = old.filter(|_| marked) {
+                        shared.catalog.stage_mark(done.last_lsn, collection, old, false);
+                    }
                     done.linked.push((target, place.slot));
                     if old.is_none() {
                         open.records.fetch_add(1, Ordering::AcqRel);
@@ -289,7 +309,24 @@ impl<'a> Batch<'a> {
                     let Some(slot) = old else { continue };
                     done.last_lsn = op::append_remove(log, collection, change.key, slot);
                     shared.catalog.stage(done.last_lsn, (collection, change.key), None);
+                    if marked {
+                        shared.catalog.stage_mark(done.last_lsn, collection, slot, false);
+                    }
                     open.records.fetch_sub(1, Ordering::AcqRel);
+                }
+                Action::Mark | Action::Unmark => {
+                    let Some(slot) = old.filter(|_| existing[at].is_changed_by(change.action)) else { continue };
+                    let mark = matches!(change.action, Action::Mark);
+                    // Here and not with the graph: in the order of the log, or two at once could leave it marked.
+                    if mark {
+                        index.mark(slot);
+                        open.records.fetch_sub(1, Ordering::AcqRel);
+                    } else {
+                        index.unmark(slot);
+                        open.records.fetch_add(1, Ordering::AcqRel);
+                    }
+                    done.last_lsn = op::append_mark(log, collection, slot, mark);
+                    shared.catalog.stage_mark(done.last_lsn, collection, slot, mark);
                 }
             }
         }
@@ -297,20 +334,26 @@ impl<'a> Batch<'a> {
         Ok(done)
     }
 
-    /// For each change, where its key's record is before it.
+    /// For each change, what there is of its key's record before it.
     fn existing_slots(&self, shared: &Shared) -> Result<Vec<Existing>> {
-        let mut latest: HashMap<(u32, u64), usize> = HashMap::new();
+        let mut latest: HashMap<(u32, u64), Existing> = HashMap::new();
         let mut existing = Vec::with_capacity(self.changes.len());
         for (at, change) in self.changes.iter().enumerate() {
             let key = (change.target.id, change.key);
-            let earlier = if self.changes.len() > 1 { latest.insert(key, at) } else { None };
-            existing.push(match earlier {
-                Some(earlier) => match self.changes[earlier].action {
-                    Action::Put { .. } => Existing::PutBy(earlier),
-                    Action::Remove => Existing::None,
+            let before = match latest.get(&key) {
+                Some(&before) => before,
+                None => match shared.catalog.slot(key)? {
+                    Some(slot) => {
+                        let marked = self.targets[self.target_of[at]].index.is_marked(slot);
+                        Existing { record: Record::Slot(slot), marked }
+                    }
+                    None => Existing::NONE,
                 },
-                None => shared.catalog.slot(key)?.map_or(Existing::None, Existing::Slot),
-            });
+            };
+            existing.push(before);
+            if self.changes.len() > 1 {
+                latest.insert(key, before.after(change.action, at));
+            }
         }
         Ok(existing)
     }
@@ -321,8 +364,8 @@ impl<'a> Batch<'a> {
         let mut next = first_lsn;
         for (change, existing) in self.changes.iter().zip(existing) {
             lsns.push(next);
-            // Removing what is not there leaves no record.
-            next += u64::from(matches!(change.action, Action::Put { .. }) || !matches!(existing, Existing::None));
+            // What changes nothing leaves no record.
+            next += u64::from(matches!(change.action, Action::Put { .. }) || existing.is_changed_by(change.action));
         }
         let mut places = vec![None; self.changes.len()];
         for target in self.targets.iter().filter(|t| !t.puts.is_empty()) {
@@ -355,11 +398,45 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// What there is of a key's record.
 #[derive(Clone, Copy, Debug)]
-enum Existing {
+struct Existing {
+    record: Record,
+    /// It is marked as deleted.
+    marked: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Record {
     None,
     /// From an earlier write.
     Slot(u32),
     /// From an earlier change of the same batch.
     PutBy(usize),
+}
+
+impl Existing {
+    const NONE: Self = Self { record: Record::None, marked: false };
+
+    /// As change `at` leaves it.
+    fn after(self, action: Action<'_>, at: usize) -> Self {
+        match action {
+            Action::Put { .. } => Self { record: Record::PutBy(at), marked: false },
+            Action::Remove => Self::NONE,
+            Action::Mark | Action::Unmark => {
+                let there = !matches!(self.record, Record::None);
+                Self { marked: there && matches!(action, Action::Mark), ..self }
+            }
+        }
+    }
+
+    /// Whether there is something to change: to replace or remove, to mark or unmark.
+    fn is_changed_by(self, action: Action<'_>) -> bool {
+        let there = !matches!(self.record, Record::None);
+        match action {
+            Action::Put { .. } | Action::Remove => there,
+            Action::Mark => there && !self.marked,
+            Action::Unmark => self.marked,
+        }
+    }
 }

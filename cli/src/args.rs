@@ -33,6 +33,10 @@ pub(crate) enum Command {
     Put(PutArgs),
     /// Remove one record
     Remove(RemoveArgs),
+    /// Mark one record as deleted: nothing finds it until it is unmarked
+    Mark(MarkArgs),
+    /// Bring a record back that was marked as deleted
+    Unmark(MarkArgs),
     /// Show the collections of a store and what they take up
     Info(InspectArgs),
     /// Check every checksum and graph invariant; exit status 1 if anything is damaged, 130 if stopped by Ctrl-C
@@ -195,6 +199,16 @@ pub(crate) struct PutArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The collection's name
+    pub(crate) collection: String,
+    /// The record's key
+    pub(crate) key: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MarkArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
     /// The collection's name

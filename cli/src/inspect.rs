@@ -36,6 +36,8 @@ struct Info {
 struct CollectionRow {
     name: String,
     records: u64,
+    /// Records marked as deleted; `records` does not count them.
+    marked: u64,
     dim: usize,
     element: &'static str,
     metric: &'static str,
@@ -52,6 +54,7 @@ pub(crate) fn info(args: &InspectArgs) -> Result<ExitCode> {
     let row = |info: CollectionInfo| CollectionRow {
         name: info.name,
         records: info.len,
+        marked: info.marked,
         dim: info.dim,
         element: info.element.name(),
         metric: info.metric.name(),
@@ -110,6 +113,9 @@ fn describe(info: &Info) -> Result<()> {
             "{:width$}  {records:>13}  {:>5}  {:7}  {:7}  {:>3}  {ef:>15}  {:>5}  {}",
             c.name, c.dim, c.element, c.metric, c.m, c.codes, c.seed
         ))?;
+        if c.marked > 0 {
+            say(format!("{:width$}  {:>13}  more are marked as deleted", "", count(c.marked)))?;
+        }
     }
     Ok(())
 }

@@ -43,6 +43,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Get(args) => records::get(&args),
         Command::Put(args) => records::put(&args),
         Command::Remove(args) => records::remove(&args),
+        Command::Mark(args) => records::mark(&args),
+        Command::Unmark(args) => records::unmark(&args),
         Command::Info(args) => inspect::info(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Recall(args) => recall::run(&args),

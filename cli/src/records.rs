@@ -1,4 +1,4 @@
-//! `lodestore get`, `put` and `remove`: one record at a time.
+//! `lodestore get`, `put`, `remove`, `mark` and `unmark`: one record at a time.
 
 use std::{path::Path, process::ExitCode};
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use crate::{
-    args::{GetArgs, PutArgs, RemoveArgs},
+    args::{GetArgs, MarkArgs, PutArgs, RemoveArgs},
     formats::{self, Block},
     open,
     output::{count, preview, say, say_json},
@@ -70,6 +70,36 @@ pub(crate) fn remove(args: &RemoveArgs) -> Result<ExitCode> {
     drop(collection);
     store.close()?;
     say(format!("removed key {} from '{}'", args.key, args.collection))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn mark(args: &MarkArgs) -> Result<ExitCode> {
+    let store = open::store(&args.store)?;
+    let (collection, _) = open::collection(&store, &args.collection)?;
+    if !collection.mark_deleted(args.key)? {
+        if collection.is_marked_deleted(args.key)? {
+            bail!("the record with the key {} is marked as deleted already", args.key);
+        }
+        bail!(missing(args.key, &args.collection));
+    }
+    drop(collection);
+    store.close()?;
+    say(format!("marked key {} of '{}' as deleted", args.key, args.collection))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn unmark(args: &MarkArgs) -> Result<ExitCode> {
+    let store = open::store(&args.store)?;
+    let (collection, _) = open::collection(&store, &args.collection)?;
+    if !collection.unmark_deleted(args.key)? {
+        if collection.contains(args.key)? {
+            bail!("the record with the key {} is not marked as deleted", args.key);
+        }
+        bail!(missing(args.key, &args.collection));
+    }
+    drop(collection);
+    store.close()?;
+    say(format!("key {} of '{}' is there again", args.key, args.collection))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -34,7 +34,9 @@ struct Verified {
 #[derive(Debug, Serialize)]
 struct CheckedRow {
     name: String,
+    /// Those marked as deleted included.
     records: u64,
+    marked: u64,
     slots: u64,
     pages: u64,
     links: u64,
@@ -101,7 +103,7 @@ impl From<FileReport> for FileRow {
 impl From<CollectionReport> for CheckedRow {
     fn from(c: CollectionReport) -> Self {
         let (records, slots, pages, links) = (c.records, c.slots, c.pages, c.links);
-        CheckedRow { name: c.name, records, slots, pages, links, unreachable: c.unreachable }
+        CheckedRow { name: c.name, records, marked: c.marked, slots, pages, links, unreachable: c.unreachable }
     }
 }
 
@@ -177,6 +179,9 @@ fn describe(report: &VerifyReport) -> Result<()> {
         }
         if matches!(report.level, VerifyLevel::Graph | VerifyLevel::Full) {
             parts.push(format!("{} links; {} out of reach of a search", count(c.links), count(c.unreachable)));
+        }
+        if c.marked > 0 {
+            parts.push(format!("{} marked as deleted", count(c.marked)));
         }
         if !parts.is_empty() {
             say(format!("collection '{}': {}", c.name, parts.join(", ")))?;

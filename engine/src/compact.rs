@@ -1,4 +1,4 @@
-//! A collection without its dead slots: its live records in a new generation of its files.
+//! A collection without its dead slots: its records, marked ones included, in a new generation of its files.
 //!
 //! First what is dead is unlinked (`sweep`). Then the live slots are numbered anew, breadth first from the entry point
 //! over the links of level 0, so that what a walk reads together lies together, and their lists are written with the new
@@ -45,6 +45,7 @@ impl Index {
         };
         let new = self.next_generation(disk, uuid, &order, &mut told)?;
         self.move_lists(&new, &order, told)?;
+        new.mark_new((0..).zip(&order).filter(|(_, slot)| self.is_marked(**slot)).map(|(place, _)| place))?;
         new.settle_generation(disk)?;
         Ok(new)
     }
@@ -75,7 +76,7 @@ impl Index {
         (0..self.ids.slots() as u32).filter(|&slot| self.id_of(slot).key == key && self.id_of(slot).lsn != 0).collect()
     }
 
-    /// The live slots, breadth first from the entry point, and from the first that is left when a walk has ended.
+    /// The slots with a record, breadth first from the entry point, and from the first that is left when a walk has ended.
     fn walk_order(&self) -> Vec<u32> {
         let limit = self.limit();
         let mut seen = SlotSet::below(limit);
@@ -95,7 +96,7 @@ impl Index {
                 }
             }
         }
-        order.retain(|&slot| !self.is_dead(slot));
+        order.retain(|&slot| !self.is_gone(slot));
         order
     }
 }

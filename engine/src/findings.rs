@@ -40,11 +40,13 @@ pub struct Findings {
     pub links: u64,
     /// Live slots.
     pub live: u64,
-    /// Slots that are tombstoned and still linked.
+    /// Slots that are tombstoned for good and still linked.
     pub dead: u64,
+    /// Slots that are tombstoned and may come back.
+    pub marked: u64,
     /// Slots that are neither live nor linked.
     pub free: u64,
-    /// Live slots that links do not lead to from the entry point, of each level from 0 up: on a level, those that its
+    /// Live and marked slots that links do not lead to from the entry point, of each level from 0 up: on a level, those that its
     /// links do not lead to from what is reached on the level above.
     pub unreachable: Vec<u64>,
     /// Live slots that no level-0 link points at.

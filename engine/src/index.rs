@@ -16,6 +16,7 @@ use crate::geometry::{self, Geometry, MAX_SLOTS};
 use crate::heads::Head;
 use crate::ids::{self, Id};
 use crate::kernel::{self, LINE};
+use crate::marks::Marks;
 use crate::metric::Space;
 use crate::packed::Packed;
 use crate::pending::{Pending, Replayed};
@@ -60,9 +61,11 @@ pub struct Index {
     next_upper: AtomicU32,
     /// Level + 1 and slot; 0 = empty graph.
     entry: AtomicU64,
-    live: AtomicU64,
+    pub(crate) live: AtomicU64,
     /// Slots that are tombstoned and still linked, so that a search must look for them.
     pub(crate) dead: AtomicU64,
+    /// Slots that are tombstoned, linked, and may come back.
+    pub(crate) marks: Marks,
     /// Slots that are tombstoned and not linked any more.
     pub(crate) free_count: AtomicU64,
     pub(crate) free_slots: Mutex<FreeSlots>,
@@ -170,6 +173,8 @@ impl Index {
         let cow =
             |part, stride, slots, array| CowSegment::open(open(part)?, stride, slots, array, sums.clone(), tracked);
         let space = Space::new(geometry.metric, geometry.element);
+        let marks = Marks::new();
+        marks.ensure(slots)?;
         let codes = match geometry.codes {
             0 => None,
             _ => Some(CodeSegment {
@@ -199,6 +204,7 @@ impl Index {
             entry: AtomicU64::new(head.entry),
             live: AtomicU64::new(head.live),
             dead: AtomicU64::new(slots - used),
+            marks,
             free_count: AtomicU64::new(u64::from(head.free)),
             free_slots: Mutex::new(FreeSlots::below(if head.free == 0 { 0 } else { head.next_slot })),
             readers: Readers::default(),
@@ -308,6 +314,7 @@ impl Index {
             return Err(Error::TooLarge { got: slots, limit: u64::from(MAX_SLOTS) });
         }
         self.packed.get().map_or(Ok(()), |packed| packed.ensure(slots))?;
+        self.marks.ensure(slots)?;
         self.vectors.ensure(slots)?;
         self.codes.iter().try_for_each(|codes| codes.windows.ensure(slots))?;
         self.ids.ensure(slots)?;
@@ -409,12 +416,12 @@ impl Index {
         self.tombs.words(slot / 32)[0].load(Ordering::Acquire) & (1 << (slot % 32)) != 0
     }
 
-    /// Whether `other` was tombstoned when `slot` was put.
+    /// Whether `other` was dead when `slot` was put.
     pub(crate) fn was_dead(&self, other: u32, slot: u32) -> bool {
-        self.is_dead(other) && !self.pending.get().is_some_and(|pending| pending.outlived(other, slot))
+        self.is_gone(other) && !self.pending.get().is_some_and(|pending| pending.outlived(other, slot))
     }
 
-    /// Slots that are tombstoned and still linked.
+    /// Slots that are tombstoned for good and still linked.
     pub fn dead(&self) -> u64 {
         self.dead.load(Ordering::Acquire)
     }
@@ -422,7 +429,8 @@ impl Index {
     /// Whether any slot that is linked is tombstoned.
     #[inline]
     pub(crate) fn any_dead(&self) -> bool {
-        self.dead.load(Ordering::Acquire) != 0
+        // In this order: a mark that is given up is counted as dead first.
+        self.marked() != 0 || self.dead() != 0
     }
 
     /// Tombstones a slot: no search that starts after this returns it. Says whether it was live.

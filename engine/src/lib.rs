@@ -21,6 +21,7 @@
 //! | `free` | slots that wait to be used again |
 //! | `windows` | slot numbers to addresses |
 //! | `view` | typed views of mapped memory (`unsafe`) |
+//! | `marks` | which slots are marked as deleted |
 //! | [`geometry`] | what a collection is; its meta file |
 //! | [`heads`] | counters of each collection as of the last checkpoint |
 //! | `rotation` | random rotations that need no training |
@@ -38,6 +39,7 @@
 //! | `slots` | what goes into a slot: vector, code, id |
 //! | `pack` | an index's packed neighbourhoods |
 //! | `reuse` | free slots, and how they get another vector |
+//! | `soft` | records that are marked as deleted, and may come back |
 //! | `distances` | what walks compare: vectors or codes |
 //! | `crowd` | many copies of one vector |
 //! | [`checkpoint`] | the segments' part of checkpoint and recovery |
@@ -67,6 +69,7 @@ pub mod readers;
 mod free;
 mod windows;
 mod view;
+mod marks;
 pub mod geometry;
 pub mod heads;
 mod rotation;
@@ -84,6 +87,7 @@ pub mod index;
 mod slots;
 mod pack;
 mod reuse;
+mod soft;
 mod distances;
 mod crowd;
 pub mod checkpoint;

@@ -30,9 +30,9 @@ impl Index {
         levels
     }
 
-    /// Live slots below `limit` that no walk on level 0 can reach; those among them that are being put.
+    /// Slots with a record below `limit` that no walk on level 0 can reach; those among them that are being put.
     pub(crate) fn unreached(&self, limit: u32) -> Vec<u32> {
         let reached = &self.reached(limit)[0];
-        (0..limit).filter(|&slot| !reached.has(slot) && !self.is_dead(slot)).collect()
+        (0..limit).filter(|&slot| !reached.has(slot) && !self.is_gone(slot)).collect()
     }
 }

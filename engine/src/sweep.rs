@@ -48,7 +48,7 @@ impl Index {
         let limit = self.next_slot();
         let mut condemned = SlotSet::below(limit);
         let (mut slots, mut free) = (Vec::new(), SlotSet::below(limit));
-        for slot in (0..limit).filter(|&slot| self.is_dead(slot)) {
+        for slot in (0..limit).filter(|&slot| self.is_gone(slot)) {
             if self.free_place(slot).is_some() {
                 free.add(slot);
             } else {
@@ -57,7 +57,7 @@ impl Index {
             }
         }
         if self.entry().is_some_and(|entry| condemned.has(entry.slot)) {
-            let live = (0..limit).filter(|&slot| !self.is_dead(slot));
+            let live = (0..limit).filter(|&slot| !self.is_gone(slot));
             let highest = live.map(|slot| Entry { slot, level: self.id_of(slot).level });
             // The first of the highest.
             self.set_entry(highest.reduce(|best, next| if next.level > best.level { next } else { best }));
@@ -80,7 +80,7 @@ impl Index {
                 }
                 for level in 0..=self.id_of(slot).level {
                     self.mend(slot, level, &sweep.condemned, scratch)?;
-                    if level == 0 && !self.is_dead(slot) && self.neighbours(slot, 0).next().is_none() {
+                    if level == 0 && !self.is_gone(slot) && self.neighbours(slot, 0).next().is_none() {
                         sweep.bare.push(slot);
                     }
                 }
@@ -114,7 +114,7 @@ impl Index {
     /// As [`sweep`](Self::sweep).
     pub fn relink(&self, slots: &[u32]) -> Result<()> {
         let Some(entry) = self.entry() else { return Ok(()) };
-        let lost = slots.iter().filter(|&&slot| slot != entry.slot && !self.is_dead(slot));
+        let lost = slots.iter().filter(|&&slot| slot != entry.slot && !self.is_gone(slot));
         self.scratch.with(|scratch| {
             lost.into_iter().try_for_each(|&slot| {
                 let own = self.nearby(slot, self.id_of(slot).level, entry, scratch);
@@ -192,7 +192,7 @@ impl Index {
                     continue;
                 }
                 visited.note(&[neighbour]);
-                if !self.is_dead(neighbour) {
+                if !self.is_gone(neighbour) {
                     near.push(Candidate { distance: from.to(neighbour), slot: neighbour });
                 } else if condemned.has(neighbour) && through.len() < THROUGH {
                     through.push(neighbour);

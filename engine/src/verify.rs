@@ -68,8 +68,11 @@ impl Index {
                 findings.free += 1;
                 continue;
             }
-            let counted = if self.is_dead(slot) { &mut findings.dead } else { &mut findings.live };
-            *counted += 1;
+            *match (self.is_dead(slot), self.is_marked(slot)) {
+                (false, _) => &mut findings.live,
+                (true, false) => &mut findings.dead,
+                (true, true) => &mut findings.marked,
+            } += 1;
             // A damaged id has been told if bytes were checked.
             match self.own_id(slot) {
                 Ok(id) => self.verify_level(slot, id, &mut listed, findings),
@@ -77,10 +80,10 @@ impl Index {
                 Err(error) => drop(findings.check::<()>(Err(error))),
             }
         }
-        let (counted, recorded) =
-            ((findings.live, findings.dead, findings.free), (self.live(), self.dead(), self.free()));
+        let counted = (findings.live, findings.dead, findings.free, findings.marked);
+        let recorded = (self.live(), self.dead(), self.free(), self.marked());
         if counted != recorded {
-            findings.problem(format!("live, dead and free slots: {counted:?} counted, {recorded:?} recorded"));
+            findings.problem(format!("live, dead, free and marked slots: {counted:?} counted, {recorded:?} recorded"));
         }
     }
 
@@ -139,7 +142,7 @@ impl Index {
         }
         let reached = self.reached(limit);
         findings.unreachable = vec![0; reached.len()];
-        for &slot in linked.iter().filter(|&&slot| !self.is_dead(slot)) {
+        for &slot in linked.iter().filter(|&&slot| !self.is_gone(slot)) {
             for (level, reached) in reached.iter().enumerate().take(usize::from(self.id_of(slot).level) + 1) {
                 findings.unreachable[level] += u64::from(!reached.has(slot));
             }

@@ -120,6 +120,8 @@ class CollectionInfo(NamedTuple):
     """Slots given out, those of replaced and removed records included."""
     unlinked: int
     """Records that are found by comparing until they are linked, after a crash."""
+    marked: int = 0
+    """Records marked as deleted; len does not count them."""
 
 
 class StoreStats(NamedTuple):
@@ -164,6 +166,8 @@ class CollectionReport(NamedTuple):
     """Records that no path of links leads to from the entry point."""
     no_in_links: int
     """Records that no link points at."""
+    marked: int = 0
+    """Records marked as deleted; records counts them."""
 
 
 class VerifyReport(NamedTuple):

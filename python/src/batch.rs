@@ -59,6 +59,18 @@ impl Batch {
         self.change(|batch| batch.remove(&collection.get().0, key))
     }
 
+    /// Adds a mark, as Collection.mark_deleted(); without such a record it does nothing.
+    fn mark_deleted(&self, collection: &Bound<'_, Collection>, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        let key = input::key(key)?;
+        self.change(|batch| batch.mark_deleted(&collection.get().0, key))
+    }
+
+    /// Adds that a mark is taken off, as Collection.unmark_deleted(); without one it does nothing.
+    fn unmark_deleted(&self, collection: &Bound<'_, Collection>, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        let key = input::key(key)?;
+        self.change(|batch| batch.unmark_deleted(&collection.get().0, key))
+    }
+
     /// Carries out the batch.
     fn commit(&self, py: Python<'_>) -> PyResult<()> {
         let batch = self.held().take();

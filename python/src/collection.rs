@@ -124,6 +124,33 @@ impl Collection {
         py.detach(|| self.0.remove(key)).map_err(raise)
     }
 
+    /// Marks a record as deleted: nothing finds it until unmark_deleted() brings it back, as it was. It is not in the
+    /// collection, get() gives None, and len() does not count it; put() replaces it, remove() removes it for good. Says
+    /// whether there was such a record: False without one, and of one that is marked already.
+    fn mark_deleted(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let key = input::key(key)?;
+        py.detach(|| self.0.mark_deleted(key)).map_err(raise)
+    }
+
+    /// Brings a record back that was marked as deleted. Says whether there was one.
+    fn unmark_deleted(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let key = input::key(key)?;
+        py.detach(|| self.0.unmark_deleted(key)).map_err(raise)
+    }
+
+    /// The record of a key that is marked as deleted, or None.
+    fn get_marked<'py>(&self, py: Python<'py>, key: &Bound<'_, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let key = input::key(key)?;
+        let record = py.detach(|| self.0.get_marked(key)).map_err(raise)?;
+        record.map(|record| output::record(py, record)).transpose()
+    }
+
+    /// Whether a key has a record that is marked as deleted.
+    fn is_marked_deleted(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let key = input::key(key)?;
+        py.detach(|| self.0.is_marked_deleted(key)).map_err(raise)
+    }
+
     /// The k records nearest to a vector, nearest first; fewer if there are fewer.
     ///
     /// query: shape (dim,). ef: candidates kept on the way, 64 unless given: more find more and take longer.

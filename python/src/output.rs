@@ -62,8 +62,8 @@ pub(crate) fn info(py: Python<'_>, info: CollectionInfo) -> PyResult<Bound<'_, P
     let (element, metric, codes) = (info.element.name(), info.metric.name(), info.codes.to_string());
     let settings = (info.name, info.dim, element, metric, info.m, info.ef_construction, info.seed, codes);
     let (name, dim, element, metric, m, ef_construction, seed, codes) = settings;
-    let sizes = (info.len, info.slots, info.unlinked);
-    let all = (name, dim, element, metric, m, ef_construction, seed, codes, sizes.0, sizes.1, sizes.2);
+    let (len, slots, unlinked, marked) = (info.len, info.slots, info.unlinked, info.marked);
+    let all = (name, dim, element, metric, m, ef_construction, seed, codes, len, slots, unlinked, marked);
     classes::COLLECTION_INFO.make(py, all)
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn stats(py: Python<'_>, stats: StoreStats) -> PyResult<Bound<'_, PyA
 
 pub(crate) fn verify(py: Python<'_>, report: VerifyReport) -> PyResult<Bound<'_, PyAny>> {
     let one = |of: lodestore::CollectionReport| {
-        let counts = (of.name, of.records, of.slots, of.pages, of.links, of.unreachable, of.no_in_links);
+        let counts = (of.name, of.records, of.slots, of.pages, of.links, of.unreachable, of.no_in_links, of.marked);
         classes::COLLECTION_REPORT.make(py, counts)
     };
     let collections = report.collections.into_iter().map(one).collect::<PyResult<Vec<_>>>()?;

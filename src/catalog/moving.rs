@@ -1,9 +1,10 @@
 //! New slots for all records of a collection, at once.
 
-use super::{Catalog, RECORDS, decode_row, encode_key, failed, guarded, put_applied, seal};
+use super::{Catalog, RECORDS, decode_row, encode_key, failed, guarded, marks, put_applied, seal};
 use crate::error::{Error, Result};
 use parking_lot::MutexGuard;
 use redb::{Durability, ReadableDatabase, ReadableTable};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 /// A collection's rows with their new slots, which nobody sees yet. Dropping it leaves all as it was.
@@ -29,14 +30,23 @@ impl Catalog {
             let mut txn = db.begin_write().map_err(failed)?;
             txn.set_durability(Durability::None).map_err(failed)?;
             let mut rows = 0;
+            let mut marked = marks::take(&txn, collection)?;
+            let mut moved = BTreeSet::new();
             {
+                let mut last = None;
                 let mut records = txn.open_table(RECORDS).map_err(failed)?;
                 let mut value = Vec::new();
                 for (key, slot) in slots {
                     let key = encode_key((collection, key));
                     match records.get(key.as_slice()).map_err(failed)? {
                         Some(row) => {
-                            let (_, payload) = decode_row(&key, row.value())?;
+                            let (old, payload) = decode_row(&key, row.value())?;
+                            // Two slots may name a key when segments are ahead; its row has a new slot already then.
+                            let marks = if last == Some(key) { &mut moved } else { &mut marked };
+                            if marks.remove(&old) {
+                                moved.insert(slot);
+                            }
+                            last = Some(key);
                             seal(&mut value, &key, &[&slot.to_le_bytes(), payload]);
                         }
                         None => continue,
@@ -45,6 +55,7 @@ impl Catalog {
                     rows += 1;
                 }
             }
+            marks::put_back(&txn, collection, &moved)?;
             Ok((txn, rows))
         })?;
         Ok(Move { catalog: self, _applying: applying, txn, rows })

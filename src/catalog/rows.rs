@@ -1,6 +1,6 @@
 //! All rows of the catalogue as bytes: to write them into another file.
 
-use super::{CACHE_BYTES, COLLECTIONS, Catalog, META, RECORDS, UUID, damaged, failed, guarded, make_durable, open};
+use super::{CACHE_BYTES, COLLECTIONS, Catalog, MARKS, META, RECORDS, UUID, damaged, failed, guarded, make_durable, open};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use redb::{
@@ -15,7 +15,8 @@ enum Table {
 }
 
 /// Every table there is.
-const TABLES: [Table; 3] = [Table::Text(META), Table::Text(COLLECTIONS), Table::Bytes(RECORDS)];
+const TABLES: [Table; 4] =
+    [Table::Text(META), Table::Text(COLLECTIONS), Table::Bytes(RECORDS), Table::Bytes(MARKS)];
 
 impl Table {
     fn name(&self) -> String {
@@ -61,8 +62,9 @@ impl Catalog {
                 redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)?;
             let mut txn = db.begin_write().map_err(failed)?;
             make_durable(&mut txn)?;
-            for table in TABLES {
-                match table {
+            // All but that of marks, which not every catalogue has.
+            for table in &TABLES[..3] {
+                match *table {
                     Table::Text(table) => drop(txn.open_table(table).map_err(failed)?),
                     Table::Bytes(table) => drop(txn.open_table(table).map_err(failed)?),
                 }
@@ -128,7 +130,9 @@ impl Rows {
     /// Those of `to`; [`Error::Corrupt`] if a row is damaged.
     pub(crate) fn for_each(&self, to: &mut RowSink<'_>) -> Result<()> {
         guarded(|| {
+            let mut there = Vec::new();
             for table in self.0.list_tables().map_err(failed)? {
+                there.push(table.name().to_owned());
                 if !TABLES.iter().any(|known| known.name() == table.name()) {
                     return Err(damaged(format!(
                         "there is a table '{}', which this build does not know",
@@ -136,7 +140,7 @@ impl Rows {
                     )));
                 }
             }
-            for (number, table) in (0..).zip(TABLES) {
+            for (number, table) in (0..).zip(TABLES).filter(|(_, table)| there.contains(&table.name())) {
                 match table {
                     Table::Text(definition) => {
                         for row in self.0.open_table(definition).map_err(failed)?.iter().map_err(failed)? {

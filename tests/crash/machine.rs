@@ -2,7 +2,7 @@
 
 use super::faulty::Mutant;
 use super::model::{COLLECTIONS, DIM, History, KEYS, Op, State, Value};
-use lodestore::{Codes, Collection, Durability, Error, Metric, Store, VerifyReport};
+use lodestore::{Codes, Collection, Durability, Error, Metric, Record, Store, VerifyReport};
 use lodestore_wal::Disk;
 use lodestore_wal::disk::{CrashMode, SimDisk};
 use lodestore_wal::names::{self, Part};
@@ -226,6 +226,23 @@ impl Live {
                 let payloads: Vec<&[u8]> = rows.iter().map(|(_, value)| &value.payload[..]).collect();
                 self.collection(*collection)?.put_many(&keys, &vectors, Some(&payloads))
             }
+            Op::Mark(collection, keys) => {
+                let target = self.collection(*collection)?.clone();
+                match keys[..] {
+                    [(key, true)] => target.mark_deleted(key).map(drop),
+                    [(key, false)] => target.unmark_deleted(key).map(drop),
+                    _ => {
+                        let mut batch = self.store.batch();
+                        for &(key, mark) in keys {
+                            match mark {
+                                true => batch.mark_deleted(&target, key)?,
+                                false => batch.unmark_deleted(&target, key)?,
+                            }
+                        }
+                        batch.commit()
+                    }
+                }
+            }
             Op::Sync => self.store.sync(),
             Op::Checkpoint => self.store.checkpoint(),
             Op::Compact(collection, erase) => self.collection(*collection)?.compact().erase(*erase).run().map(drop),
@@ -247,9 +264,16 @@ impl Live {
                 if records.contains(key).map_err(failed)? != record.is_some() {
                     return Err(format!("contains({key}) and get({key}) disagree in '{}'", info.name));
                 }
-                found.extend(record.map(|r| (key, Value { vector: r.vector, payload: r.payload })));
+                let hidden = records.get_marked(key).map_err(failed)?;
+                let marked = records.is_marked_deleted(key).map_err(failed)?;
+                if marked != hidden.is_some() || (marked && record.is_some()) {
+                    return Err(format!("{key} of '{}' is marked as deleted, {marked}, or there", info.name));
+                }
+                let value = |r: Record| Value { vector: r.vector, payload: r.payload, marked };
+                found.extend(record.or(hidden).map(|record| (key, value(record))));
             }
-            if records.len() != found.len() as u64 {
+            let marked = found.values().filter(|value| value.marked).count() as u64;
+            if (records.len() + marked, info.marked) != (found.len() as u64, marked) {
                 return Err(format!("'{}' has {} records and a length of {}", info.name, found.len(), records.len()));
             }
             state.insert(collection, found);
@@ -262,6 +286,8 @@ impl Live {
     pub(super) fn check_searches(&self, state: &State) -> Result<u64, Wrong> {
         let mut missing = 0;
         for (&collection, records) in state {
+            let records: BTreeMap<u64, &Value> =
+                records.iter().filter(|(_, value)| !value.marked).map(|(&key, value)| (key, value)).collect();
             let (name, _, metric) = COLLECTIONS[collection];
             let open = self.store.collection::<u64>(name).open().map_err(|error| error.to_string())?;
             let search = |vector: &[f32], k| {
@@ -276,7 +302,7 @@ impl Live {
             }
             missing += (records.len() - keys.len()) as u64;
             let limit = if metric == Metric::L2 { 0.0 } else { 1e-5 };
-            for (&key, value) in records.iter().filter(|(key, _)| keys.contains(key)) {
+            for (key, value) in records.into_iter().filter(|(key, _)| keys.contains(key)) {
                 let hits = search(&value.vector, 1)?;
                 if !matches!(hits[..], [(found, distance)] if found == key && distance.abs() <= limit) {
                     return Err(format!("{name} {key} is not its own nearest neighbour: {hits:?}"));

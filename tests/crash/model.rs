@@ -15,6 +15,8 @@ pub(super) const COLLECTIONS: [(&str, Element, Metric); 3] =
 pub(super) struct Value {
     pub(super) vector: Vec<f32>,
     pub(super) payload: Vec<u8>,
+    /// As deleted.
+    pub(super) marked: bool,
 }
 
 /// One change of a batch: collection, key, and the new value or none.
@@ -26,6 +28,8 @@ pub(super) enum Op {
     /// A put or a remove, or several as one batch.
     Write(Vec<Change>),
     PutMany(usize, Vec<(u64, Value)>),
+    /// Marks a key's record as deleted, or brings it back: alone, and as many in a batch.
+    Mark(usize, Vec<(u64, bool)>),
     Sync,
     Checkpoint,
     /// A collection, and whether to erase.
@@ -53,6 +57,12 @@ impl Op {
             }
             Op::PutMany(collection, rows) => {
                 state.get_mut(collection).expect("only written to once it exists").extend(rows.iter().cloned());
+            }
+            Op::Mark(collection, keys) => {
+                let records = state.get_mut(collection).expect("only written to once it exists");
+                for (key, mark) in keys {
+                    records.entry(*key).and_modify(|value| value.marked = *mark);
+                }
             }
             Op::Sync | Op::Checkpoint | Op::Compact(..) | Op::Reopen => return None,
         }
@@ -100,7 +110,7 @@ impl Maker {
         // Numbers that every type has.
         let vector = (0..DIM).map(|_| f32::from(self.rng.next() as i8)).collect();
         let length = if self.rng.one_in(3) { 0 } else { self.rng.within(0..40) };
-        Value { vector, payload: (0..length).map(|_| self.rng.next() as u8).collect() }
+        Value { vector, payload: (0..length).map(|_| self.rng.next() as u8).collect(), marked: false }
     }
 
     pub(super) fn put(&mut self, collection: usize, key: u64) -> Op {
@@ -131,7 +141,7 @@ impl Maker {
         }
         let collection = present[self.rng.within(0..present.len() as u64) as usize];
         let key = self.rng.within(0..KEYS);
-        match self.rng.within(0..22) {
+        match self.rng.within(0..25) {
             0..8 => self.put(collection, key),
             8..11 => self.remove(collection, key),
             11..14 => {
@@ -153,6 +163,11 @@ impl Maker {
             16 => Op::Sync,
             17 | 18 => Op::Checkpoint,
             19 | 20 => Op::Compact(collection, self.rng.one_in(3)),
+            22 | 23 => Op::Mark(collection, vec![(key, self.rng.one_in(2))]),
+            24 => {
+                let changes = self.rng.within(2..6);
+                Op::Mark(collection, (0..changes).map(|_| (self.rng.within(0..KEYS / 2), self.rng.one_in(2))).collect())
+            }
             _ => Op::Reopen,
         }
     }
@@ -168,9 +183,12 @@ pub(super) fn script() -> Vec<Op> {
     ops.extend([Op::Checkpoint, Op::Create(1)]);
     ops.extend((0..3).map(|key| make.put(1, key)));
     ops.extend([make.batch(&[(0, 3), (1, 7), (1, 7), (0, 4), (1, 1)]), make.remove(1, 0), Op::Sync]);
+    ops.extend([Op::Mark(0, vec![(3, true)]), Op::Mark(1, vec![(7, true), (2, true), (7, false)])]);
     ops.extend([make.put(0, 20), Op::Reopen, make.put(1, 9), make.put(0, 20), make.put_many(1, 10..16)]);
     ops.extend([make.batch(&[(0, 0), (1, 0), (0, 0), (1, 9)]), Op::Checkpoint, Op::Create(2)]);
+    ops.extend([Op::Mark(0, vec![(9, true), (10, true)]), make.put(0, 10)]);
     ops.extend([make.put(1, 3), make.remove(0, 8), Op::Compact(0, false), make.put(0, 21), make.remove(0, 9)]);
-    ops.extend([Op::Compact(0, true), Op::Compact(1, false), make.put(1, 4), make.put(0, 5)]);
+    ops.extend([Op::Mark(1, vec![(10, true)]), Op::Compact(0, true), Op::Compact(1, false), make.put(1, 4)]);
+    ops.extend([Op::Mark(0, vec![(3, false)]), make.put(0, 5), make.remove(1, 2)]);
     ops
 }

@@ -66,12 +66,16 @@ struct World {
     store: Option<Store>,
     docs: Vec<Collection<u64>>,
     model: Vec<Records>,
+    /// What is marked as deleted.
+    marked: Vec<Records>,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut world = Self { sim: SimDisk::new(seed), store: None, docs: Vec::new(), model: Vec::new() };
+        let mut world =
+            Self { sim: SimDisk::new(seed), store: None, docs: Vec::new(), model: Vec::new(), marked: Vec::new() };
         world.model.resize(NAMES.len(), Records::new());
+        world.marked.resize(NAMES.len(), Records::new());
         world.open();
         world
     }
@@ -112,6 +116,10 @@ impl World {
                 assert_eq!(found.as_ref(), model.get(&key), "{}: key {key}", docs.name());
             }
         }
+        for (docs, marked) in self.docs.iter().zip(&self.marked) {
+            assert_eq!(docs.info().marked, marked.len() as u64);
+            assert!(marked.keys().all(|&key| docs.is_marked_deleted(key).expect("the catalogue is whole")));
+        }
         let report = self.store().verify().expect("it can be looked at");
         assert_eq!(report.problems, [""; 0]);
     }
@@ -148,18 +156,21 @@ impl World {
             0..=9 => {
                 let (key, vector, payload) = (script.key(), script.vector(at), script.payload());
                 self.docs[at].put(key, &vector, &payload).expect("room on the disk");
+                self.marked[at].remove(&key);
                 self.model[at].insert(key, (vector, payload));
             }
             10 | 11 => {
                 let key = script.key();
                 let existed = self.docs[at].remove(key).expect("room on the disk");
-                assert_eq!(existed, self.model[at].remove(&key).is_some());
+                let (live, marked) = (self.model[at].remove(&key), self.marked[at].remove(&key));
+                assert_eq!(existed, live.or(marked).is_some());
             }
             12 => {
                 let count = usize::from(script.byte() % 12);
                 let keys: Vec<u64> = (0..count).map(|_| script.key()).collect();
                 let vectors: Vec<Vec<f32>> = (0..count).map(|_| script.vector(at)).collect();
                 self.docs[at].put_many(&keys, &vectors.concat(), None).expect("room on the disk");
+                keys.iter().for_each(|key| drop(self.marked[at].remove(key)));
                 self.model[at].extend(keys.into_iter().zip(vectors).map(|(key, vector)| (key, (vector, Vec::new()))));
             }
             13 | 14 => self.batch(script),
@@ -169,7 +180,8 @@ impl World {
             }
             16..=23 => self.search(at, &script.vector(at), usize::from(script.byte() % 12)),
             24 => self.store().checkpoint().expect("room on the disk"),
-            25 | 26 => self.refused(at, script),
+            25 => self.refused(at, script),
+            26 => self.mark(at, script),
             27 => {
                 self.docs.clear();
                 self.store.take().expect("open").close().expect("room on the disk");
@@ -184,23 +196,46 @@ impl World {
 
     fn batch(&mut self, script: &mut Script<'_>) {
         let mut batch = self.store().batch();
-        let mut model = self.model.clone();
+        let (mut model, mut marked) = (self.model.clone(), self.marked.clone());
         for _ in 0..script.byte() % 8 {
             let at = usize::from(script.byte()) % NAMES.len();
             let key = script.key();
-            if script.byte().is_multiple_of(4) {
+            let kind = script.byte();
+            if kind.is_multiple_of(4) {
                 batch.remove(&self.docs[at], key).expect("a collection of this store");
                 model[at].remove(&key);
+                marked[at].remove(&key);
+            } else if kind % 8 == 1 {
+                batch.mark_deleted(&self.docs[at], key).expect("a collection of this store");
+                marked[at].extend(model[at].remove_entry(&key));
+            } else if kind % 8 == 2 {
+                batch.unmark_deleted(&self.docs[at], key).expect("a collection of this store");
+                model[at].extend(marked[at].remove_entry(&key));
             } else {
                 let (vector, payload) = (script.vector(at), script.payload());
                 batch.put(&self.docs[at], key, &vector, &payload).expect("a good vector");
+                marked[at].remove(&key);
                 model[at].insert(key, (vector, payload));
             }
         }
         if script.byte() < 200 {
             batch.commit().expect("room on the disk");
-            self.model = model;
+            (self.model, self.marked) = (model, marked);
         }
+    }
+
+    /// Marks a record as deleted, or brings one back.
+    fn mark(&mut self, at: usize, script: &mut Script<'_>) {
+        let (key, mark) = (script.key(), script.byte() % 2 == 0);
+        let (docs, live, marked) = (&self.docs[at], &mut self.model[at], &mut self.marked[at]);
+        let (changed, from, to) = match mark {
+            true => (docs.mark_deleted(key), live, marked),
+            false => (docs.unmark_deleted(key), marked, live),
+        };
+        let moved = from.remove_entry(&key);
+        assert_eq!(changed.expect("room on the disk"), moved.is_some());
+        to.extend(moved);
+        assert_eq!(docs.is_marked_deleted(key).expect("the catalogue is whole"), self.marked[at].contains_key(&key));
     }
 
     /// What must be refused, and change nothing.

@@ -1,0 +1,117 @@
+//! Which records are marked as deleted: by their slots, so that opening a collection reads no more than those.
+
+use super::{Catalog, MARKS, crc, damaged, failed, guarded, open};
+use crate::error::{Error, Result};
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+
+fn encode(collection: u32, slot: u32) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&collection.to_be_bytes());
+    bytes[4..].copy_from_slice(&slot.to_be_bytes());
+    bytes
+}
+
+fn decode(key: &[u8], value: &[u8]) -> Result<(u32, u32)> {
+    let odd = || damaged(format!("a mark of {} bytes", key.len()));
+    open(key, value)?;
+    let (collection, slot) = key.split_first_chunk::<4>().ok_or_else(odd)?;
+    Ok((u32::from_be_bytes(*collection), u32::from_be_bytes(slot.try_into().map_err(|_| odd())?)))
+}
+
+/// Writes what was staged; the last word on each slot counts.
+pub(super) fn write(txn: &redb::WriteTransaction, staged: &[(u32, u32, bool)]) -> Result<()> {
+    let marks: BTreeMap<(u32, u32), bool> = staged.iter().map(|&(of, slot, marked)| ((of, slot), marked)).collect();
+    let any = marks.values().any(|&marked| marked);
+    // Most stores never have any: then there is no table, and it is not to be made.
+    if marks.is_empty() || (!any && !exists(txn)?) {
+        return Ok(());
+    }
+    let mut table = txn.open_table(MARKS).map_err(failed)?;
+    if !any && table.is_empty().map_err(failed)? {
+        return Ok(());
+    }
+    for ((collection, slot), marked) in marks {
+        let key = encode(collection, slot);
+        if marked {
+            insert(&mut table, key)?;
+        } else {
+            table.remove(key.as_slice()).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn insert(table: &mut redb::Table<'_, &[u8], &[u8]>, key: [u8; 8]) -> Result<()> {
+    table.insert(key.as_slice(), crc(&key, &[]).as_slice()).map_err(failed)?;
+    Ok(())
+}
+
+fn exists(txn: &redb::WriteTransaction) -> Result<bool> {
+    use redb::TableHandle;
+    Ok(txn.list_tables().map_err(failed)?.any(|table| table.name() == MARKS.name()))
+}
+
+/// The marked slots of a collection, taken out; [`put_back`] gives some others back.
+pub(super) fn take(txn: &redb::WriteTransaction, collection: u32) -> Result<BTreeSet<u32>> {
+    let mut slots = BTreeSet::new();
+    if !exists(txn)? {
+        return Ok(slots);
+    }
+    let mut table = txn.open_table(MARKS).map_err(failed)?;
+    for mark in range(&table, collection)? {
+        slots.insert(mark?.1);
+    }
+    for &slot in &slots {
+        table.remove(encode(collection, slot).as_slice()).map_err(failed)?;
+    }
+    Ok(slots)
+}
+
+/// Marks slots of a collection.
+pub(super) fn put_back(txn: &redb::WriteTransaction, collection: u32, slots: &BTreeSet<u32>) -> Result<()> {
+    if slots.is_empty() {
+        return Ok(());
+    }
+    let mut table = txn.open_table(MARKS).map_err(failed)?;
+    slots.iter().try_for_each(|&slot| insert(&mut table, encode(collection, slot)))
+}
+
+fn range(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    collection: u32,
+) -> Result<impl Iterator<Item = Result<(u32, u32)>>> {
+    let (first, last) = (encode(collection, 0), encode(collection, u32::MAX));
+    let marks = table.range(first.as_slice()..=last.as_slice()).map_err(failed)?;
+    Ok(marks.map(|mark| {
+        let (key, value) = mark.map_err(failed)?;
+        decode(key.value(), value.value())
+    }))
+}
+
+impl Catalog {
+    /// Notes that record `lsn` marks the record in a slot as deleted, or unmarks it. Called in the order of the log.
+    pub(crate) fn stage_mark(&self, lsn: u64, collection: u32, slot: u32, marked: bool) {
+        let mut staged = self.staged.lock();
+        staged.marks.push((collection, slot, marked));
+        staged.last_lsn = lsn;
+        self.staged_rows.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The marked slots of a collection in redb. What is staged is not seen.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if a row is damaged.
+    pub(crate) fn marks(&self, collection: u32) -> Result<Vec<u32>> {
+        let db = self.db.read();
+        let db = db.as_ref().ok_or(Error::Closed)?;
+        guarded(|| {
+            let txn = db.begin_read().map_err(failed)?;
+            match txn.open_table(MARKS) {
+                Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+                table => range(&table.map_err(failed)?, collection)?.map(|mark| Ok(mark?.1)).collect(),
+            }
+        })
+    }
+}
