@@ -7,6 +7,7 @@ use crate::components::Components;
 use crate::error::{Error, Result};
 use crate::key::{AsKey, Key};
 use crate::measure::MeasureRecall;
+use crate::recall::RecallReport;
 use crate::search::{Asked, Search};
 use crate::search_many::SearchMany;
 use crate::shared::{Handle, Open, Shared};
@@ -482,6 +483,16 @@ impl<K: Key> Collection<K> {
     /// [`RecallReport`](crate::RecallReport).
     pub fn measure_recall(&self, samples: usize) -> MeasureRecall<'_> {
         MeasureRecall::new(self.shared(), &self.open, samples)
+    }
+
+    /// What was [measured](Self::measure_recall) last, be it before the store was opened; `None` if nothing was. Its `lsn`
+    /// and `records` tell what has changed since.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if what was kept is damaged: measuring again replaces it.
+    pub fn recall_report(&self) -> Result<Option<RecallReport>> {
+        self.shared().check_open()?;
+        Ok(self.shared().recall_of(&self.open)?.map(|report| (*report).clone()))
     }
 
     /// Compacting, to be set up and run: see [`Compact`].

@@ -42,6 +42,7 @@ mod recall;
 mod sync;
 mod flight;
 mod shared;
+mod recall_file;
 mod check;
 mod write;
 mod sweep;

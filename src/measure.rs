@@ -8,7 +8,6 @@ use lodestore_engine::seeded::Seeded;
 use lodestore_engine::{Index, Neighbour, Query, Wanted, Watch};
 use rayon::ThreadPool;
 use rayon::prelude::*;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// From one `ef` to the next.
@@ -59,16 +58,18 @@ impl<'a> MeasureRecall<'a> {
         self
     }
 
-    /// Measures, with the store's threads. The collection keeps the report for [`Search::recall`](crate::Search::recall)
-    /// until it is closed or measured again. Complexity: a distance for each sample and record, and then the searches.
+    /// Measures, with the store's threads. The store keeps the report, for [`Search::recall`](crate::Search::recall) and
+    /// [`recall_report`](crate::Collection::recall_report), until the collection is measured again. Complexity: a distance
+    /// for each sample and record, and then the searches.
     ///
     /// # Errors
     /// [`Error::Setting`] if there is nothing to look for: no samples, a `k` of 0, or fewer than two records;
-    /// [`Error::Cancelled`].
+    /// [`Error::Cancelled`]. If the report cannot be written, which [`Error::NoSpace`] or [`Error::Io`] says, searches go by
+    /// it until the store is closed.
     pub fn run(self) -> Result<RecallReport> {
         let (shared, open) = (self.shared, self.open);
         shared.check_open()?;
-        let (index, records) = (&*open.index(), open.records.load(Ordering::Acquire));
+        let (index, records, lsn) = (&*open.index(), open.records.load(Ordering::Acquire), shared.last_lsn());
         if self.samples == 0 || self.k == 0 || records < 2 {
             let (samples, k) = (self.samples, self.k);
             let what = format!("recall of {k} neighbours, {samples} samples and {records} records cannot be measured");
@@ -88,8 +89,8 @@ impl<'a> MeasureRecall<'a> {
         if !goes_on() {
             return Err(Error::Cancelled);
         }
-        let report = RecallReport { k, samples: samples.len(), records, rows };
-        *open.recall.write() = Some(Arc::new(report.clone()));
+        let report = RecallReport { k, samples: samples.len(), records, lsn, rows };
+        shared.keep_recall(open, &report)?;
         Ok(report)
     }
 }

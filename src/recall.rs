@@ -46,6 +46,9 @@ pub struct RecallReport {
     pub samples: usize,
     /// Records there were.
     pub records: u64,
+    /// The store's last write then, as [`StoreStats::last_lsn`](crate::StoreStats::last_lsn) counts: the difference to
+    /// what it is now is how many writes it has seen since, of all collections.
+    pub lsn: u64,
     /// One row for each `ef`, rising, up to the first at which everything was found.
     pub rows: Vec<RecallAt>,
 }
@@ -92,7 +95,7 @@ mod tests {
     #[test]
     fn the_least_sufficient_ef_is_taken() {
         let row = |ef, recall| RecallAt { ef, recall, low: 0.0, high: 1.0, distances: 0.0 };
-        let report = RecallReport { k: 10, samples: 5, records: 9, rows: vec![row(10, 0.8), row(20, 0.95)] };
+        let report = RecallReport { k: 10, samples: 5, records: 9, lsn: 0, rows: vec![row(10, 0.8), row(20, 0.95)] };
         assert_eq!([0.5, 0.8, 0.81, 0.96].map(|r| report.ef_for(r)), [Some(10), Some(10), Some(20), None]);
     }
 }

@@ -6,7 +6,7 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::hits::{Fetch, Hits};
 use crate::key::Key;
-use crate::shared::{Handle, Open};
+use crate::shared::{Handle, Open, Shared};
 use lodestore_engine::{Counters, Index as Graph, Keep, Neighbour, Query, Wanted, Watch};
 use std::fmt;
 use std::sync::Arc;
@@ -137,7 +137,8 @@ impl<'a, K: Key> Search<'a, K> {
     }
 
     /// Instead of an [`ef`](Self::ef): the share of the true neighbours, 0 to 1, that searches are to find on average.
-    /// The least `ef` that did so when [`Collection::measure_recall`](crate::Collection::measure_recall) measured last.
+    /// The least `ef` that did so when [`Collection::measure_recall`](crate::Collection::measure_recall) measured last,
+    /// be it before the store was opened; how long ago [`recall_report`](crate::Collection::recall_report) tells.
     pub fn recall(mut self, recall: f64) -> Self {
         self.recall = Some(recall);
         self
@@ -229,7 +230,7 @@ impl<'a, K: Key> Search<'a, K> {
         components.one_row(shape, 0)?;
         let query = check_queries(self.open, components)?;
         let asked = self.k.unwrap_or(DEFAULT_K);
-        let ef = self.recall.map_or(Ok(self.ef), |recall| ef_for(self.open, asked, recall))?;
+        let ef = self.recall.map_or(Ok(self.ef), |recall| ef_for(shared, self.open, asked, recall))?;
         let index = self.open.index();
         // Slots stay what they are until vectors are fetched.
         let _reading = index.reading();
@@ -258,9 +259,9 @@ pub(crate) fn checked(ratio: Option<f32>) -> Result<f32> {
 }
 
 /// The `ef` that a measurement has found to be enough.
-pub(crate) fn ef_for(open: &Open, k: usize, recall: f64) -> Result<usize> {
-    let Some(report) = open.recall.read().clone() else {
-        let what = format!("recall of '{}' has not been measured since it was opened: measure_recall does", open.name);
+pub(crate) fn ef_for(shared: &Shared, open: &Open, k: usize, recall: f64) -> Result<usize> {
+    let Some(report) = shared.recall_of(open)? else {
+        let what = format!("recall of '{}' has never been measured: measure_recall does", open.name);
         return Err(Error::Setting(what));
     };
     if k > report.k {

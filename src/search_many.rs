@@ -195,7 +195,7 @@ impl<'a, K: Key> SearchMany<'a, K> {
         }
         let queries = check_queries(self.open, self.queries)?;
         let rows: Vec<Query<'_>> = (0..got).map(|row| queries.row(shape, row)).collect();
-        let ef = self.recall.map_or(Ok(self.ef), |recall| ef_for(self.open, self.k, recall))?;
+        let ef = self.recall.map_or(Ok(self.ef), |recall| ef_for(self.shared, self.open, self.k, recall))?;
         if let Some(each) = self.ef_rows.filter(|each| each.len() != got) {
             return Err(Error::RowCount { keys: got, what: "values of ef", got: each.len() });
         }

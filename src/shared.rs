@@ -26,14 +26,14 @@ pub(crate) struct Open {
     index: RwLock<Arc<Index>>,
     /// Records, counted in the order of the log.
     pub(crate) records: AtomicU64,
-    /// What the last measurement found.
-    pub(crate) recall: RwLock<Option<Arc<RecallReport>>>,
+    /// What the last measurement found, if any; `None` until the file is looked at that may hold it.
+    pub(crate) recall: Mutex<Option<Option<Arc<RecallReport>>>>,
 }
 
 impl Open {
     pub(crate) fn new(name: String, index: Index) -> Self {
         let (id, records) = (index.id(), AtomicU64::new(index.live()));
-        Self { name, id, index: RwLock::new(Arc::new(index)), records, recall: RwLock::default() }
+        Self { name, id, index: RwLock::new(Arc::new(index)), records, recall: Mutex::default() }
     }
 
     /// The segments and the graph as they are now. Who holds the gate keeps them so.

@@ -214,3 +214,55 @@ fn recall_is_measured_against_exact_search() {
         assert!(matches!(nothing, Err(lodestore::Error::Setting(_))));
     }
 }
+
+/// What was measured is there after a close, after a kill and after a compaction; how old it is shows; damage of it is
+/// noticed and goes with the next measurement.
+#[test]
+fn measured_recall_outlives_the_process() {
+    let data = Data::load();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let options = || Store::options().durability(Durability::Buffered).background(false);
+    let store = options().open(&path).unwrap();
+    let docs = store.collection::<u64>("docs").dim(data.glosses.dim).metric(Metric::Cosine).create().unwrap();
+    let keys: Vec<u64> = (0..1500).collect();
+    docs.put_many(&keys, &data.glosses.vectors()[..1500 * data.glosses.dim], None).unwrap();
+    assert_eq!(docs.recall_report().unwrap(), None);
+    let report = docs.measure_recall(80).run().unwrap();
+    assert_eq!(report.lsn, store.stats().unwrap().last_lsn);
+    let (query, many) = (data.queries.vector(0), &data.queries.vectors()[..20 * data.queries.dim]);
+    let ef = report.ef_for(0.95).unwrap();
+    let found = |docs: &Collection<u64>| {
+        let one = docs.search(query).recall(0.95).run().unwrap();
+        let by_ef = docs.search(query).ef(ef).run().unwrap();
+        assert_eq!((one.stats(), one[9].key), (by_ef.stats(), by_ef[9].key));
+        let batch = docs.search_many(many).recall(0.95).run().unwrap();
+        assert_eq!(batch.stats(), docs.search_many(many).ef(ef).run().unwrap().stats());
+    };
+    found(&docs);
+    let killed = dir.path().join("killed");
+    crate::support::files::copy(&path, &killed);
+    docs.put(7, query, b"").unwrap();
+    docs.compact().run().unwrap();
+    store.close().unwrap();
+    for (path, writes) in [(&path, 2), (&killed, 0)] {
+        let store = options().open(path).unwrap();
+        let docs = store.collection::<u64>("docs").open().unwrap();
+        assert_eq!(docs.recall_report().unwrap().as_ref(), Some(&report));
+        assert_eq!(store.stats().unwrap().last_lsn - report.lsn, writes);
+        found(&docs);
+        assert!(store.verify().unwrap().ok());
+    }
+    let file = path.join("c/0.recall");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[70] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let store = options().open(&path).unwrap();
+    let docs = store.collection::<u64>("docs").open().unwrap();
+    let damaged = |error: lodestore::Error| error.to_string().contains("0.recall");
+    assert!(docs.recall_report().is_err_and(damaged) && docs.search(query).recall(0.9).run().is_err_and(damaged));
+    assert_eq!(store.verify().unwrap().problem_count, 1);
+    let again = docs.measure_recall(80).run().unwrap();
+    assert_eq!(docs.recall_report().unwrap(), Some(again));
+    assert!(store.verify().unwrap().ok());
+}

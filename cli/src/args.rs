@@ -163,6 +163,9 @@ pub(crate) struct RecallArgs {
     /// Draw other vectors
     #[arg(long, default_value = "0")]
     pub(crate) seed: u64,
+    /// Show what was measured last instead of measuring
+    #[arg(long, conflicts_with_all = ["samples", "k", "seed"])]
+    pub(crate) last: bool,
     /// Print the report as one JSON object
     #[arg(long)]
     pub(crate) json: bool,

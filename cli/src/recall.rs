@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, time::Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use lodestore::Store;
 use serde::Serialize;
 
@@ -21,7 +21,10 @@ struct Report<'a> {
     records: u64,
     k: usize,
     samples: usize,
-    seconds: f64,
+    /// None of one that was measured before.
+    seconds: Option<f64>,
+    /// Writes that the store has seen since, of all collections.
+    writes_since: u64,
     rows: Vec<Row>,
     /// The least measured ef that reached each share; none if no ef did.
     ef_for: Vec<Needed>,
@@ -47,15 +50,22 @@ pub(crate) fn run(args: &RecallArgs) -> Result<ExitCode> {
     let store = Store::options().create(false).open(&args.store)?;
     let (collection, info) = open::collection(&store, &args.collection)?;
     let started = Instant::now();
-    let report = collection.measure_recall(args.samples.get()).k(args.k.get()).seed(args.seed).run()?;
-    let elapsed = started.elapsed();
+    let report = if args.last {
+        let unmeasured = || format!("the recall of '{}' has never been measured; without --last it is", info.name);
+        collection.recall_report()?.with_context(unmeasured)?
+    } else {
+        collection.measure_recall(args.samples.get()).k(args.k.get()).seed(args.seed).run()?
+    };
+    let elapsed = (!args.last).then(|| started.elapsed());
+    let writes_since = store.stats()?.last_lsn.saturating_sub(report.lsn);
     let rows = report.rows.iter();
     let summary = Report {
         collection: &info.name,
         records: report.records,
         k: report.k,
         samples: report.samples,
-        seconds: elapsed.as_secs_f64(),
+        seconds: elapsed.map(|elapsed| elapsed.as_secs_f64()),
+        writes_since,
         rows: rows
             .map(|row| Row { ef: row.ef, recall: row.recall, low: row.low, high: row.high, distances: row.distances })
             .collect(),
@@ -66,10 +76,13 @@ pub(crate) fn run(args: &RecallArgs) -> Result<ExitCode> {
     } else {
         let Report { collection, samples, k, .. } = summary;
         say(format!(
-            "{collection}: {}; {} of them searched for, k {k}, in {}",
+            "{collection}: {}; {} of them searched for, k {k}, {}",
             records(summary.records),
             count(samples as u64),
-            took(elapsed)
+            match elapsed {
+                Some(elapsed) => format!("in {}", took(elapsed)),
+                None => format!("{} writes ago", count(writes_since)),
+            }
         ))?;
         say("     ef  recall  95 % confidence  distances")?;
         for row in &summary.rows {

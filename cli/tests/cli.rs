@@ -200,6 +200,16 @@ fn records_come_and_go() {
     assert!(replaced.starts_with("replaced key 7000"), "{replaced}");
     assert_eq!(place.json("get @store words 7000 --json")["payload"], "");
 
+    assert!(place.ok("mark @store words 7000").contains("key 7000"));
+    assert!(place.error("mark @store words 7000").contains("already"));
+    for line in ["get @store words 7000", "mark @store words 7001", "unmark @store words 7001"] {
+        assert!(place.error(line).contains("holds no record"), "{line}");
+    }
+    assert_eq!(place.json("info @store --json")["collections"][0]["marked"], 1);
+    assert_eq!(place.json("verify @store --json")["collections"][0]["marked"], 1);
+    assert!(place.ok("info @store").contains("marked as deleted"));
+    assert!(place.ok("unmark @store words 7000").contains("there again"));
+    assert!(place.error("unmark @store words 7000").contains("not marked"));
     assert!(place.ok("remove @store words 7000").starts_with("removed key 7000"));
     for line in ["get @store words 7000", "remove @store words 7000"] {
         assert!(place.error(line).contains("7000"), "{line}");

@@ -105,8 +105,10 @@ class Collection:
         threads: int = 0,
         filter: Callable[[int], object] | None = None,
         exact: bool = False,
+        recall: float | None = None,
     ) -> BatchHits: ...
     def recall(self, samples: int = 1000, k: int = 10, seed: int = 0) -> RecallReport: ...
+    def recall_report(self) -> RecallReport | None: ...
 
 @final
 class Batch:

@@ -206,6 +206,8 @@ class RecallReport(NamedTuple):
     records: int
     rows: list[RecallAt]
     """One for each ef, rising, up to the first at which everything was found."""
+    lsn: int = 0
+    """The store's last write then: StoreStats.last_lsn less this is how many it has seen since."""
 
     def ef_for(self, recall: float) -> int | None:
         """The least measured ef with which that share of the true neighbours was found; None if none was enough."""

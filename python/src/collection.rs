@@ -200,8 +200,8 @@ impl Collection {
     /// Searches for many vectors at once. Ctrl-C stops it.
     ///
     /// queries: shape (rows, dim), not to be changed meanwhile. threads: how many share the queries; 0 is one for each
-    /// core. filter, exact: as for search(). Returns BatchHits with keys and distances of the shape (rows, k).
-    #[pyo3(signature = (queries, k = 10, ef = None, threads = 0, filter = None, exact = false))]
+    /// core. recall, filter, exact: as for search(). Returns BatchHits with keys and distances of the shape (rows, k).
+    #[pyo3(signature = (queries, k = 10, ef = None, threads = 0, filter = None, exact = false, recall = None))]
     #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn search_many<'py>(
         &self,
@@ -212,7 +212,11 @@ impl Collection {
         threads: usize,
         filter: Option<Py<PyAny>>,
         exact: bool,
+        recall: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        if ef.is_some() && recall.is_some() {
+            return Err(refuse("a search has an ef or a recall, not both"));
+        }
         let queries = Vectors::rows(queries, "the queries", self.0.dim(), self.0.element())?;
         let components = queries.components()?;
         let mut waiting = Waiting::new(None, 0);
@@ -223,6 +227,9 @@ impl Collection {
             let mut search = self.0.search_many(components).k(k).threads(if threads == 0 { cores() } else { threads });
             if let Some(ef) = ef {
                 search = search.ef(ef);
+            }
+            if let Some(recall) = recall {
+                search = search.recall(recall);
             }
             if let Some(keeps) = &keeps {
                 search = search.filter(keeps);
@@ -238,10 +245,16 @@ impl Collection {
     }
 
     /// Measures how much of what an exact search finds searches find, on so many stored vectors, at rising ef; search()
-    /// takes a recall from then on. Returns a RecallReport. Takes a distance for each sample and record, and the searches.
+    /// takes a recall from then on, also after the store was closed. Returns a RecallReport. Takes a distance for each sample and record, and the searches.
     #[pyo3(signature = (samples = 1000, k = 10, seed = 0))]
     fn recall<'py>(&self, py: Python<'py>, samples: usize, k: usize, seed: u64) -> PyResult<Bound<'py, PyAny>> {
         let report = py.detach(|| self.0.measure_recall(samples).k(k).seed(seed).run()).map_err(raise)?;
         output::recall(py, report)
+    }
+
+    /// What recall() has measured last, be it before the store was opened, or None.
+    fn recall_report<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let report = py.detach(|| self.0.recall_report()).map_err(raise)?;
+        report.map(|report| output::recall(py, report)).transpose()
     }
 }

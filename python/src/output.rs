@@ -94,5 +94,5 @@ pub(crate) fn verify(py: Python<'_>, report: VerifyReport) -> PyResult<Bound<'_,
 pub(crate) fn recall(py: Python<'_>, report: RecallReport) -> PyResult<Bound<'_, PyAny>> {
     let row = |at: &lodestore::RecallAt| classes::RECALL_AT.make(py, (at.ef, at.recall, at.low, at.high, at.distances));
     let rows = report.rows.iter().map(row).collect::<PyResult<Vec<_>>>()?;
-    classes::RECALL_REPORT.make(py, (report.k, report.samples, report.records, rows))
+    classes::RECALL_REPORT.make(py, (report.k, report.samples, report.records, rows, report.lsn))
 }

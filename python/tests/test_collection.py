@@ -117,6 +117,43 @@ def test_recall_is_measured_and_asked_for(store, data):
     assert np.array_equal(asked.keys, docs.search(data.queries[0], k=5, ef=report.ef_for(0.9)).keys)
     with pytest.raises(lodestore.InputError, match="not both"):
         docs.search(data.queries[0], ef=10, recall=0.9)
+    assert docs.recall_report() == report
+    by_recall, by_ef = docs.search_many(data.queries, k=5, recall=0.9), report.ef_for(0.9)
+    assert np.array_equal(by_recall.keys, docs.search_many(data.queries, k=5, ef=by_ef).keys)
+
+
+def test_measured_recall_outlives_the_store(tmp_path, data):
+    with lodestore.open(tmp_path / "store") as store:
+        docs = store.collection("docs", dim=384, metric="cosine")
+        docs.put_many(range(300), data.vectors[:300])
+        assert docs.recall_report() is None
+        report = docs.recall(30)
+        docs.remove(5)
+    with lodestore.open(tmp_path / "store") as store:
+        docs = store.collection("docs")
+        assert docs.recall_report() == report and store.stats().last_lsn == report.lsn + 1
+        assert len(docs.search(data.queries[0], recall=0.9)) == 10
+
+
+def test_a_marked_record_is_gone_and_comes_back(store, data):
+    docs = store.collection("docs", dim=384, metric="cosine")
+    docs.put_many(range(100), data.vectors[:100], [str(key).encode() for key in range(100)])
+    assert docs.mark_deleted(7) and not docs.mark_deleted(7) and not docs.mark_deleted(500)
+    assert docs.is_marked_deleted(7) and not docs.is_marked_deleted(8) and not docs.is_marked_deleted(500)
+    assert 7 not in docs and docs.get(7) is None and len(docs) == 99 and docs.info().marked == 1
+    assert docs.search(data.vectors[7], k=1).keys[0] != 7
+    hidden = docs.get_marked(7)
+    assert hidden.payload == b"7" and np.array_equal(hidden.vector, data.vectors[7]) and docs.get_marked(8) is None
+    assert docs.unmark_deleted(7) and not docs.unmark_deleted(7)
+    assert docs.search(data.vectors[7], k=1).keys[0] == 7 and docs.get(7).payload == b"7"
+    with store.batch() as batch:
+        batch.mark_deleted(docs, 1)
+        batch.mark_deleted(docs, 2)
+        batch.unmark_deleted(docs, 2)
+    assert (1 in docs, 2 in docs, len(docs)) == (False, True, 99)
+    docs.put(1, data.vectors[200])
+    assert 1 in docs and docs.info().marked == 0 and docs.mark_deleted(1) and docs.remove(1)
+    assert store.verify().ok and store.verify().collections[0].marked == 0
 
 
 def test_progress_is_told_and_may_stop(store, data):

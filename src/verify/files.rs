@@ -38,6 +38,13 @@ pub(super) fn check(
         let ids: HashSet<u32> = shared.catalog.names().values().map(|entry| entry.id).collect();
         shared.heads.check(|id| ids.contains(&id), findings);
         open.iter().for_each(|open| open.index().check_files(&*shared.disk, shared.uuid, findings));
+        for open in open {
+            match shared.check_recall(open) {
+                Ok(Some(file)) => findings.checked(&*file, u64::MAX),
+                Ok(None) => {}
+                Err(error) => problem(findings, error),
+            }
+        }
     }
     // Of a store that has stopped writing, neither log nor catalogue on the disk are all that its memory holds.
     if poisoned {

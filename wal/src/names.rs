@@ -8,6 +8,7 @@
 //! ckpt/NNNNNNNN.pgs     page images of a checkpoint
 //! c/<id>/{meta,vectors,codes,ids,links,upper,tombs,sums}   one collection
 //! c/<id>.<generation>/                                     the same, once compacted: generations count from 0, the bare id
+//! c/<id>.recall         what was measured of a collection's recall
 //! *.tmp                 being written; removed at open
 //! ```
 //!
@@ -156,6 +157,11 @@ pub fn parse_blocks(entry: &str) -> Option<u64> {
     number(entry, ".blocks").filter(|&no| blocks(no) == entry)
 }
 
+/// `c/3.recall`
+pub fn recall(id: u32) -> String {
+    format!("{COLLECTIONS_DIR}/{id}.recall")
+}
+
 /// The name a file has until it is complete.
 pub fn tmp(name: &str) -> String {
     format!("{name}{TMP}")
@@ -202,8 +208,20 @@ mod tests {
         for bad in ["c/3/", "c/3/linksx", "c/3/../links", "c/03/links", "/c/3/links", "links", "c/3/links/"] {
             assert_eq!(parse_part(bad), None, "{bad}");
         }
-        for bad in ["c", "c/", "c/+3", "c/03", "c/x", "c/3/links", "ckpt/3", "c/4294967296", "c/3.0", "c/3.", "c/3.1.2"]
-        {
+        for bad in [
+            &recall(3),
+            "c",
+            "c/",
+            "c/+3",
+            "c/03",
+            "c/x",
+            "c/3/links",
+            "ckpt/3",
+            "c/4294967296",
+            "c/3.0",
+            "c/3.",
+            "c/3.1.2",
+        ] {
             assert_eq!(parse_collection_dir(bad), None, "{bad}");
         }
         assert_eq!(parent("c/3/links"), "c/3");
