@@ -1,4 +1,4 @@
-//! The store's own thread: periodic syncs, checkpoints, linking after a crash.
+//! The store's own thread: periodic syncs, checkpoints, linking after a crash, and what writers have left to mend.
 
 use crate::error::{Error, Result};
 use crate::options::Durability;
@@ -10,6 +10,11 @@ use std::time::{Duration, Instant};
 /// a write that a crash cut short.
 const IDLE: Duration = Duration::from_millis(100);
 
+/// What writers have put out of reach is looked for this long after it may have come about,
+const MEND_AFTER: Duration = Duration::from_millis(50);
+/// and not again before so many times as long as it took.
+const MEND_REST: u32 = 20;
+
 /// Starts the thread. It ends when the store is closed or its last handle goes.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
     let mut worker = Worker {
@@ -17,6 +22,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
         shared: Arc::downgrade(shared),
         durability: shared.options.durability,
         due: None,
+        mend: None,
         seen: 0,
     };
     std::thread::Builder::new()
@@ -33,6 +39,8 @@ struct Worker {
     durability: Durability,
     /// When what was written is to be synced or sealed.
     due: Option<Instant>,
+    /// When it is to be looked for what writers have put out of reach.
+    mend: Option<Instant>,
     /// The last LSN when `due` was set.
     seen: u64,
 }
@@ -40,7 +48,8 @@ struct Worker {
 impl Worker {
     fn run(&mut self) {
         loop {
-            let wanted = self.bell.wait(self.due.map(|due| due.saturating_duration_since(Instant::now())));
+            let next = [self.due, self.mend].into_iter().flatten().min();
+            let wanted = self.bell.wait(next.map(|due| due.saturating_duration_since(Instant::now())));
             if wanted.stop {
                 return;
             }
@@ -53,6 +62,12 @@ impl Worker {
                 self.sync(&shared);
             }
             work(&shared, wanted);
+            if wanted.mend && self.mend.is_none() {
+                self.mend = Some(Instant::now() + MEND_AFTER);
+            }
+            if self.mend.is_some_and(|due| due <= Instant::now()) {
+                self.mend = mend(&shared);
+            }
         }
     }
 
@@ -89,4 +104,18 @@ fn work(shared: &Shared, wanted: Wanted) {
     if wanted.checkpoint && (shared.checkpoint_due() || shared.any_sweep_due()) {
         let _ = shared.checkpoint();
     }
+}
+
+/// Says when to look again, if there is something by then.
+fn mend(shared: &Shared) -> Option<Instant> {
+    let started = Instant::now();
+    {
+        let _checkpointing = shared.checkpointing.lock();
+        if shared.check_open().is_ok() {
+            // A failure poisons the store.
+            let _ = shared.mend();
+        }
+    }
+    let now = Instant::now();
+    shared.any_doubted().then(|| now + MEND_AFTER.max(MEND_REST * (now - started)))
 }

@@ -149,7 +149,12 @@ impl Shared {
         let mut number = self.checkpointing.lock();
         // Writes that passed the check of `closed` are waited for.
         drop(self.gate.write());
-        let result = if self.poison.reason().is_some() { Ok(()) } else { self.checkpoint_locked(&mut number) };
+        let result = if self.poison.reason().is_some() {
+            Ok(())
+        } else {
+            let mended = if self.any_doubted() { self.mend() } else { Ok(()) };
+            mended.and_then(|()| self.checkpoint_locked(&mut number))
+        };
         self.catalog.close();
         let mut superblock = self.superblock.lock();
         let (file, state) = &mut *superblock;

@@ -302,6 +302,7 @@ pub(crate) enum Task {
     Sync,
     Checkpoint,
     Link,
+    Mend,
     Stop,
 }
 
@@ -314,6 +315,7 @@ pub(crate) struct Wanted {
     pub(crate) sync: bool,
     pub(crate) checkpoint: bool,
     pub(crate) link: bool,
+    pub(crate) mend: bool,
     pub(crate) stop: bool,
 }
 
@@ -325,6 +327,7 @@ impl Bell {
             Task::Sync => &mut wanted.sync,
             Task::Checkpoint => &mut wanted.checkpoint,
             Task::Link => &mut wanted.link,
+            Task::Mend => &mut wanted.mend,
             Task::Stop => &mut wanted.stop,
         };
         if !*flag {
@@ -337,7 +340,7 @@ impl Bell {
     pub(crate) fn wait(&self, limit: Option<Duration>) -> Wanted {
         let (wanted, condvar) = &*self.0;
         let mut wanted = wanted.lock();
-        if !(wanted.sync || wanted.checkpoint || wanted.link || wanted.stop) {
+        if !(wanted.sync || wanted.checkpoint || wanted.link || wanted.mend || wanted.stop) {
             match limit {
                 Some(limit) => {
                     condvar.wait_for(&mut wanted, limit);

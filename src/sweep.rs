@@ -31,8 +31,8 @@ impl Shared {
         self.open.read().values().any(|open| self.sweep_due(&open.index()))
     }
 
-    /// Unlinks what was removed and replaced, where it is enough to be worth it. Called by a checkpoint, before its first
-    /// step.
+    /// Unlinks what was removed and replaced, where it is enough to be worth it, and mends what writers have left. Called by
+    /// a checkpoint, before its first step.
     pub(crate) fn sweep(&self) -> Result<()> {
         let is_worth_it = |index: &Index| index.dead() * ONE_IN > u64::from(index.next_slot());
         let all: Vec<_> = self.open.read().values().map(|open| open.index()).collect();
@@ -40,6 +40,39 @@ impl Shared {
             // What recovery has not linked yet would be linked to what is being unlinked.
             self.link_pending()?;
             self.sweep_one(index)?;
+        }
+        self.mend()
+    }
+
+    /// Links what writers that did not see each other's changes have put out of reach, where there may be such records.
+    /// Writers wait for moments. The caller holds `checkpointing`.
+    pub(crate) fn mend(&self) -> Result<()> {
+        let all: Vec<_> = self.open.read().values().map(|open| open.index()).collect();
+        // Recovery links what it has put in place, and is not done with it.
+        for index in all.iter().filter(|index| index.doubted() > 0 && index.unlinked().is_empty()) {
+            let lsn = {
+                let _gate = self.gate.write();
+                self.poison.check()?;
+                self.last_lsn()
+            };
+            let lost = {
+                let _gate = self.gate.read();
+                index.lost(lsn)
+            };
+            self.relink(index, &lost).inspect_err(|error| self.poison.set(error))?;
+        }
+        Ok(())
+    }
+
+    /// Whether there may be something to [mend](Self::mend).
+    pub(crate) fn any_doubted(&self) -> bool {
+        self.options.maintenance && self.open.read().values().any(|open| open.index().doubted() > 0)
+    }
+
+    fn relink(&self, index: &Index, lost: &[u32]) -> lodestore_wal::Result<()> {
+        for some in lost.chunks(RELINKED) {
+            let _gate = self.gate.write();
+            index.relink(some)?;
         }
         Ok(())
     }
@@ -64,10 +97,6 @@ impl Shared {
             let _gate = self.gate.read();
             index.end_sweep(sweep)?
         };
-        for lost in lost.chunks(RELINKED) {
-            let _gate = self.gate.write();
-            index.relink(lost)?;
-        }
-        Ok(())
+        self.relink(index, &lost)
     }
 }

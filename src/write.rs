@@ -148,6 +148,10 @@ impl Shared {
 
     /// Starts, or without a thread of our own carries out, the checkpoint that has become due.
     fn keep_up(&self, batch: &Batch<'_>) {
+        let doubted = batch.targets.iter().any(|target| target.index.doubted() > 0);
+        if doubted && self.options.maintenance && self.options.background {
+            self.bell.ring(Task::Mend);
+        }
         let sweep_due = batch.targets.iter().any(|target| self.sweep_due(&target.index));
         if !sweep_due && !self.checkpoint_due() {
             return;

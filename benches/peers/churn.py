@@ -47,6 +47,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--ef", type=int, default=64, metavar="N", help="search with this ef [default: 64]")
     parser.add_argument("--queries", type=int, default=QUERIES, metavar="N",
                         help=f"use the first N queries [default: {QUERIES}]")
+    parser.add_argument("--costs", type=int, default=0, metavar="N",
+                        help="of lodestore, also time N inserts, updates and removals each by itself [default: 0]")
     parser.add_argument("--seed", type=int, default=1, help="draws what goes and changes [default: 1]")
     parser.add_argument("--out", type=Path, default=ROOT / "target" / "peers", metavar="DIR",
                         help="where NAME-churn.md and NAME-churn.json go [default: target/peers]")
@@ -90,7 +92,7 @@ def planned(args: argparse.Namespace, folder: Path):
     stops, changes = plan(rows, args.limit, steps, every, args.fresh_every, args.order == "cluster", args.seed, folder)
     job = {"folder": str(folder), "rows": str(folder / "rows"), "queries": str(folder / "queries"),
            "changes": str(changes), "stored": args.limit, "dim": rows.shape[1], "metric": metric, "k": K,
-           "ef": args.ef, "rounds": ROUNDS,
+           "ef": args.ef, "rounds": ROUNDS, "costs": args.costs,
            "stops": [{"after": stop.after, "live": str(stop.live), "fresh": stop.fresh} for stop in stops]}
     return job, stops, rows, queries
 
@@ -101,7 +103,7 @@ def churn(args: argparse.Namespace) -> None:
     from churn_report import Judge
     from contenders import EF_CONSTRUCTION, M, is_lodestore
 
-    about, left_out, measured = machine(), {}, {}
+    about, left_out, measured, costs = machine(), {}, {}, {}
     # From the last one on: that is where compare.py searches.
     cores = sorted(os.sched_getaffinity(0), reverse=True)[:2]
     names = list(dict.fromkeys(args.peers.split(",")))
@@ -113,7 +115,7 @@ def churn(args: argparse.Namespace) -> None:
 
     def written() -> str:
         result = churn_report.collect(measured, dataset=dataset, k=K, m=M, machine=about, settings=settings,
-                                      left_out=left_out)
+                                      left_out=left_out, costs=costs)
         table = churn_report.markdown(result)
         (args.out / f"{args.data.stem}-churn.json").write_text(json.dumps(result, indent=1))
         (args.out / f"{args.data.stem}-churn.md").write_text(table + "\n")
@@ -137,8 +139,15 @@ def churn(args: argparse.Namespace) -> None:
                     more = {"library": name}
                 told = []
                 for line in answers(command, job | more, folder):
-                    if line.pop("run") == "build":
+                    run = line.pop("run")
+                    if run == "build":
                         say(f"{name}: built in {line['seconds']:.1f} s")
+                        continue
+                    if run == "costs":
+                        costs[name] = line
+                        parts = (f"{kind} {line[kind]['call_us']:.1f} µs, of a core in all {line[kind]['cpu_us']:.1f}"
+                                 for kind in ("insert", "update", "remove"))
+                        say(f"{name}: {'; '.join(parts)}")
                         continue
                     told.append(judge.look(len(told), line, folder))
                     say(f"{name}: {told[-1]['turnovers']:g} turnovers, recall {told[-1]['recall']:.4f}")

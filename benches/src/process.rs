@@ -2,12 +2,14 @@
 
 use lodestore::Codes;
 use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// What a job comes to: an error is told in a line.
 pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -53,6 +55,12 @@ pub fn pin(cores: &[usize]) -> Outcome<()> {
         set.set(core);
     }
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// What all threads of the process have computed so far.
+pub fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// The numbers of a file of little-endian f32.

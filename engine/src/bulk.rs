@@ -8,8 +8,8 @@
 //! of the rows matter: rows that come sorted have their neighbours next to them, so the order is drawn anew.
 
 use crate::index::Index;
-use crate::insert::Link;
-use crate::scratch::{Candidate, Dropped};
+use crate::insert::{Link, Nearby, Ways};
+use crate::scratch::Dropped;
 use crate::seeded::Seeded;
 use lodestore_wal::Result;
 use rayon::prelude::*;
@@ -32,6 +32,14 @@ impl Index {
     /// # Errors
     /// As [`link`](Self::link).
     pub fn link_many(&self, slots: &[u32], before: u32, parallel: bool) -> Result<()> {
+        let (begun, sweeping) = (self.doubt.begin(), || self.condemned.read().is_some());
+        let before_it = sweeping();
+        let linked = self.link_rounds(slots, before, parallel);
+        self.doubt.end(begun, slots.len(), before_it || sweeping());
+        linked
+    }
+
+    fn link_rounds(&self, slots: &[u32], before: u32, parallel: bool) -> Result<()> {
         let Some(&first) = slots.first() else { return Ok(()) };
         let mut order = slots.to_vec();
         shuffle(&mut order, self.geometry().seed ^ u64::from(first));
@@ -54,12 +62,12 @@ impl Index {
 
     fn link_round(&self, slots: &[u32], parallel: bool) -> Result<()> {
         let Some(entry) = self.entry() else { return slots.iter().try_for_each(|&slot| self.link(slot)) };
-        let own: Vec<Vec<Vec<Candidate>>> = each(parallel, slots, |&slot| {
+        let near: Vec<Nearby> = each(parallel, slots, |&slot| {
             self.scratch.with(|scratch| self.prepare(slot, self.id_of(slot).level, entry, scratch))
         })?;
         let mut links: Vec<(u32, Link)> = Vec::new();
-        for (node, (&slot, own)) in slots.iter().zip(&own).enumerate() {
-            for (level, neighbours) in own.iter().enumerate() {
+        for (node, (&slot, near)) in slots.iter().zip(&near).enumerate() {
+            for (level, neighbours) in near.own.iter().enumerate() {
                 links.extend(neighbours.iter().map(|n| (node as u32, Link::back(n, level, slot))));
             }
         }
@@ -72,10 +80,15 @@ impl Index {
             links.chunk_by(|(_, a), (_, b)| (a.level, a.node) == (b.level, b.node)).collect();
         // For each node, a bit for each level on which somebody links to it.
         let linked: Vec<AtomicU32> = slots.iter().map(|_| AtomicU32::new(0)).collect();
-        let dropped: Vec<Vec<Dropped>> = each(parallel, &lists, |list| {
-            let dropped = self.scratch.with(|scratch| {
-                list.iter().try_for_each(|&(_, link)| self.attach(link, false, scratch).map(drop))?;
-                Ok(std::mem::take(&mut scratch.dropped))
+        // With the node for whose sake each link was given up.
+        let dropped: Vec<Vec<(u32, Dropped)>> = each(parallel, &lists, |list| {
+            let mut dropped = Vec::new();
+            self.scratch.with(|scratch| {
+                list.iter().try_for_each(|&(node, link)| {
+                    self.attach(link, scratch)?;
+                    dropped.extend(scratch.dropped.drain(..).map(|lost| (node, lost)));
+                    Ok(())
+                })
             })?;
             // Only now: a later link may have pushed out an earlier one.
             for (node, link) in *list {
@@ -85,17 +98,22 @@ impl Index {
             }
             Ok(dropped)
         })?;
+        let paths = self.paths(near.iter().map(|near| &near.walked[..]));
+        let ways = |node: u32| Ways { paths: &paths, walk: &near[node as usize].walked };
         // Whether a node is lost is seen only now that all lists are as they stay.
-        let lost: Vec<Vec<Dropped>> = each(parallel, &dropped, |dropped| {
-            Ok(dropped.iter().copied().filter(|dropped| self.is_lost(dropped)).collect())
+        let lost: Vec<Vec<(u32, Dropped)>> = each(parallel, &dropped, |dropped| {
+            Ok(dropped.iter().copied().filter(|(node, dropped)| self.is_missed(dropped, ways(*node))).collect())
         })?;
-        for lost in lost.into_iter().flatten() {
-            self.scratch.with(|scratch| self.take_back(lost, scratch))?;
+        for (node, lost) in lost.into_iter().flatten() {
+            // Another may have been given back what led there.
+            if self.is_missed(&lost, ways(node)) {
+                self.take_back(lost, ways(node))?;
+            }
         }
-        for ((&slot, own), linked) in slots.iter().zip(&own).zip(linked) {
+        for ((node, (&slot, near)), linked) in (0..).zip(slots.iter().zip(&near)).zip(linked) {
             let linked = linked.into_inner();
-            for at in own.iter().enumerate().filter(|(level, _)| linked & 1 << level == 0) {
-                self.scratch.with(|scratch| self.insist(slot, (at.0, at.1), scratch))?;
+            for at in near.own.iter().enumerate().filter(|(level, _)| linked & 1 << level == 0) {
+                self.insist(slot, (at.0, at.1), ways(node))?;
             }
             self.settle(slot);
         }

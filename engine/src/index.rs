@@ -11,6 +11,7 @@
 
 use crate::codes::Coder;
 use crate::cow::CowSegment;
+use crate::doubt::Doubt;
 use crate::free::FreeSlots;
 use crate::geometry::{self, Geometry, MAX_SLOTS};
 use crate::heads::Head;
@@ -73,6 +74,7 @@ pub struct Index {
     /// Slots that are being unlinked, and must not be linked to.
     pub(crate) condemned: RwLock<Option<Arc<SlotSet>>>,
     locks: Box<[Mutex<()>]>,
+    pub(crate) doubt: Doubt,
     /// Held while the highest level is being raised.
     pub(crate) raising: Mutex<()>,
     pub(crate) scratch: ScratchPool,
@@ -210,6 +212,7 @@ impl Index {
             readers: Readers::default(),
             condemned: RwLock::new(None),
             locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
+            doubt: Doubt::default(),
             raising: Mutex::new(()),
             scratch: ScratchPool::default(),
             pending: OnceLock::new(),
@@ -329,6 +332,8 @@ impl Index {
     /// If called twice.
     pub fn set_pending(&self, replayed: Replayed) {
         assert!(self.pending.set(Pending::new(replayed)).is_ok(), "recovery runs once");
+        // What writers had left to be mended before the crash is not known any more.
+        self.doubt.end(self.doubt.begin(), 1, true);
     }
 
     /// Slots that recovery has put in place and not linked yet.

@@ -6,6 +6,7 @@
 use crate::codes::CodeQuery;
 use crate::distances::{CodePairs, CodesTo, ExactPairs, ExactTo};
 use crate::index::{Entry, GraphLevel, Index};
+use crate::paths::Paths;
 use crate::scratch::{Candidate, Dropped, Scratch};
 use crate::search::{Distances, END, Pairs, Until, descend, search_level};
 use crate::select::select;
@@ -18,6 +19,22 @@ struct Node<D> {
     slot: u32,
     level: u8,
     distances: D,
+}
+
+/// What a walk from the entry point towards a node has found, for each level from 0 up.
+#[derive(Debug, Default)]
+pub(crate) struct Nearby {
+    /// The node's neighbours to be, nearest first.
+    pub(crate) own: Vec<Vec<Candidate>>,
+    /// The nodes that were expanded, in their order.
+    pub(crate) walked: Vec<Vec<u32>>,
+}
+
+/// How walks came to a node that is being linked: all of its round together, and its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ways<'a> {
+    pub(crate) paths: &'a Paths,
+    pub(crate) walk: &'a [Vec<u32>],
 }
 
 /// A link that `node` is to get.
@@ -69,8 +86,11 @@ impl Index {
             self.set_entry(Some(Entry { slot, level }));
             return Ok(());
         };
-        let own = self.prepare(slot, level, from, scratch)?;
-        self.link_back(slot, &own, scratch)?;
+        let near = self.prepare(slot, level, from, scratch)?;
+        if level > from.level {
+            self.keep_entry(slot, &near, from)?;
+        }
+        self.link_back(slot, &near, scratch)?;
         if level > from.level {
             self.set_entry(Some(Entry { slot, level }));
         }
@@ -78,70 +98,80 @@ impl Index {
         Ok(())
     }
 
+    /// A node that is to be the entry point links to the one before: whatever walks came to from there, they come to.
+    fn keep_entry(&self, slot: u32, near: &Nearby, before: Entry) -> Result<()> {
+        let own = near.own.get(usize::from(before.level)).map_or(&[][..], Vec::as_slice);
+        if own.iter().any(|c| c.slot == before.slot) {
+            return Ok(());
+        }
+        let others = own.iter().map(|c| c.slot).take(self.cap(before.level) - 1);
+        self.store_list(slot, before.level, std::iter::once(before.slot).chain(others))
+    }
+
     /// Links to a node from its neighbours on each level.
-    pub(crate) fn link_back(&self, slot: u32, own: &[Vec<Candidate>], scratch: &mut Scratch) -> Result<()> {
+    pub(crate) fn link_back(&self, slot: u32, near: &Nearby, scratch: &mut Scratch) -> Result<()> {
+        let paths = self.paths(std::iter::once(&near.walked[..]));
+        let ways = Ways { paths: &paths, walk: &near.walked };
         scratch.dropped.clear();
-        for (at, neighbours) in own.iter().enumerate() {
+        for (at, neighbours) in near.own.iter().enumerate() {
             let mut kept = 0;
             for neighbour in neighbours {
-                kept += usize::from(self.attach(Link::back(neighbour, at, slot), false, scratch)?);
+                kept += usize::from(self.attach(Link::back(neighbour, at, slot), scratch)?);
             }
             if kept == 0 {
-                self.insist(slot, (at, neighbours), scratch)?;
+                self.insist(slot, (at, neighbours), ways)?;
             }
         }
         let dropped = std::mem::take(&mut scratch.dropped);
-        dropped.iter().filter(|dropped| self.is_lost(dropped)).try_for_each(|&lost| self.take_back(lost, scratch))?;
+        dropped
+            .iter()
+            .filter(|dropped| self.is_missed(dropped, ways))
+            .try_for_each(|&lost| self.take_back(lost, ways))?;
         scratch.dropped = dropped;
         Ok(())
     }
 
     /// Nobody kept a link to a node: it would never be found again. Its nearest neighbour must.
-    pub(crate) fn insist(
-        &self,
-        slot: u32,
-        (level, neighbours): (usize, &[Candidate]),
-        scratch: &mut Scratch,
-    ) -> Result<()> {
+    pub(crate) fn insist(&self, slot: u32, (level, neighbours): (usize, &[Candidate]), ways: Ways<'_>) -> Result<()> {
         let nearest = neighbours.first().map(|nearest| Link::back(nearest, level, slot));
-        nearest.map_or(Ok(()), |link| self.attach_anyway(link, scratch))
+        nearest.map_or(Ok(()), |link| self.attach_anyway(link, ways))
     }
 
-    /// Adds a link, if need be in place of one that is not the only one to its node; if there is none such, then from one
-    /// of the node's neighbours that has room.
-    pub(crate) fn attach_anyway(&self, link: Link, scratch: &mut Scratch) -> Result<()> {
-        if self.attach(link, true, scratch)? {
+    /// Adds a link, if need be in place of one to a node that walks come to without it. If the list has none such, another
+    /// of those that lead there has.
+    pub(crate) fn attach_anyway(&self, link: Link, ways: Ways<'_>) -> Result<()> {
+        if self.force_link(link, true, ways)? {
             return Ok(());
         }
-        let limit = self.limit();
-        let may = |n: &u32| *n < limit && *n != link.new && !self.is_leaving(*n);
-        let known: Vec<u32> = self.neighbours(link.node, link.level).filter(may).collect();
-        for node in known {
-            if self.attach(Link { node, ..link }, true, scratch)? {
+        for node in ways.paths.before(ways.walk, link.new, link.level) {
+            if !self.is_leaving(node) && self.force_link(Link { node, ..link }, true, ways)? {
                 return Ok(());
+            }
+        }
+        // All of these are full of links that are the only ones. What they link to leads there as well.
+        for node in ways.paths.before(ways.walk, link.new, link.level) {
+            for behind in self.neighbours(node, link.level).collect::<Vec<_>>() {
+                let may = behind < self.limit() && behind != link.new && !ways.paths.has(behind, link.level);
+                if may && !self.is_leaving(behind) && self.force_link(Link { node: behind, ..link }, true, ways)? {
+                    return Ok(());
+                }
             }
         }
         Ok(())
     }
 
     /// Finds a node's neighbours on each level, from 0 up, and writes its lists.
-    pub(crate) fn prepare(
-        &self,
-        slot: u32,
-        level: u8,
-        from: Entry,
-        scratch: &mut Scratch,
-    ) -> Result<Vec<Vec<Candidate>>> {
-        let own = self.nearby(slot, level, from, scratch);
-        self.write_own_lists(slot, level, &own)?;
-        Ok(own)
+    pub(crate) fn prepare(&self, slot: u32, level: u8, from: Entry, scratch: &mut Scratch) -> Result<Nearby> {
+        let near = self.nearby(slot, level, from, scratch);
+        self.write_own_lists(slot, level, &near.own)?;
+        Ok(near)
     }
 
     /// Finds a node's neighbours on each level, from 0 up.
-    pub(crate) fn nearby(&self, slot: u32, level: u8, from: Entry, scratch: &mut Scratch) -> Vec<Vec<Candidate>> {
+    pub(crate) fn nearby(&self, slot: u32, level: u8, from: Entry, scratch: &mut Scratch) -> Nearby {
         let mut query = std::mem::take(&mut scratch.query);
         let mut work = std::mem::take(&mut scratch.from);
-        let own = match self.codes() {
+        let near = match self.codes() {
             Some(codes) => {
                 codes.coder.query_of(view::bytes(&codes.windows, slot), &mut query);
                 let limit = self.limit();
@@ -154,37 +184,50 @@ impl Index {
             }
         };
         (scratch.query, scratch.from) = (query, work);
-        own
+        near
     }
 
-    /// Adds a link to a list, choosing again among its neighbours if the list is full. With `force`, in place of one to
-    /// which there are others, if there is one. Says whether the link is there now. What the list has given up by choice
-    /// is noted in the scratch.
-    pub(crate) fn attach(&self, link: Link, force: bool, scratch: &mut Scratch) -> Result<bool> {
+    /// Adds a link to a list, choosing again among its neighbours if the list is full. Says whether the link is there now.
+    /// What the list has given up by choice is noted in the scratch.
+    pub(crate) fn attach(&self, link: Link, scratch: &mut Scratch) -> Result<bool> {
         let Scratch { from: work, dropped, .. } = scratch;
         match self.codes() {
-            Some(codes) => self.add_link(link, force, &CodePairs { codes, limit: self.limit() }, (work, dropped)),
-            None => self.add_link(link, force, &ExactPairs(self), (work, dropped)),
+            Some(codes) => self.add_link(link, &CodePairs { codes, limit: self.limit() }, (work, dropped)),
+            None => self.add_link(link, &ExactPairs(self), (work, dropped)),
         }
     }
 
-    /// Whether a node that a list has given up may now have no link to it: none of those that it links to links back.
-    /// One that a sweep is unlinking shall have none: perhaps it has passed this list already.
-    pub(crate) fn is_lost(&self, dropped: &Dropped) -> bool {
-        !self.is_linked_back(dropped.lost.slot, dropped.level, dropped.node) && !self.is_leaving(dropped.lost.slot)
+    /// Whether walks come to a node no more that a list has given up. One that a sweep is unlinking need not be come to:
+    /// perhaps it has passed this list already.
+    pub(crate) fn is_lost(&self, dropped: &Dropped, ways: Ways<'_>) -> bool {
+        let Dropped { node, level, lost } = *dropped;
+        !self.is_reached((lost.slot, level), node, ways.paths, ways.walk) && !self.is_leaving(lost.slot)
     }
 
-    /// Whether one of those that a node links to links back, other than `except`.
-    fn is_linked_back(&self, slot: u32, level: u8, except: u32) -> bool {
-        let limit = self.limit();
-        let mut known = self.neighbours(slot, level).filter(|&n| n < limit && n != except);
-        known.any(|n| self.neighbours(n, level).any(|back| back == slot))
+    /// Whether a list should get back what it has given up: walks come to it no more, or perhaps by detours only.
+    pub(crate) fn is_missed(&self, dropped: &Dropped, ways: Ways<'_>) -> bool {
+        let Dropped { node, level, lost } = *dropped;
+        self.is_lost(dropped, ways) || (self.is_guarded(node, lost.slot, level) && !self.is_leaving(lost.slot))
+    }
+
+    /// Whether a node is the nearest neighbour of `slot`, as far as the list of that one tells. Far from all others, that is
+    /// a node which has nearer ones in every direction; should it give the link up, walks that get there see nothing of
+    /// what they look for. Of copies there are others.
+    fn is_guarded(&self, node: u32, slot: u32, level: u8) -> bool {
+        level == 0
+            && slot < self.limit()
+            && self.neighbours(slot, 0).next() == Some(node)
+            && !self.are_copies(node, slot)
     }
 
     /// Gives a list back what it has given up.
-    pub(crate) fn take_back(&self, dropped: Dropped, scratch: &mut Scratch) -> Result<()> {
+    pub(crate) fn take_back(&self, dropped: Dropped, ways: Ways<'_>) -> Result<()> {
         let Dropped { node, level, lost: Candidate { slot: new, distance } } = dropped;
-        self.attach_anyway(Link { node, level, new, distance }, scratch)
+        let link = Link { node, level, new, distance };
+        if self.is_lost(&dropped, ways) {
+            return self.attach_anyway(link, ways);
+        }
+        self.force_link(link, false, ways).map(drop)
     }
 
     /// The neighbours of a new node on each level, from 0 up.
@@ -195,7 +238,7 @@ impl Index {
         pairs: &P,
         work: &mut CodeQuery,
         scratch: &mut Scratch,
-    ) -> Vec<Vec<Candidate>> {
+    ) -> Nearby {
         let Node { slot, level, ref distances } = *node;
         // Asked before the first look: if there are none, none can be met that were dead before.
         let any_dead = self.any_dead();
@@ -205,7 +248,8 @@ impl Index {
             nearest = descend(&GraphLevel { index: self, level: above }, distances, nearest, scratch);
         }
         let top = level.min(from.level);
-        let mut own = vec![Vec::new(); usize::from(top) + 1];
+        let levels = usize::from(top) + 1;
+        let mut near = Nearby { own: vec![Vec::new(); levels], walked: vec![Vec::new(); levels] };
         let ef = self.geometry().ef_construction.max(self.geometry().m);
         let mut candidates = Vec::with_capacity(ef);
         for at in (0..=top).rev() {
@@ -219,6 +263,7 @@ impl Index {
             if let Some(found) = scratch.pool.nearest() {
                 nearest = found;
             }
+            near.walked[usize::from(at)].extend_from_slice(&scratch.expanded);
             candidates.clear();
             candidates.extend(scratch.pool.live());
             if candidates.is_empty() {
@@ -226,9 +271,9 @@ impl Index {
                 let dead = scratch.pool.nearest().filter(|c| c.slot != slot && !self.is_leaving(c.slot));
                 candidates.extend(dead.or((from.slot != slot).then_some(entry)));
             }
-            select(pairs, slot, &candidates, self.geometry().m, work, &mut own[usize::from(at)]);
+            select(pairs, slot, &candidates, self.geometry().m, work, &mut near.own[usize::from(at)]);
         }
-        own
+        near
     }
 
     /// Writes a new node's lists on all its levels, every word of them: the place may hold leftovers of a crash.
@@ -240,11 +285,50 @@ impl Index {
         Ok(())
     }
 
+    /// The words of a list that ends within `cap`: how many there are, or `None` if `new` is one of them.
+    fn count_without(words: &[AtomicU32], new: u32) -> Option<usize> {
+        let mut count = 0;
+        for word in words {
+            match word.load(Ordering::Acquire) {
+                END => break,
+                present if present == new => return None,
+                _ => count += 1,
+            }
+        }
+        Some(count)
+    }
+
+    /// Adds a link to a list, if it is full in place of one to a node that walks come to without it, the last such; unless
+    /// it must be, not in place of one that is guarded. Says whether the link is there now.
+    fn force_link(&self, link: Link, must: bool, ways: Ways<'_>) -> Result<bool> {
+        let Link { node, level, new, .. } = link;
+        let Some((segment, place)) = self.list_place(node, level) else { return Ok(false) };
+        let cap = self.cap(level);
+        let _lock = self.lock_lists(node);
+        let words = &segment.words(place)[..cap];
+        let Some(count) = Self::count_without(words, new) else { return Ok(true) };
+        let at = if count < cap {
+            count
+        } else {
+            let limit = self.limit();
+            let slot = |at: usize| words[at].load(Ordering::Acquire);
+            let reached =
+                |&at: &usize| slot(at) < limit && self.is_reached((slot(at), level), node, ways.paths, ways.walk);
+            let free = |at: &usize| !self.is_guarded(node, slot(*at), level) && reached(at);
+            let any = || (0..cap).rev().find(reached).filter(|_| must);
+            let Some(at) = (0..cap).rev().find(free).or_else(any) else { return Ok(false) };
+            at
+        };
+        segment.touch(place)?;
+        words[at].store(new, Ordering::Release);
+        self.repack_one(node, level, at);
+        Ok(true)
+    }
+
     /// See [`attach`](Self::attach).
     fn add_link<P: Pairs>(
         &self,
         link: Link,
-        force: bool,
         pairs: &P,
         (work, dropped): (&mut CodeQuery, &mut Vec<Dropped>),
     ) -> Result<bool> {
@@ -253,26 +337,11 @@ impl Index {
         let cap = self.cap(level);
         let _lock = self.lock_lists(node);
         let words = &segment.words(place)[..cap];
-        let mut count = 0;
-        for word in words {
-            match word.load(Ordering::Acquire) {
-                END => break,
-                present if present == new => return Ok(true),
-                _ => count += 1,
-            }
-        }
+        let Some(count) = Self::count_without(words, new) else { return Ok(true) };
         if count < cap {
             segment.touch(place)?;
             words[count].store(new, Ordering::Release);
             self.repack_one(node, level, count);
-            return Ok(true);
-        }
-        if force {
-            let replaceable = |word: &AtomicU32| self.is_linked_back(word.load(Ordering::Acquire), level, node);
-            let Some(at) = words.iter().rposition(replaceable) else { return Ok(false) };
-            segment.touch(place)?;
-            words[at].store(new, Ordering::Release);
-            self.repack_one(node, level, at);
             return Ok(true);
         }
         let limit = self.limit();
@@ -296,8 +365,12 @@ impl Index {
         let mut chosen = Vec::with_capacity(cap);
         select(pairs, node, &candidates, cap, work, &mut chosen);
         if !chosen.iter().any(|c| c.slot == new) {
-            // The list stays as it is: fuller than what was chosen, and one page less to write.
-            return Ok(false);
+            if !self.is_guarded(node, new, level) {
+                // The list stays as it is: fuller than what was chosen, and one page less to write.
+                return Ok(false);
+            }
+            chosen.truncate(cap - 1);
+            chosen.push(Candidate { distance, slot: new });
         }
         self.store_list(node, level, chosen.iter().map(|c| c.slot))?;
         let lost = candidates.into_iter().filter(|c| !chosen.iter().any(|kept| kept.slot == c.slot));

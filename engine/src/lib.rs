@@ -19,6 +19,7 @@
 //! | [`pending`] | slots not linked yet after a crash |
 //! | [`readers`] | who is reading |
 //! | `free` | slots that wait to be used again |
+//! | `doubt` | nodes linked while others were linked |
 //! | `windows` | slot numbers to addresses |
 //! | `view` | typed views of mapped memory (`unsafe`) |
 //! | `marks` | which slots are marked as deleted |
@@ -43,6 +44,7 @@
 //! | `distances` | what walks compare: vectors or codes |
 //! | `crowd` | many copies of one vector |
 //! | [`checkpoint`] | the segments' part of checkpoint and recovery |
+//! | `paths` | which links a walk needs |
 //! | `insert` | linking a node |
 //! | `bulk` | linking many nodes together |
 //! | `reach` | which nodes walks can reach |
@@ -67,6 +69,7 @@ pub mod pending;
 mod sync;
 pub mod readers;
 mod free;
+mod doubt;
 mod windows;
 mod view;
 mod marks;
@@ -91,6 +94,7 @@ mod soft;
 mod distances;
 mod crowd;
 pub mod checkpoint;
+mod paths;
 mod insert;
 mod bulk;
 mod reach;

@@ -35,4 +35,17 @@ impl Index {
         let reached = &self.reached(limit)[0];
         (0..limit).filter(|&slot| !reached.has(slot) && !self.is_gone(slot)).collect()
     }
+
+    /// Nodes that were linked while others were, since it was last [asked](Self::lost) what is out of reach.
+    pub fn doubted(&self) -> u64 {
+        self.doubt.nodes()
+    }
+
+    /// The slots with a record that no walk on level 0 can reach, without those put after `lsn`, up to which all is linked;
+    /// [`relink`](Self::relink) links them anew. Complexity: all links of the collection.
+    pub fn lost(&self, lsn: u64) -> Vec<u32> {
+        self.doubt.take();
+        let unreached = self.unreached(self.limit()).into_iter();
+        unreached.filter(|&slot| self.id_of(slot).lsn <= lsn).collect()
+    }
 }

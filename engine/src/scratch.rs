@@ -431,6 +431,8 @@ pub(crate) struct Scratch {
     /// The same for packed neighbourhoods, and a copy of one.
     pub(crate) tables: Tables,
     pub(crate) block: Block,
+    /// Nodes that the last walk has expanded, in their order.
+    pub(crate) expanded: Vec<u32>,
     /// Links that lists have given up for others.
     pub(crate) dropped: Vec<Dropped>,
 }

@@ -173,8 +173,9 @@ pub(crate) fn begin<D: Distances>(
     live: &impl Fn(u32) -> bool,
     scratch: &mut Scratch,
 ) {
-    let Scratch { pool, visited, .. } = scratch;
+    let Scratch { pool, visited, expanded, .. } = scratch;
     let limit = distances.limit();
+    expanded.clear();
     visited.reset(limit as usize);
     for entry in entries {
         if entry.slot < limit && visited.insert(entry.slot) {
@@ -200,7 +201,7 @@ pub(crate) fn ask<D: Distances>(distances: &D, slots: &[u32]) {
 /// `None` at the end of the search.
 #[inline(always)]
 fn gather<L: Level>(level: &L, until: Until<'_>, scratch: &mut Scratch) -> Option<usize> {
-    let Scratch { pool, visited, fresh, counters, .. } = scratch;
+    let Scratch { pool, visited, fresh, counters, expanded, .. } = scratch;
     if until.watch.ends(counters.hops) {
         counters.cut_short = true;
         return None;
@@ -211,6 +212,7 @@ fn gather<L: Level>(level: &L, until: Until<'_>, scratch: &mut Scratch) -> Optio
     if until.ratio.is_finite() && pool.is_beyond(until.k, until.ratio) {
         return None;
     }
+    expanded.push(slot);
     let list = level.list(slot);
     // Room for three more: the last group of four is filled up.
     if fresh.len() < list.len() + 3 {

@@ -117,12 +117,12 @@ impl Index {
         let lost = slots.iter().filter(|&&slot| slot != entry.slot && !self.is_gone(slot));
         self.scratch.with(|scratch| {
             lost.into_iter().try_for_each(|&slot| {
-                let own = self.nearby(slot, self.id_of(slot).level, entry, scratch);
+                let near = self.nearby(slot, self.id_of(slot).level, entry, scratch);
                 // What it links to may have no other link.
                 if self.neighbours(slot, 0).next().is_none() {
-                    self.write_own_lists(slot, self.id_of(slot).level, &own)?;
+                    self.write_own_lists(slot, self.id_of(slot).level, &near.own)?;
                 }
-                self.link_back(slot, &own, scratch)
+                self.link_back(slot, &near, scratch)
             })
         })
     }

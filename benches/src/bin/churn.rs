@@ -4,8 +4,8 @@
 //! The argument is a job, one JSON object; each stop prints a JSON object on a line of its own. Files of vectors hold
 //! little-endian f32, row after row; files of changes and of records little-endian u32.
 
-use lodestore::{Collection, Durability, Metric, Store};
-use lodestore_benches::process::{self, BUILD_ROWS, COLLECTION, Outcome, floats, numbers, pin, print};
+use lodestore::{Collection, Durability, Metric, SearchStats, Store};
+use lodestore_benches::process::{self, BUILD_ROWS, COLLECTION, Outcome, cpu_time, floats, numbers, pin, print};
 use serde::Deserialize;
 use serde_json::json;
 use std::fs::{self, File};
@@ -32,6 +32,8 @@ struct Job {
     ef: usize,
     /// The queries are timed so often.
     rounds: usize,
+    /// So many inserts, updates and removals are timed each by itself, with what the store's own thread does for them.
+    costs: usize,
     /// All cores build; the first one alone changes and searches.
     cores: Vec<usize>,
     stops: Vec<Stop>,
@@ -91,39 +93,48 @@ impl Job {
         let first: Vec<(u32, u32)> = (0..self.stored as u32).map(|row| (row, row)).collect();
         let (mut open, seconds) = self.build("store", &rows, &first)?;
         print(&json!({"run": "build", "seconds": seconds}));
+        if self.costs > 0 {
+            print(&self.costs(&rows)?);
+        }
         let mut done = 0;
         for (number, stop) in self.stops.iter().enumerate() {
             let part = changes.get(done..stop.after).ok_or("a stop beyond the changes")?;
+            let computed = cpu_time();
             let us = self.change(&open.docs, &rows, part)?;
             done = stop.after;
             // As it is left on the disk.
             let bytes;
             (open, bytes) = self.reopened(open)?;
+            let cpu_us = (cpu_time() - computed).as_secs_f64() * 1e6 / part.len().max(1) as f64;
             let live = pairs(&stop.live)?;
             self.own(&open.docs, &rows, &live, &format!("own-{number}"))?;
             let info = open.docs.info();
             let report = open.store.verify()?;
             let about = report.collections.first().ok_or("the store has lost its collection")?;
             let mut told = json!({"run": "stop", "bytes": bytes, "remove_us": us[0], "insert_us": us[1],
-                "update_us": us[2], "slots": info.slots, "records": info.len, "unreachable": about.unreachable,
+                "update_us": us[2], "cpu_us": cpu_us, "mean_degree": about.mean_degree, "dead": info.dead, "free": info.free,
+                "files": files_of(&open.path)?, "slots": info.slots, "records": info.len, "unreachable": about.unreachable,
                 "no_in_links": about.no_in_links, "problems": report.problem_count});
             if stop.fresh {
                 let (fresh, seconds) = self.build("fresh", &rows, &live)?;
                 let (fresh, bytes) = self.reopened(fresh)?;
                 self.own(&fresh.docs, &rows, &live, &format!("fresh-own-{number}"))?;
-                self.find(&fresh.docs, &queries, &format!("fresh-found-{number}"))?;
-                self.find(&open.docs, &queries, &format!("found-{number}"))?;
+                let fresh_work = self.find(&fresh.docs, &queries, &format!("fresh-found-{number}"))?;
+                told["work"] = work(self.find(&open.docs, &queries, &format!("found-{number}"))?);
                 let (mut qps, mut fresh_qps) = (Vec::new(), Vec::new());
                 for _ in 0..self.rounds {
                     qps.push(self.speed(&open.docs, &queries)?);
                     fresh_qps.push(self.speed(&fresh.docs, &queries)?);
                 }
                 told["qps"] = json!(qps);
-                told["fresh"] = json!({"seconds": seconds, "bytes": bytes, "qps": fresh_qps});
+                let about = fresh.store.verify()?;
+                let degree = about.collections.first().map_or(0.0, |about| about.mean_degree);
+                told["fresh"] = json!({"seconds": seconds, "bytes": bytes, "qps": fresh_qps,
+                    "work": work(fresh_work), "mean_degree": degree, "files": files_of(&fresh.path)?});
                 fresh.store.close()?;
                 fs::remove_dir_all(&fresh.path)?;
             } else {
-                self.find(&open.docs, &queries, &format!("found-{number}"))?;
+                told["work"] = work(self.find(&open.docs, &queries, &format!("found-{number}"))?);
                 let qps: Outcome<Vec<f64>> = (0..self.rounds).map(|_| self.speed(&open.docs, &queries)).collect();
                 told["qps"] = json!(qps?);
             }
@@ -140,6 +151,41 @@ impl Job {
         let docs = store.collection::<u64>(COLLECTION).dim(self.dim).metric(metric).m(self.m);
         let docs = docs.codes(process::codes(&self.codes)?).open_or_create()?;
         Ok(Open { path, store, docs })
+    }
+
+    /// What one insert, one update and one removal cost, in microseconds of one core: of the calls, and with all that
+    /// the store's own thread does for them until it is closed.
+    fn costs(&self, rows: &Rows) -> Outcome<serde_json::Value> {
+        let records: Vec<(u32, u32)> = (0..self.stored as u32).map(|row| (row, row)).collect();
+        let (mut open, _) = self.build("costs", rows, &records)?;
+        let (stored, count) = (self.stored as u32, self.costs as u32);
+        let there = rows.file.metadata()?.len() / (4 * self.dim as u64);
+        if count > stored || u64::from(stored) + 2 * u64::from(count) > there {
+            return Err(format!("{count} inserts and updates of {stored} records want more than {there} rows").into());
+        }
+        // New keys; then others of the same number, spread over all; then those again.
+        let spread = |n: u32| (u64::from(n) * u64::from(stored) / u64::from(count)) as u32;
+        let kinds: [(&str, Vec<[u32; 3]>); 3] = [
+            ("insert", (0..count).map(|n| [1, stored + n, stored + n]).collect()),
+            ("update", (0..count).map(|n| [2, spread(n), stored + count + n]).collect()),
+            ("remove", (0..count).map(|n| [0, spread(n), 0]).collect()),
+        ];
+        let mut told = json!({"run": "costs", "count": count});
+        for (kind, changes) in kinds {
+            let computed = cpu_time();
+            let us = self.change(&open.docs, rows, &changes)?;
+            let Open { path, store, docs } = open;
+            drop(docs);
+            // What is due is done; and then what a store that goes on would do some time.
+            store.checkpoint()?;
+            store.close()?;
+            let cpu = (cpu_time() - computed).as_secs_f64() * 1e6 / f64::from(count);
+            told[kind] = json!({"call_us": us.into_iter().flatten().next(), "cpu_us": cpu});
+            open = self.open(path, 1)?;
+        }
+        open.store.close()?;
+        fs::remove_dir_all(&open.path)?;
+        Ok(told)
     }
 
     /// A store of these keys and rows, by all cores; the seconds it took, closing included.
@@ -194,12 +240,13 @@ impl Job {
     }
 
     /// Writes the keys that the queries find.
-    fn find(&self, docs: &Collection<u64>, queries: &[f32], name: &str) -> Outcome<()> {
+    fn find(&self, docs: &Collection<u64>, queries: &[f32], name: &str) -> Outcome<SearchStats> {
         let hits = docs.search_many(queries).k(self.k).ef(self.ef).run()?;
         // A row that found less is filled up with a key that nothing has.
         let keys = |row| hits.keys(row).iter().copied().chain(std::iter::repeat(u64::MAX)).take(self.k);
         let bytes: Vec<u8> = (0..hits.rows()).flat_map(keys).flat_map(u64::to_le_bytes).collect();
-        Ok(fs::write(self.folder.join(name), bytes)?)
+        fs::write(self.folder.join(name), bytes)?;
+        Ok(hits.stats())
     }
 
     /// Writes the key that each record's own vector finds first.
@@ -222,6 +269,28 @@ impl Job {
         }
         Ok((queries.len() / self.dim) as f64 / started.elapsed().as_secs_f64())
     }
+}
+
+fn work(stats: SearchStats) -> serde_json::Value {
+    json!({"hops": stats.hops, "distances": stats.distances, "reranked": stats.reranked})
+}
+
+/// Bytes of each file of a store.
+fn files_of(folder: &Path) -> Outcome<serde_json::Value> {
+    let mut files = serde_json::Map::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(at) = folders.pop() {
+        for entry in fs::read_dir(at)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            } else {
+                let name = entry.path().strip_prefix(folder)?.display().to_string();
+                files.insert(name, json!(entry.metadata()?.len()));
+            }
+        }
+    }
+    Ok(files.into())
 }
 
 /// Bytes of the files below a directory.

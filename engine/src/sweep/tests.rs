@@ -5,6 +5,7 @@ use super::*;
 use crate::element::{Element, Query};
 use crate::geometry::Geometry;
 use crate::ids::Id;
+use crate::insert::Ways;
 use crate::metric::Metric;
 use crate::pending::Replayed;
 use crate::reuse::FREE;
@@ -100,12 +101,15 @@ fn what_is_unlinked_is_not_given_back_to_a_list() {
     let index = third_dead();
     let (node, level, lost) = (1, 0, Candidate { distance: 1.0, slot: 99 });
     let dropped = Dropped { node, level, lost };
+    let paths = index.paths(std::iter::empty());
+    let ways = Ways { paths: &paths, walk: &[] };
     let mut sweep = index.begin_sweep(u64::MAX);
     sweep_all(&index, &mut sweep);
-    assert!(!index.is_lost(&dropped), "it is being unlinked");
+    assert!(!index.is_lost(&dropped, ways), "it is being unlinked");
     index.end_sweep(sweep).unwrap();
-    assert!(!index.is_lost(&dropped), "it is free");
-    assert!(index.is_lost(&Dropped { node: 1, level: 0, lost: Candidate { distance: 1.0, slot: index.next_slot() } }));
+    assert!(!index.is_lost(&dropped, ways), "it is free");
+    let lost = Candidate { distance: 1.0, slot: index.next_slot() };
+    assert!(index.is_lost(&Dropped { node: 1, level: 0, lost }, ways));
 }
 
 /// A new node's only link must not be in a list that goes with its node.
@@ -120,7 +124,10 @@ fn what_is_being_unlinked_gets_no_links() {
     }
     let new = place(&index, 5000);
     let link = crate::insert::Link { node: 1, level: 0, new, distance: 0.0 };
-    index.scratch.with(|scratch| index.attach_anyway(link, scratch)).unwrap();
+    // They all lead there.
+    let walk = [sweep.slots.clone()];
+    let paths = index.paths(std::iter::once(&walk[..]));
+    index.attach_anyway(link, Ways { paths: &paths, walk: &walk }).unwrap();
     for &slot in &sweep.slots {
         assert!(index.neighbours(slot, 0).all(|n| n != new), "{slot} has a link to the new node");
     }
