@@ -15,6 +15,8 @@ const ONE_IN: u64 = 32;
 const DUE_ONE_IN: u64 = 16;
 /// and more than these.
 const DUE: u64 = 256;
+/// With more than one in so many, whoever writes sees to it, or the collection grows faster than slots come free.
+const HELP_ONE_IN: u64 = 8;
 /// Slots whose lists are swept while a checkpoint's first step, or another holder of the gate, waits.
 const SLOTS: u32 = 2048;
 /// Records that are linked anew while writers wait.
@@ -24,6 +26,21 @@ impl Shared {
     /// Whether so many records of a collection were removed or replaced that unlinking them is worth a checkpoint.
     pub(crate) fn sweep_due(&self, index: &Index) -> bool {
         self.options.maintenance && index.dead() > DUE.max(u64::from(index.next_slot()) / DUE_ONE_IN)
+    }
+
+    /// Whether so many were that the store's thread has fallen behind: waits for it, or does its work.
+    pub(crate) fn help_sweeping(&self, index: &Index) -> Result<()> {
+        let is_behind = || index.dead() > (2 * DUE).max(u64::from(index.next_slot()) / HELP_ONE_IN);
+        if !self.options.maintenance || !is_behind() {
+            return Ok(());
+        }
+        let mut number = self.checkpointing.lock();
+        if is_behind() {
+            self.check_open()?;
+            self.sweep()?;
+            self.checkpoint_locked(&mut number)?;
+        }
+        Ok(())
     }
 
     /// Whether that is so of any collection.

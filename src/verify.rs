@@ -193,8 +193,8 @@ pub struct CollectionReport {
     pub pages: u64,
     /// Links that were looked at.
     pub links: u64,
-    /// Records that no path of links leads to from the entry point. A fresh graph may have a few; they are not found
-    /// by searches.
+    /// Records that no path of links leads to from the entry point, so that searches do not find them. Only writers that
+    /// write at once leave any, rarely and not for long.
     pub unreachable: u64,
     /// The same for each level of the graph, from 0 up: records on it that no path of its links leads to from what is
     /// reached on the level above.

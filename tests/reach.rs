@@ -257,7 +257,10 @@ fn far_away(what: &str, metric: Metric, far: &[Vec<f32>]) {
         ] {
             assert_eq!(rows.len(), near.len() + far.len());
             let (store, docs) = build(&rows, metric, codes, 1);
-            let reach = Reach::of(&store, &docs, &model(&rows));
+            let mut reach = Reach::of(&store, &docs, &model(&rows));
+            // Nearly all are found at once, the others with some more candidates.
+            assert!(reach.lost.len() <= 3, "{what} {order}: {reach:?}");
+            reach.lost.retain(|(_, found_at)| found_at.is_none_or(|ef| ef > 4 * EF));
             let lost_far = reach.lost.iter().filter(|(key, _)| far.contains(&rows[*key as usize])).count();
             println!("{what} {order}, {metric}, {codes:?}: {lost_far} of {} of them lost, {reach:?}", far.len());
             if reach != Reach::default() {
@@ -375,13 +378,12 @@ fn copies_that_are_all_replaced_leave_no_gap() {
         } else {
             docs.put_many(&keys, &data.glosses.vectors()[..100 * dim], None).unwrap();
         }
-        for when in ["before", "after"] {
-            assert_eq!(unreachable(), 0, "{codes:?}, one by one {one_by_one}, {when} the checkpoint");
-            for &key in &keys {
-                let hits = docs.search(data.glosses.vector(key as usize)).k(1).run().unwrap();
-                assert_eq!(hits[0].key, key, "{codes:?}, {when}");
-            }
-            store.checkpoint().unwrap();
+        assert_eq!(unreachable(), 0, "{codes:?}, one by one {one_by_one}");
+        store.checkpoint().unwrap();
+        assert_eq!(unreachable(), 0, "{codes:?}, one by one {one_by_one}, after the checkpoint");
+        for &key in &keys {
+            let hits = docs.search(data.glosses.vector(key as usize)).k(1).run().unwrap();
+            assert_eq!(hits[0].key, key, "{codes:?}");
         }
     }
 }

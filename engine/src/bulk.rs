@@ -102,11 +102,11 @@ impl Index {
         let ways = |node: u32| Ways { paths: &paths, walk: &near[node as usize].walked };
         // Whether a node is lost is seen only now that all lists are as they stay.
         let lost: Vec<Vec<(u32, Dropped)>> = each(parallel, &dropped, |dropped| {
-            Ok(dropped.iter().copied().filter(|(node, dropped)| self.is_missed(dropped, ways(*node))).collect())
+            Ok(dropped.iter().copied().filter(|(node, dropped)| self.is_lost(dropped, ways(*node))).collect())
         })?;
         for (node, lost) in lost.into_iter().flatten() {
             // Another may have been given back what led there.
-            if self.is_missed(&lost, ways(node)) {
+            if self.is_lost(&lost, ways(node)) {
                 self.take_back(lost, ways(node))?;
             }
         }

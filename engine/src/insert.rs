@@ -125,7 +125,7 @@ impl Index {
         let dropped = std::mem::take(&mut scratch.dropped);
         dropped
             .iter()
-            .filter(|dropped| self.is_missed(dropped, ways))
+            .filter(|dropped| self.is_lost(dropped, ways))
             .try_for_each(|&lost| self.take_back(lost, ways))?;
         scratch.dropped = dropped;
         Ok(())
@@ -140,11 +140,11 @@ impl Index {
     /// Adds a link, if need be in place of one to a node that walks come to without it. If the list has none such, another
     /// of those that lead there has.
     pub(crate) fn attach_anyway(&self, link: Link, ways: Ways<'_>) -> Result<()> {
-        if self.force_link(link, true, ways)? {
+        if self.force_link(link, ways)? {
             return Ok(());
         }
         for node in ways.paths.before(ways.walk, link.new, link.level) {
-            if !self.is_leaving(node) && self.force_link(Link { node, ..link }, true, ways)? {
+            if !self.is_leaving(node) && self.force_link(Link { node, ..link }, ways)? {
                 return Ok(());
             }
         }
@@ -152,7 +152,7 @@ impl Index {
         for node in ways.paths.before(ways.walk, link.new, link.level) {
             for behind in self.neighbours(node, link.level).collect::<Vec<_>>() {
                 let may = behind < self.limit() && behind != link.new && !ways.paths.has(behind, link.level);
-                if may && !self.is_leaving(behind) && self.force_link(Link { node: behind, ..link }, true, ways)? {
+                if may && !self.is_leaving(behind) && self.force_link(Link { node: behind, ..link }, ways)? {
                     return Ok(());
                 }
             }
@@ -204,30 +204,10 @@ impl Index {
         !self.is_reached((lost.slot, level), node, ways.paths, ways.walk) && !self.is_leaving(lost.slot)
     }
 
-    /// Whether a list should get back what it has given up: walks come to it no more, or perhaps by detours only.
-    pub(crate) fn is_missed(&self, dropped: &Dropped, ways: Ways<'_>) -> bool {
-        let Dropped { node, level, lost } = *dropped;
-        self.is_lost(dropped, ways) || (self.is_guarded(node, lost.slot, level) && !self.is_leaving(lost.slot))
-    }
-
-    /// Whether a node is the nearest neighbour of `slot`, as far as the list of that one tells. Far from all others, that is
-    /// a node which has nearer ones in every direction; should it give the link up, walks that get there see nothing of
-    /// what they look for. Of copies there are others.
-    fn is_guarded(&self, node: u32, slot: u32, level: u8) -> bool {
-        level == 0
-            && slot < self.limit()
-            && self.neighbours(slot, 0).next() == Some(node)
-            && !self.are_copies(node, slot)
-    }
-
     /// Gives a list back what it has given up.
     pub(crate) fn take_back(&self, dropped: Dropped, ways: Ways<'_>) -> Result<()> {
         let Dropped { node, level, lost: Candidate { slot: new, distance } } = dropped;
-        let link = Link { node, level, new, distance };
-        if self.is_lost(&dropped, ways) {
-            return self.attach_anyway(link, ways);
-        }
-        self.force_link(link, false, ways).map(drop)
+        self.attach_anyway(Link { node, level, new, distance }, ways)
     }
 
     /// The neighbours of a new node on each level, from 0 up.
@@ -298,9 +278,9 @@ impl Index {
         Some(count)
     }
 
-    /// Adds a link to a list, if it is full in place of one to a node that walks come to without it, the last such; unless
-    /// it must be, not in place of one that is guarded. Says whether the link is there now.
-    fn force_link(&self, link: Link, must: bool, ways: Ways<'_>) -> Result<bool> {
+    /// Adds a link to a list, if it is full in place of one to a node that walks come to without it, the last such. Says
+    /// whether the link is there now.
+    fn force_link(&self, link: Link, ways: Ways<'_>) -> Result<bool> {
         let Link { node, level, new, .. } = link;
         let Some((segment, place)) = self.list_place(node, level) else { return Ok(false) };
         let cap = self.cap(level);
@@ -311,12 +291,11 @@ impl Index {
             count
         } else {
             let limit = self.limit();
-            let slot = |at: usize| words[at].load(Ordering::Acquire);
-            let reached =
-                |&at: &usize| slot(at) < limit && self.is_reached((slot(at), level), node, ways.paths, ways.walk);
-            let free = |at: &usize| !self.is_guarded(node, slot(*at), level) && reached(at);
-            let any = || (0..cap).rev().find(reached).filter(|_| must);
-            let Some(at) = (0..cap).rev().find(free).or_else(any) else { return Ok(false) };
+            let replaceable = |word: &AtomicU32| {
+                let slot = word.load(Ordering::Acquire);
+                slot < limit && self.is_reached((slot, level), node, ways.paths, ways.walk)
+            };
+            let Some(at) = words.iter().rposition(replaceable) else { return Ok(false) };
             at
         };
         segment.touch(place)?;
@@ -365,12 +344,8 @@ impl Index {
         let mut chosen = Vec::with_capacity(cap);
         select(pairs, node, &candidates, cap, work, &mut chosen);
         if !chosen.iter().any(|c| c.slot == new) {
-            if !self.is_guarded(node, new, level) {
-                // The list stays as it is: fuller than what was chosen, and one page less to write.
-                return Ok(false);
-            }
-            chosen.truncate(cap - 1);
-            chosen.push(Candidate { distance, slot: new });
+            // The list stays as it is: fuller than what was chosen, and one page less to write.
+            return Ok(false);
         }
         self.store_list(node, level, chosen.iter().map(|c| c.slot))?;
         let lost = candidates.into_iter().filter(|c| !chosen.iter().any(|kept| kept.slot == c.slot));

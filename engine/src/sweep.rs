@@ -23,8 +23,10 @@ use std::sync::Arc;
 
 /// Dead nodes that are looked through for a replacement, at most; a removed cluster may be larger.
 const THROUGH: usize = 64;
-/// Replacements to choose from.
-const CHOICE: usize = 48;
+/// Replacements to choose from: so many for each,
+const CHOICE: usize = 8;
+/// and at least these.
+const FEWEST: usize = 16;
 
 /// A sweep under way.
 #[derive(Debug)]
@@ -165,7 +167,7 @@ impl Index {
         }
         let room = through.len();
         let mut near = self.near_by(level, condemned, through, pairs, slot, scratch);
-        near.truncate(CHOICE);
+        near.truncate(FEWEST.max(CHOICE * room));
         let work = &mut scratch.from;
         fill_up(pairs, &near, (room, self.cap(level)), work, &mut kept);
         self.store_list(slot, level, kept.iter().map(|c| c.slot))

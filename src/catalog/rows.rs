@@ -1,6 +1,8 @@
 //! All rows of the catalogue as bytes: to write them into another file.
 
-use super::{CACHE_BYTES, COLLECTIONS, Catalog, MARKS, META, RECORDS, UUID, damaged, failed, guarded, make_durable, open};
+use super::{
+    CACHE_BYTES, COLLECTIONS, Catalog, MARKS, META, RECORDS, UUID, damaged, failed, guarded, make_durable, open,
+};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use redb::{
@@ -15,8 +17,7 @@ enum Table {
 }
 
 /// Every table there is.
-const TABLES: [Table; 4] =
-    [Table::Text(META), Table::Text(COLLECTIONS), Table::Bytes(RECORDS), Table::Bytes(MARKS)];
+const TABLES: [Table; 4] = [Table::Text(META), Table::Text(COLLECTIONS), Table::Bytes(RECORDS), Table::Bytes(MARKS)];
 
 impl Table {
     fn name(&self) -> String {
