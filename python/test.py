@@ -3,7 +3,7 @@
 
     python3 python/test.py [--extension FILE] [what pytest takes]
 
-Needs cargo, and python3 with venv. The environment is target/python-venv; what it needs from PyPI is installed once.
+Needs cargo, python3 with venv, and for hnswlib, which the tests compare with, a C++ compiler. The environment is target/python-venv; what it needs from PyPI is installed once.
 --extension FILE: takes the native module from there, as `cargo test` does, instead of building a wheel.
 """
 
@@ -16,7 +16,7 @@ import sysconfig
 import venv
 from pathlib import Path
 
-NEEDS = ["maturin>=1.9,<2", "mypy>=1.11", "numpy>=1.26", "pytest>=8"]
+NEEDS = ["hnswlib==0.8.0", "maturin>=1.9,<2", "mypy>=1.11", "numpy>=1.26", "pytest>=8"]
 HERE = Path(__file__).resolve().parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or HERE.parent / "target").resolve()
 VENV = TARGET / "python-venv"

@@ -115,6 +115,14 @@ impl<K: Key> CollectionBuilder<K> {
         self
     }
 
+    /// What was not set, as given here.
+    pub(crate) fn or(mut self, dim: usize, m: usize, ef_construction: usize) -> Self {
+        self.dim.get_or_insert(dim);
+        self.m.get_or_insert(m);
+        self.ef_construction.get_or_insert(ef_construction);
+        self
+    }
+
     /// Opens the collection, or makes it if it is not there.
     ///
     /// # Errors

@@ -8,8 +8,8 @@ use crate::measure::sampled_recall;
 use crate::op;
 use crate::open::reside;
 use crate::shared::{Open, Shared};
-use lodestore_engine::{Index, remove_generation};
-use lodestore_wal::log::Commit;
+use lodestore_engine::{Head, Index, remove_generation};
+use lodestore_wal::log::{Appender, Commit};
 use lodestore_wal::names;
 use std::fmt;
 use std::sync::Arc;
@@ -157,6 +157,12 @@ impl<'a> Compact<'a> {
     }
 }
 
+/// A generation that nothing names yet, and the catalogue ready to go over to it.
+pub(crate) struct Next<'a> {
+    pub(crate) index: Index,
+    pub(crate) moving: Move<'a>,
+}
+
 impl Shared {
     fn compact(&self, open: &Open, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         let mut number = self.checkpointing.lock();
@@ -181,24 +187,39 @@ impl Shared {
                 error
             };
             // C2
-            let (next, moving) = self.next_generation(&old, progress).map_err(undo)?;
-            // C3: the commit point.
-            let head = next.head();
-            let lsn = log.sequence(1, op::COMPACT_LEN, |log| op::append_compact(log, open.id, &head));
-            let lsn = lsn.map_err(|error| undo(error.into()))?;
-            log.commit(lsn, Commit::Synced)?;
-            // C4
-            let replaced = open.replace(Arc::new(next), || moving.commit(lsn));
-            replaced.inspect_err(|error| self.poison.set(error))?;
-            self.retired.lock().push((open.id, old.generation()));
+            let next = self.next_generation(&old, progress).map_err(undo)?;
+            self.go_over(open, &old, next, |log, head| op::append_compact(log, open.id, head), undo)?;
         }
         // C5, C6
         self.checkpoint_locked(&mut number)?;
         if self.disk.is_persistent() { Ok(()) } else { self.remove_retired() }
     }
 
+    /// C3 and C4, by who holds the gate: the collection is the next generation from here on. `append` makes the record
+    /// that says so; if it cannot be made, `undo` is called with why. Returns its LSN.
+    pub(crate) fn go_over(
+        &self,
+        open: &Open,
+        old: &Index,
+        Next { index, moving }: Next<'_>,
+        append: impl FnOnce(&mut Appender<'_>, &Head) -> u64,
+        undo: impl FnOnce(Error) -> Error,
+    ) -> Result<u64> {
+        // C3: the commit point.
+        let (log, head) = (self.log()?, index.head());
+        let lsn = log.sequence(1, op::COMPACT_LEN, |log| append(log, &head));
+        let lsn = lsn.map_err(|error| undo(error.into()))?;
+        log.commit(lsn, Commit::Synced)?;
+        // C4
+        let replaced = open.replace(Arc::new(index), || moving.commit(lsn));
+        replaced.inspect_err(|error| self.poison.set(error))?;
+        open.records.store(head.live, Ordering::Release);
+        self.retired.lock().push((open.id, old.generation()));
+        Ok(lsn)
+    }
+
     /// The next generation of a collection, as those are that were opened, and the catalogue ready to go over to it.
-    fn next_generation(&self, old: &Index, progress: &mut dyn FnMut(u64, u64)) -> Result<(Index, Move<'_>)> {
+    fn next_generation(&self, old: &Index, progress: &mut dyn FnMut(u64, u64)) -> Result<Next<'_>> {
         let next = old.compact(&*self.disk, self.uuid, progress)?;
         reside(&next, self.options.residency)?;
         let moving = self.catalog.begin_move(old.id(), slots_of(&next, next.next_slot()))?;
@@ -209,7 +230,7 @@ impl Shared {
                 format!("{rows} records of collection {} are in one of its {live} live or marked slots", old.id());
             return Err(Error::Corrupt { file: names::CATALOG.into(), offset: 0, what });
         }
-        Ok((next, moving))
+        Ok(Next { index: next, moving })
     }
 
     /// C7: what was once in the catalogue and in the log goes, too.

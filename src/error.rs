@@ -149,6 +149,9 @@ pub enum Error {
         /// The collection.
         collection: String,
     },
+    /// A [`Graph`](crate::Graph) with a number that cannot be right. Nothing was made of it.
+    #[error("the graph is not taken over: {0}")]
+    Graph(String),
     /// A directory without a store, when none was to be made.
     #[error("{path} holds no lodestore store")]
     NotAStore {

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::shared::Open;
 use lodestore_engine::{Head, Heads, Index, Super, remove_generation};
 use lodestore_wal::{Disk, names};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Opens a generation that a log record names, and no checkpoint yet.
@@ -18,6 +18,21 @@ pub(crate) fn open_unnamed(disk: &dyn Disk, uuid: [u8; 16], id: u32, head: Head)
 /// The keys of the first `slots` slots.
 pub(crate) fn slots_of(index: &Index, slots: u32) -> Vec<(u64, u32)> {
     (0..slots.min(index.next_slot())).map(|slot| (index.id_of(slot).key, slot)).collect()
+}
+
+/// The records of a generation that was loaded, with their slots, and which of these are marked as deleted, as far as the
+/// segments tell: a slot that was buried since, or used again, is taken for what a later record of the log says.
+pub(crate) fn loaded_records(index: &Index, slots: u32) -> (Vec<(u64, u32)>, BTreeSet<u32>) {
+    let mut records: HashMap<u64, u32> = HashMap::new();
+    let is_held = |slot: &u32| index.free_place(*slot).is_none();
+    for slot in (0..slots.min(index.next_slot())).filter(is_held) {
+        let other = records.entry(index.id_of(slot).key).or_insert(slot);
+        if !index.is_dead(slot) || index.is_dead(*other) {
+            *other = slot;
+        }
+    }
+    let marked = records.values().copied().filter(|&slot| index.is_dead(slot)).collect();
+    (records.into_iter().collect(), marked)
 }
 
 /// Removes what compactions have left that did not come to their end: generations that neither the last checkpoint nor

@@ -28,6 +28,8 @@
 
 // Lower first: a module names only those above it.
 mod error;
+mod graph;
+pub mod foreign;
 mod clock;
 mod control;
 mod key;
@@ -63,6 +65,8 @@ mod collection;
 mod marking;
 mod batch;
 mod builder;
+mod load;
+mod unload;
 mod stats;
 mod verify;
 mod absent;
@@ -80,9 +84,11 @@ pub use compact::{Compact, CompactReport, CompactedCollection};
 pub use components::{Bits, Components};
 pub use control::Control;
 pub use error::{Error, Result};
+pub use graph::Graph;
 pub use half::{bf16, f16};
 pub use hits::{Hit, Hits, SearchStats};
 pub use key::{AsKey, Key};
+pub use load::{Load, Loaded};
 pub use lodestore_engine::{Element, Metric};
 pub use measure::MeasureRecall;
 pub use options::{Durability, Residency, StoreOptions};

@@ -12,6 +12,7 @@
 //! | 4 compact | [`CompactBody`]: from here on the collection is that generation of its files, with these counters |
 //! | 5 mark | [`MarkBody`]: the record in that slot is marked as deleted |
 //! | 6 unmark | [`MarkBody`]: it is not any more |
+//! | 8 load | [`CompactBody`]: as compact, of an empty collection; each live slot is a record with an empty payload |
 
 use crate::error::{Error, Result};
 use lodestore_engine::geometry::MAX_DIM;
@@ -26,6 +27,7 @@ const CREATE: u8 = 3;
 const COMPACT: u8 = 4;
 const MARK: u8 = 5;
 const UNMARK: u8 = 6;
+const LOAD: u8 = 8;
 const NO_SLOT: u32 = u32::MAX;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -111,6 +113,8 @@ pub(crate) enum Op<'a> {
     Compact {
         collection: u32,
         head: Head,
+        /// Its live slots are new records.
+        loaded: bool,
     },
 }
 
@@ -125,7 +129,7 @@ pub(crate) const REMOVE_LEN: usize = size_of::<RemoveBody>();
 /// Bytes of a mark's or unmark's body.
 pub(crate) const MARK_LEN: usize = size_of::<MarkBody>();
 
-/// Bytes of a compact's body.
+/// Bytes of a compact's or load's body.
 pub(crate) const COMPACT_LEN: usize = size_of::<CompactBody>();
 
 /// Bytes of a create's body.
@@ -168,15 +172,24 @@ pub(crate) fn append_create(log: &mut Appender<'_>, collection: u32, name: &str)
 }
 
 pub(crate) fn append_compact(log: &mut Appender<'_>, collection: u32, head: &Head) -> u64 {
-    let body = CompactBody {
-        collection: U32::new(collection),
-        generation: U32::new(head.generation),
-        next_slot: U32::new(head.next_slot),
-        next_upper: U32::new(head.next_upper),
-        entry: U64::new(head.entry),
-        live: U64::new(head.live),
-    };
-    log.append(COMPACT, 0, &[body.as_bytes()])
+    log.append(COMPACT, 0, &[CompactBody::new(collection, head).as_bytes()])
+}
+
+pub(crate) fn append_load(log: &mut Appender<'_>, collection: u32, head: &Head) -> u64 {
+    log.append(LOAD, 0, &[CompactBody::new(collection, head).as_bytes()])
+}
+
+impl CompactBody {
+    fn new(collection: u32, head: &Head) -> Self {
+        Self {
+            collection: U32::new(collection),
+            generation: U32::new(head.generation),
+            next_slot: U32::new(head.next_slot),
+            next_upper: U32::new(head.next_upper),
+            entry: U64::new(head.entry),
+            live: U64::new(head.live),
+        }
+    }
 }
 
 impl<'a> Op<'a> {
@@ -226,9 +239,9 @@ impl<'a> Op<'a> {
                 let (collection, slot) = (body.collection.get(), body.slot.get());
                 Ok(Some(Op::Mark { collection, slot, marked: record.kind == MARK }))
             }
-            COMPACT => {
+            COMPACT | LOAD => {
                 let body = CompactBody::ref_from_bytes(record.body)
-                    .map_err(|_| corrupt(format!("a compact of {} bytes", record.body.len())))?;
+                    .map_err(|_| corrupt(format!("a compact or load of {} bytes", record.body.len())))?;
                 let head = Head {
                     next_slot: body.next_slot.get(),
                     next_upper: body.next_upper.get(),
@@ -238,7 +251,7 @@ impl<'a> Op<'a> {
                     free: 0,
                     generation: body.generation.get(),
                 };
-                Ok(Some(Op::Compact { collection: body.collection.get(), head }))
+                Ok(Some(Op::Compact { collection: body.collection.get(), head, loaded: record.kind == LOAD }))
             }
             _ if record.flags & IGNORABLE != 0 => Ok(None),
             kind => Err(corrupt(format!("a record of kind {kind}, which this build does not know"))),

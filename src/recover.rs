@@ -368,7 +368,7 @@ impl Replay<'_> {
                     self.catalog.stage_mark(lsn, collection, slot, marked);
                 }
             }
-            Some(Op::Compact { collection, head }) => {
+            Some(Op::Compact { collection, head, loaded }) => {
                 let mut index = self.collection(collection).map_err(|e| missing(e, &corrupt, collection))?.index();
                 let due = index.generation().saturating_add(segments.into());
                 if head.generation != due {
@@ -386,7 +386,13 @@ impl Replay<'_> {
                     self.open.insert(collection, open);
                 }
                 if catalogue {
-                    self.catalog.begin_move(collection, generation::slots_of(&index, head.next_slot))?.commit(lsn)?;
+                    let moving = if loaded {
+                        let (records, marked) = generation::loaded_records(&index, head.next_slot);
+                        self.catalog.begin_load(collection, records, marked)?
+                    } else {
+                        self.catalog.begin_move(collection, generation::slots_of(&index, head.next_slot))?
+                    };
+                    moving.commit(lsn)?;
                 }
             }
             None => {}

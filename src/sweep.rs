@@ -94,7 +94,7 @@ impl Shared {
         Ok(())
     }
 
-    fn sweep_one(&self, index: &Index) -> Result<()> {
+    pub(crate) fn sweep_one(&self, index: &Index) -> Result<()> {
         let sweep = {
             let _gate = self.gate.write();
             // What a failed write has left is not linked.

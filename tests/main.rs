@@ -12,6 +12,7 @@ mod damage;
 mod element;
 mod filter;
 mod input;
+mod load;
 mod marking;
 mod packed;
 mod process;

@@ -25,6 +25,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Put the rows of a vector file into a collection
     Import(ImportArgs),
+    /// Make a collection of an index of another library, with its graph: nothing is built again
+    ImportIndex(ImportIndexArgs),
+    /// Write a collection, with its graph, as an index of hnswlib
+    ExportIndex(ExportIndexArgs),
     /// Search a collection with every row of a query file; report recall, speed and latency
     Search(SearchArgs),
     /// Print one record
@@ -102,6 +106,70 @@ pub(crate) struct ImportArgs {
     /// Print the summary as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportIndexArgs {
+    /// The store's directory; made when missing
+    pub(crate) store: PathBuf,
+    /// The collection's name; it must be missing or empty
+    pub(crate) collection: String,
+    /// The index: a file of hnswlib or Voyager, or the directory of a vector segment of Chroma
+    #[arg(long, value_name = "PATH")]
+    pub(crate) input: PathBuf,
+    /// What it is of [default: what it looks like]
+    #[arg(long)]
+    pub(crate) format: Option<IndexFormat>,
+    /// How distance is measured: only Voyager's files say so
+    #[arg(long)]
+    pub(crate) metric: Option<MetricArg>,
+    /// Components of a vector: hnswlib's exact index does not say; others must have as many
+    #[arg(long, value_name = "N")]
+    pub(crate) dim: Option<usize>,
+    /// What hnswlib's vectors are of: f32 or u8
+    #[arg(long, default_value = "f32")]
+    pub(crate) element: ElementArg,
+    /// What searches compare before the exact vectors [default: auto]
+    #[arg(long)]
+    pub(crate) codes: Option<CodesArg>,
+    /// Leave records that no walk through the graph reaches unreachable, instead of linking them
+    #[arg(long)]
+    pub(crate) as_is: bool,
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportIndexArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The collection's name
+    pub(crate) collection: String,
+    /// The file to write; one that is there is replaced
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Write an exact index (BFIndex) instead of one with a graph (Index)
+    #[arg(long)]
+    pub(crate) exact: bool,
+    /// Leave room for so many elements in all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) max_elements: u64,
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IndexFormat {
+    /// hnswlib's Index
+    Hnswlib,
+    /// hnswlib's BFIndex; its records are linked here
+    HnswlibExact,
+    /// Voyager, format 0 or 1
+    Voyager,
+    /// The directory of Chroma's segment, with header.bin
+    Chroma,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod progress;
 mod stop;
 mod open;
 mod import;
+mod index;
 mod search;
 mod recall;
 mod compact;
@@ -39,6 +40,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Import(args) => import::run(&args),
+        Command::ImportIndex(args) => index::import(&args),
+        Command::ExportIndex(args) => index::export(&args),
         Command::Search(args) => search::run(&args),
         Command::Get(args) => records::get(&args),
         Command::Put(args) => records::put(&args),

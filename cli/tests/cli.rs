@@ -346,6 +346,69 @@ fn every_element_is_imported_and_found() {
     place.error("import @wrong words --input @bits.npy --metric hamming --element u8");
 }
 
+/// The same answers to all queries, from two stores.
+fn same_answers(place: &Place, stores: [&str; 2]) {
+    let [a, b] = stores.map(|store| {
+        let line = format!("search @{store} docs --queries @queries.fvecs --groundtruth @truth.ivecs --ef 20 --json");
+        let found = place.json(&line);
+        (found["recall"].clone(), found["distances"].clone())
+    });
+    assert_eq!(a, b);
+    assert!(a.0.as_f64().unwrap() > 0.8);
+}
+
+#[test]
+fn an_index_goes_out_and_comes_back() {
+    let place = Place::new();
+    place.ok("import @store docs --input @base.fvecs --metric l2");
+    let out = place.json("export-index @store docs --output @index.bin --max-elements 700 --json");
+    assert_eq!((out["space"].as_str(), out["records"].as_u64()), (Some("l2"), Some(600)));
+    let file = fs::read(place.path("index.bin")).unwrap();
+    assert_eq!(out["bytes"].as_u64(), Some(file.len() as u64));
+    assert_eq!(u64::from_le_bytes(file[8..16].try_into().unwrap()), 700);
+    let said = place.ok("export-index @store docs --output @index.bin");
+    assert!(said.contains("hnswlib.Index(\"l2\", 12)"), "{said}");
+
+    assert!(place.error("import-index @other docs --input @index.bin").contains("--metric"));
+    assert!(place.error("import-index @other docs --input @index.bin --metric l2 --dim 13").contains("dimension 12"));
+    fs::write(place.path("cut.bin"), &file[..file.len() - 1]).unwrap();
+    assert!(place.error("import-index @other docs --input @cut.bin --metric l2").contains("is damaged at byte"));
+    fs::write(place.path("wild.bin"), &file[1..]).unwrap();
+    assert!(place.error("import-index @other docs --input @wild.bin --metric l2").contains("hnswlib-exact"));
+    assert!(!place.path("other").exists());
+
+    let back = place.json("import-index @other docs --input @index.bin --metric l2 --as-is --json");
+    let numbers = ["nodes", "records", "deleted", "duplicates", "unreachable"].map(|name| back[name].as_u64().unwrap());
+    assert_eq!(numbers, [600, 600, 0, 0, 0]);
+    same_answers(&place, ["store", "other"]);
+    place.ok("verify @other");
+    assert!(place.error("import-index @other docs --input @index.bin --metric l2").contains("exists already"));
+
+    let header = [&b"VOYA"[..], &[1, 0, 0, 0, 12, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0]].concat();
+    fs::write(place.path("index.voy"), [&header[..], &file].concat()).unwrap();
+    assert!(place.error("import-index @voyager docs --input @index.voy --metric ip").contains("its metric is l2"));
+    place.ok("import-index @voyager docs --input @index.voy");
+    same_answers(&place, ["store", "voyager"]);
+
+    let level0 = 96 + 600 * (4 + 128 + 48 + 8);
+    let segment = place.path("chroma").join("0a1b");
+    fs::create_dir_all(&segment).unwrap();
+    assert!(place.error("import-index @taken docs --input @chroma --metric l2").contains("no header.bin"));
+    fs::write(segment.join("header.bin"), [&[1, 0, 0, 0], &file[..96]].concat()).unwrap();
+    fs::write(segment.join("data_level0.bin"), &file[96..level0]).unwrap();
+    fs::write(segment.join("link_lists.bin"), &file[level0..]).unwrap();
+    place.ok("import-index @taken docs --input @chroma --metric l2");
+    same_answers(&place, ["store", "taken"]);
+
+    place.ok("export-index @store docs --exact --output @exact.bin");
+    assert!(
+        place.error("import-index @exact docs --input @exact.bin --format hnswlib-exact --metric l2").contains("--dim")
+    );
+    let exact =
+        place.json("import-index @exact docs --input @exact.bin --format hnswlib-exact --dim 12 --metric l2 --json");
+    assert_eq!(exact["records"].as_u64(), Some(600));
+}
+
 #[test]
 fn usage_errors_end_with_status_2() {
     let place = Place::new();

@@ -43,6 +43,18 @@ impl<'a> Appended<'a> {
 }
 
 impl Index {
+    /// Makes the files of the next generation, with nothing in them. Also its counters.
+    pub(crate) fn empty_generation(&self, disk: &dyn Disk, uuid: [u8; 16]) -> Result<(Index, Head)> {
+        let head = self.head();
+        let limit = u64::from(u32::MAX);
+        let generation = self.generation().checked_add(1).ok_or(Error::TooLarge { got: limit + 1, limit })?;
+        Index::create_generation(disk, uuid, (self.id(), generation), self.geometry())?;
+        let empty = Head { next_slot: 0, next_upper: 0, entry: 0, live: 0, free: 0, generation, ..head };
+        let new = Index::open(disk, uuid, self.id(), head.created, Some(empty))?;
+        new.set_named(false);
+        Ok((new, empty))
+    }
+
     /// Makes the files of the next generation, with the slots of `order` in that order: vectors, codes and ids, and
     /// room for the lists. `told` is called for each slot.
     pub(crate) fn next_generation(
@@ -52,13 +64,7 @@ impl Index {
         order: &[u32],
         mut told: impl FnMut(),
     ) -> Result<Index> {
-        let head = self.head();
-        let limit = u64::from(u32::MAX);
-        let generation = self.generation().checked_add(1).ok_or(Error::TooLarge { got: limit + 1, limit })?;
-        Index::create_generation(disk, uuid, (self.id(), generation), self.geometry())?;
-        let empty = Head { next_slot: 0, next_upper: 0, entry: 0, live: 0, free: 0, generation, ..head };
-        let new = Index::open(disk, uuid, self.id(), head.created, Some(empty))?;
-        new.set_named(false);
+        let (new, empty) = self.empty_generation(disk, uuid)?;
         let slots = order.len() as u64;
         let uppers = order.iter().map(|&slot| u64::from(self.id_of(slot).level)).sum();
         new.reserve(slots, uppers)?;

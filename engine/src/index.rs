@@ -301,6 +301,7 @@ impl Index {
         self.next_upper.store(head.next_upper, Ordering::Release);
         self.entry.store(head.entry, Ordering::Release);
         self.live.store(head.live, Ordering::Release);
+        self.dead.store(u64::from(head.next_slot) - head.live - u64::from(head.free), Ordering::Release);
     }
 
     /// Pages changed since the last checkpoint.
@@ -454,6 +455,11 @@ impl Index {
             self.dead.fetch_sub(1, Ordering::AcqRel);
         }
         Ok(was_live)
+    }
+
+    /// The slot where walks begin.
+    pub fn entry_slot(&self) -> Option<u32> {
+        self.entry().map(|entry| entry.slot)
     }
 
     pub(crate) fn entry(&self) -> Option<Entry> {

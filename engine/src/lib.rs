@@ -55,6 +55,7 @@
 //! | [`verify`] | checksums and graph invariants |
 //! | `generation` | a collection's files written anew: slots, pages, names |
 //! | [`compact`] | a collection without its dead slots |
+//! | [`load`] | a graph that another library built |
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("lodestore maps its little-endian files directly; this target is big-endian");
@@ -105,6 +106,7 @@ mod cover;
 pub mod verify;
 mod generation;
 pub mod compact;
+pub mod load;
 
 pub use checkpoint::{Frozen, recover_segments};
 pub use element::{Element, Query};

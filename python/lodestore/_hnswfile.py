@@ -12,13 +12,14 @@ A file of an exact index has the header `BF_HEADER` and, for as many elements as
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+_Labels = NDArray[np.uint64]
 
 HEADER = np.dtype(
     [
@@ -39,9 +40,6 @@ HEADER = np.dtype(
 )
 BF_HEADER = np.dtype([("max_elements", "<u8"), ("size_per_element", "<u8"), ("cur_element_count", "<u8")])
 
-DELETED = 1
-"""In an element's flags."""
-NO_ENTRY = 2**32 - 1
 MOST_M = 10_000
 """More is refused, as hnswlib does."""
 CORRUPTED = "Index seems to be corrupted or unsupported"
@@ -71,58 +69,47 @@ def upper(M: int) -> np.dtype[np.void]:
     return np.dtype([("count", "<u2"), ("zero", "<u2"), ("links", "<u4", (M,))])
 
 
-class Graph(NamedTuple):
-    """An index as hnswlib lays it out."""
+def split(data: bytes, dim: int) -> tuple[NDArray[np.void], NDArray[np.void], list[int], bytes]:
+    """The header, the elements, their levels and their upper lists of a file that this package has made."""
+    header = np.frombuffer(data, HEADER, 1)[0]
+    M, count = int(header["M"]), int(header["cur_element_count"])
+    elements = np.frombuffer(data, element(M, dim), count, HEADER.itemsize)
+    at, one = HEADER.itemsize + elements.nbytes, upper(M).itemsize
+    levels, parts = [], []
+    for _ in range(count):
+        length = int.from_bytes(data[at : at + 4], "little")
+        at += 4
+        levels.append(length // one)
+        if length:
+            parts.append(data[at : at + length])
+            at += length
+    return header, elements, levels, b"".join(parts)
 
-    header: NDArray[np.void]
-    """One HEADER."""
-    elements: NDArray[np.void]
-    levels: NDArray[np.int32]
-    """The highest level of each element."""
-    uppers: NDArray[np.void]
-    """The upper lists of all elements one after the other."""
 
-    def size(self) -> int:
-        """Bytes of a file of it."""
-        return HEADER.itemsize + self.elements.nbytes + 4 * len(self.levels) + self.uppers.nbytes
-
-
-def graph(
-    labels: list[int],
-    vectors: NDArray[np.float32],
-    deleted: set[int],
-    links: list[list[list[int]]],
-    settings: tuple[int, int, int],
-) -> Graph:
-    """Of each element its links by level, as labels; settings are max_elements, M and ef_construction."""
-    max_elements, M, ef_construction = settings
-    count, dim = vectors.shape
-    elements = np.zeros(count, element(M, dim))
-    elements["vector"], elements["label"] = vectors, labels
-    number = {label: at for at, label in enumerate(labels)}
-    levels = np.array([len(one) - 1 for one in links], np.int32)
-    uppers = np.zeros(int(levels.sum()), upper(M))
-    at_upper = 0
-    for at, (label, lists) in enumerate(zip(labels, links, strict=True)):
-        for level, linked in enumerate(lists):
-            place, room = (elements[at], 2 * M) if level == 0 else (uppers[at_upper], M)
-            at_upper += level > 0
-            numbers = [number[other] for other in linked if other in number][:room]
-            place["count"] = len(numbers)
-            place["links"][: len(numbers)] = numbers
-        elements[at]["flags"] = DELETED if label in deleted else 0
+def join(params: dict[str, Any]) -> bytearray:
+    """The file of what an index is pickled as."""
     header = np.zeros(1, HEADER)
-    header["max_elements"], header["cur_element_count"], header["M"] = max(max_elements, count), count, M
-    for field, value in expected(header[0], dim).items():
-        header[field] = value
-    header["max_level"] = levels.max(initial=-1)
-    header["enterpoint_node"] = int(levels.argmax()) if count else NO_ENTRY
-    header["mult"] = 1 / math.log(M) if M > 1 else math.inf
-    header["ef_construction"] = ef_construction
-    return Graph(header, elements, levels, uppers)
+    for field in HEADER.names or ():
+        header[field] = params[field]
+    count, one = int(params["cur_element_count"]), upper(params["M"]).itemsize
+    levels = np.asarray(params["element_levels"])[:count].tolist()
+    level0 = np.ascontiguousarray(params["data_level0"]).view(np.uint8)
+    uppers = np.ascontiguousarray(params["link_lists"]).view(np.uint8).tobytes()
+    for field, right in [
+        ("element_levels", len(levels) == count and all(level >= 0 for level in levels)),
+        ("data_level0", level0.size == count * params["size_data_per_element"]),
+        ("link_lists", len(uppers) == sum(levels) * one),
+    ]:
+        if not right:
+            raise RuntimeError(f"Unpickle Error: Invalid value of {field} ")
+    data, at = bytearray(header.tobytes() + level0.tobytes()), 0
+    for level in levels:
+        data += (level * one).to_bytes(4, "little") + uppers[at : at + level * one]
+        at += level * one
+    return data
 
 
-def replace_file(path: str | os.PathLike[str], *parts: memoryview | bytearray) -> None:
+def replace_file(path: str | os.PathLike[str], *parts: memoryview | bytes | bytearray) -> None:
     """The file holds all of it, or what it held before."""
     path = os.path.abspath(os.fspath(path))
     with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), prefix=".", suffix=".tmp", delete=False) as file:
@@ -139,16 +126,6 @@ def replace_file(path: str | os.PathLike[str], *parts: memoryview | bytearray) -
         except BaseException:
             os.unlink(file.name)
             raise
-
-
-def save(path: str | os.PathLike[str], graph: Graph) -> None:
-    """Writes an index."""
-    size = graph.uppers.dtype.itemsize
-    records, at = bytearray(), 0
-    for level in graph.levels.tolist():
-        records += (level * size).to_bytes(4, "little") + graph.uppers[at : at + level].tobytes()
-        at += level
-    replace_file(path, graph.header.data, graph.elements.data, records)
 
 
 def read(file: BinaryIO, size: int, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
@@ -168,30 +145,7 @@ def expected(header: NDArray[np.void], dim: int) -> dict[str, int]:
     return {"M": M, "offset_level0": 0, "max_M": M, "max_M0": 2 * M, **fields}
 
 
-def load(path: str | os.PathLike[str], dim: int) -> tuple[NDArray[np.void], NDArray[np.void]]:
-    """The header and the elements of an index of vectors of that dimension."""
-    try:
-        file = open(path, "rb")
-    except OSError as error:
-        raise RuntimeError("Cannot open file") from error
-    with file:
-        size = os.fstat(file.fileno()).st_size
-        header = read(file, size, HEADER, 1)[0]
-        if any(int(header[field]) != value for field, value in expected(header, dim).items()):
-            raise RuntimeError(CORRUPTED)
-        M, count = int(header["M"]), int(header["cur_element_count"])
-        elements = read(file, size, element(M, dim), count)
-        for _ in range(count):
-            length = int(read(file, size, np.dtype("<u4"), 1)[0])
-            if length % upper(M).itemsize:
-                raise RuntimeError(CORRUPTED)
-            file.seek(length, os.SEEK_CUR)
-        if file.tell() != size:
-            raise RuntimeError(CORRUPTED)
-    return header, elements
-
-
-def save_bf(path: str | os.PathLike[str], labels: list[int], vectors: NDArray[np.float32], room: int) -> None:
+def save_bf(path: str | os.PathLike[str], labels: _Labels, vectors: NDArray[np.float32], room: int) -> None:
     """Writes an exact index."""
     elements = np.zeros(room, bf_element(vectors.shape[1]))
     elements["vector"][: len(labels)], elements["label"][: len(labels)] = vectors, labels

@@ -17,7 +17,17 @@ from lodestore._results import (
     VerifyReport,
 )
 
-__all__ = ["Batch", "Collection", "Store", "in_memory", "open"]
+__all__ = [
+    "Batch",
+    "Collection",
+    "Store",
+    "_give_hnswlib",
+    "_graph_size",
+    "_take_hnswlib",
+    "_vectors",
+    "in_memory",
+    "open",
+]
 
 def open(
     path: str | PathLike[str],
@@ -94,7 +104,7 @@ class Collection:
         ef: int | None = None,
         recall: float | None = None,
         payloads: bool = True,
-        filter: Callable[[int], object] | None = None,
+        filter: Callable[[int], object] | NDArray[np.bool_] | NDArray[np.integer[Any]] | Iterable[SupportsIndex] | None = None,
         exact: bool = False,
     ) -> Hits: ...
     def search_many(
@@ -103,7 +113,7 @@ class Collection:
         k: int = 10,
         ef: int | None = None,
         threads: int = 0,
-        filter: Callable[[int], object] | None = None,
+        filter: Callable[[int], object] | NDArray[np.bool_] | NDArray[np.integer[Any]] | Iterable[SupportsIndex] | None = None,
         exact: bool = False,
         recall: float | None = None,
     ) -> BatchHits: ...
@@ -128,3 +138,10 @@ class Batch:
         _exc_value: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None: ...
+
+def _take_hnswlib(
+    data: bytes | bytearray, dim: int, metric: str, codes: str
+) -> tuple[Collection, NDArray[np.uint64], NDArray[np.bool_]]: ...
+def _give_hnswlib(collection: Collection, max_elements: int, m: int, ef_construction: int) -> bytes: ...
+def _graph_size(collection: Collection) -> tuple[int, int]: ...
+def _vectors(collection: Collection, keys: NDArray[np.uint64]) -> NDArray[np.float32] | None: ...

@@ -7,135 +7,52 @@
     index.add_items(vectors, ids)
     labels, distances = index.knn_query(vectors[:5], k=3)
 
-Names, arguments, defaults, types of exceptions and their texts are hnswlib's. An index lives in memory, in a collection
-of its own. What differs:
+Names, arguments, defaults, types of exceptions and their texts are hnswlib's, and so are files and what an Index is
+pickled as: a graph is taken over as it is, not built again, and handed out as it is. An index lives in memory, in a
+collection of its own. What differs:
 
 - Calls may run at the same time from any threads, also searches while items are added.
 - Before init_index() or load_index(), and for queries of a wrong dimension, calls raise RuntimeError.
 - A call of add_items() that has no room for all of its new labels adds none. Its num_threads is taken and has no
-  effect: all cores link, and make the same graph as one.
+  effect: all cores link, and make the same graph as one. Neither has random_seed: the same items make the same graph.
+- Searches walk on small copies of the vectors, twice as fast, and compare what they find exactly. So at a small ef, in the
+  same graph, they may find another item than hnswlib where two are about as far. Index(..., codes="none") does not.
 - Numbers that are not finite are refused.
 - A label that is added in place of a deleted one, while it is there itself, is updated and stays one.
 - With a filter, k items come back whenever there are so many.
-- Files are hnswlib's, and so is what an Index is pickled as; a graph that is read is made again, not taken over.
-- save_index() raises OSError where it cannot write. A load_index() that fails leaves the index as it was.
+- save_index() raises OSError where it cannot write, and replaces the file as a whole. A load_index() that fails leaves
+  the index as it was. Of a label that a file has twice the item that is not deleted counts.
 - BFIndex finds k or raises, normalises queries of "cosine", and keeps its labels when it is loaded.
+
+And what is more, if it is asked for:
+
+- max_elements=0 is no limit.
+- filter is a function, an array of booleans by label, or labels (an array of integers, or any iterable); or a list of
+  such filters, one for each row. All but functions are looked at without the interpreter.
+- knn_query() takes ef, for all rows or one for each, and padded=True, with which rows that find less than k are filled up
+  with the label 2**64 - 1 at an infinite distance.
+- add_items() calls progress now and then with the rows added and the rows there are.
+- deleted_count is how many items are marked as deleted.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lodestore import _hnswfile
-from lodestore._native import Collection, in_memory
+from lodestore._errors import Error
+from lodestore._hnswbase import LEAST_M, MOST_EF, MOST_M, SPACES, Base, Filters, Floats, Labels
+from lodestore._native import Collection, _give_hnswlib, _graph_size, _take_hnswlib, _vectors
 
 __all__ = ["BFIndex", "Index"]
 
-_Labels = NDArray[np.uint64]
-_Floats = NDArray[np.float32]
-_Filter = Callable[[int], object]
-
-_SPACES = {"l2": "l2", "ip": "ip", "cosine": "ip"}
-# What the graph of a collection takes.
-_LEAST_M, _MOST_M, _MOST_EF = 2, 512, 65_536
-
-
-class _Base:
-    """What both kinds of index have."""
-
-    def __init__(self, space: str, dim: int) -> None:
-        if space not in _SPACES:
-            raise RuntimeError("Space name must be one of l2, ip, or cosine.")
-        self._space, self._dim = space, dim
-        self._threads = os.cpu_count() or 1
-        self._max_elements = 0
-        self._collection: Collection | None = None
-        # Held by calls that change what is in the index.
-        self._changing = threading.RLock()
-
-    def _open(self, **settings: Any) -> Collection:
-        # Normalised vectors under "ip" have hnswlib's cosine distances, to zero vectors, too.
-        metric = _SPACES[self._space]
-        return in_memory().collection("items", self._dim, metric=metric, **settings)  # type: ignore[arg-type]
-
-    def _items(self) -> Collection:
-        if self._collection is None:
-            raise RuntimeError("The index is not initiated: call init_index or load_index first.")
-        return self._collection
-
-    def _rows(self, data: ArrayLike) -> _Floats:
-        """The data as rows of float32, normalised if the space is."""
-        rows = np.asarray(data, np.float32)
-        if rows.ndim not in (1, 2):
-            raise RuntimeError(
-                f"Input vector data wrong shape. Number of dimensions {rows.ndim}. Data must be a 1D or 2D array."
-            )
-        rows = np.atleast_2d(rows)
-        if rows.shape[1] != self._dim:
-            raise RuntimeError("Wrong dimensionality of the vectors")
-        if self._space == "cosine":
-            norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-            rows = rows * (np.float32(1) / (norms + np.float32(1e-30)))[:, None]
-        return rows
-
-    def _labels(self, ids: ArrayLike, rows: int) -> _Labels:
-        with np.errstate(invalid="ignore"):
-            labels = np.asarray(ids).astype(np.uint64)
-        if not (labels.ndim == 1 and len(labels) == rows) and not (labels.ndim == 0 and rows == 1):
-            raise RuntimeError(
-                f"The input label shape {labels.ndim} does not match the input data vector shape {rows}"
-            )
-        return labels.reshape(rows)
-
-    def _search(
-        self, data: ArrayLike, k: int, num_threads: int, filter: _Filter | None, exact: bool, ef: int, few: str
-    ) -> tuple[_Labels, _Floats]:
-        items, rows = self._items(), self._rows(data)
-        threads = num_threads if num_threads > 0 else self._threads or os.cpu_count() or 1
-        if not exact and len(rows) <= threads * 4:
-            threads = 1
-        hits = items.search_many(rows, k, max(ef, k), threads, filter=filter, exact=exact)
-        if (hits.counts < k).any():
-            raise RuntimeError(f"Cannot return the results in a contiguous 2D array. {few}")
-        labels, distances = hits.keys, hits.distances
-        # Of equal distances the smaller label comes first.
-        for row in np.flatnonzero((distances[:, 1:] == distances[:, :-1]).any(axis=1)):
-            order = np.lexsort((labels[row], distances[row]))
-            labels[row] = labels[row][order]
-        return labels, distances
-
-    @staticmethod
-    def _warn_of_loading() -> None:
-        what = "Calling load_index for an already inited index. Old index is being deallocated."
-        print(f"Warning: {what}", file=sys.stderr)
-
-    def set_num_threads(self, num_threads: int) -> None:
-        """Sets the threads of knn_query; 0 is one for each core."""
-        self._threads = num_threads
-
-    @property
-    def num_threads(self) -> int:
-        """Threads of knn_query."""
-        return self._threads
-
-    @num_threads.setter
-    def num_threads(self, num_threads: int) -> None:
-        self._threads = num_threads
-
-    def get_max_elements(self) -> int:
-        """How many items there is room for."""
-        self._items()
-        return self._max_elements
-
-
-class Index(_Base):
+class Index(Base):
     """Approximate nearest neighbours. Made of a space, "l2", "ip" or "cosine", and a dimension; or of the dictionary that
     an index is pickled as, or of another index, which is copied. See the module for what differs from hnswlib.Index."""
 
@@ -146,6 +63,7 @@ class Index(_Base):
         *,
         params: dict[str, Any] | None = None,
         index: Index | None = None,
+        codes: Literal["auto", "none", "8", "4"] = "auto",
     ) -> None:
         if index is not None:
             params = index.__getstate__()[0]
@@ -155,15 +73,15 @@ class Index(_Base):
         if space is None or dim is None:
             raise TypeError("an Index is made of a space and a dim, of params, or of an index")
         super().__init__(space, dim)
-        self._ef = 10
+        self._codes, self._ef = codes, 10
         self._M = self._ef_construction = 0
         self._seed = 100
         self._allow_replace = False
         # The next label of items that come without, as hnswlib counts.
         self._next = 0
-        self._live: set[int] = set()
-        # Of deleted items the vectors, in the order of their deletion: they may come back.
-        self._deleted: dict[int, _Floats] = {}
+        # All, and those that are deleted, in the order of their deletion.
+        self._all: set[int] = set()
+        self._deleted: dict[int, None] = {}
 
     def init_index(
         self,
@@ -182,19 +100,21 @@ class Index(_Base):
         if M > _hnswfile.MOST_M:
             print(f"warning: M is {M}, which is more than {_hnswfile.MOST_M}: that is taken instead", file=sys.stderr)
             M = _hnswfile.MOST_M
-        collection = self._graph_of(M, ef_construction, seed)
+        m, candidates = min(max(M, LEAST_M), MOST_M), min(max(ef_construction, 1), MOST_EF)
+        collection = self._open(m=m, ef_construction=candidates, codes=self._codes)
         self._max_elements, self._M, self._ef_construction, self._seed = max_elements, M, ef_construction, seed
         self._allow_replace = allow_replace
-        self._next, self._live, self._deleted = 0, set(), {}
+        self._next, self._all, self._deleted = 0, set(), {}
         self._collection = collection
 
-    def _graph_of(self, M: int, ef_construction: int, seed: int) -> Collection:
-        m = min(max(M, _LEAST_M), _MOST_M)
-        ef_construction = min(max(ef_construction, 1), _MOST_EF)
-        return self._open(m=m, ef_construction=ef_construction, seed=seed % 2**64)
-
     def add_items(
-        self, data: ArrayLike, ids: ArrayLike | None = None, num_threads: int = -1, replace_deleted: bool = False
+        self,
+        data: ArrayLike,
+        ids: ArrayLike | None = None,
+        num_threads: int = -1,
+        replace_deleted: bool = False,
+        *,
+        progress: Callable[[int, int], object] | None = None,
     ) -> None:
         """Adds rows of data, or puts them in the place of items with the same label."""
         items, rows = self._items(), self._rows(data)
@@ -205,57 +125,76 @@ class Index(_Base):
                 labels = np.arange(self._next, self._next + len(rows), dtype=np.uint64)
             else:
                 labels = self._labels(ids, len(rows))
-            listed = labels.tolist()
-            wanted = set(listed)
+            wanted = set(labels.tolist())
             back = wanted & self._deleted.keys()
             if back and self._allow_replace and not replace_deleted:
                 raise RuntimeError(
                     "Can't use addPoint to update deleted elements if replacement of deleted elements is enabled."
                 )
-            new = wanted - self._live - back
-            spare = min(len(new), len(self._deleted) - len(back)) if replace_deleted else 0
-            if self.element_count + len(new) - spare > self._max_elements:
+            new = wanted - self._all
+            spare = [label for label in self._deleted if label not in back][: len(new)] if replace_deleted else []
+            if self._is_full(len(self._all) + len(new) - len(spare)):
                 raise RuntimeError("The number of elements exceeds the specified limit")
-            items.put_many(labels, rows)
+            try:
+                items.put_many(labels, rows, progress=progress)
+            except BaseException:
+                # Perhaps some rows are there.
+                self._look_again(wanted)
+                raise
+            for label in spare:
+                items.remove(label)
+                self._all.remove(label)
+                del self._deleted[label]
             for label in back:
                 del self._deleted[label]
-            for _ in range(spare):
-                self._deleted.pop(next(iter(self._deleted)))
-            self._live |= wanted
+            self._all |= wanted
             self._next += len(rows)
 
+    def _look_again(self, labels: set[int]) -> None:
+        for label in labels:
+            if label in self._items():
+                self._all.add(label)
+                self._deleted.pop(label, None)
+
     def knn_query(
-        self, data: ArrayLike, k: int = 1, num_threads: int = -1, filter: _Filter | None = None
-    ) -> tuple[_Labels, _Floats]:
+        self,
+        data: ArrayLike,
+        k: int = 1,
+        num_threads: int = -1,
+        filter: Filters | None = None,
+        *,
+        ef: int | ArrayLike | None = None,
+        padded: bool = False,
+    ) -> tuple[Labels, Floats]:
         """Labels and distances of the k nearest items of each row, nearest first: two arrays of the shape (rows, k)."""
-        return self._search(data, k, num_threads, filter, False, self._ef, "Probably ef or M is too small")
+        few = "Probably ef or M is too small"
+        return self._search(data, k, num_threads, filter, self._ef if ef is None else ef, padded, few)
 
     @overload
-    def get_items(self, ids: ArrayLike | None = None, return_type: Literal["numpy"] = "numpy") -> _Floats: ...
+    def get_items(self, ids: ArrayLike | None = None, return_type: Literal["numpy"] = "numpy") -> Floats: ...
     @overload
     def get_items(self, ids: ArrayLike | None, return_type: Literal["list"]) -> list[list[float]]: ...
-    def get_items(self, ids: ArrayLike | None = None, return_type: str = "numpy") -> _Floats | list[list[float]]:
+    def get_items(self, ids: ArrayLike | None = None, return_type: str = "numpy") -> Floats | list[list[float]]:
         """The vectors of items; of "cosine" they are normalised."""
         if return_type not in ("numpy", "list"):
             raise ValueError('return_type should be "numpy" or "list"')
         items = self._items()
         if ids is not None and np.ndim(ids) == 0:
             raise ValueError("get_items accepts a list of indices and returns a list of vectors")
-        found = []
-        labels = np.empty(0, np.uint64) if ids is None else np.asarray(ids).astype(np.uint64)
-        for label in labels.reshape(-1)[: len(labels)].tolist():
-            record = items.get(label)
-            if record is None:
+        vectors: Floats = np.empty(0, np.float32)
+        if ids is not None:
+            labels = np.asarray(ids).astype(np.uint64)
+            found = _vectors(items, labels.reshape(-1)[: len(labels)])
+            if found is None:
                 raise RuntimeError("Label not found")
-            found.append(record.vector)
-        vectors = np.stack(found) if found else np.empty(0, np.float32)
+            vectors = found
         return vectors if return_type == "numpy" else vectors.tolist()
 
     def get_ids_list(self) -> list[int]:
         """The labels of all items, deleted ones included."""
         self._items()
         with self._changing:
-            return [*self._live, *self._deleted]
+            return list(self._all)
 
     def mark_deleted(self, label: int) -> None:
         """Hides an item from searches. It counts until another is put in its place."""
@@ -263,22 +202,20 @@ class Index(_Base):
         with self._changing:
             if label in self._deleted:
                 raise RuntimeError("The requested to delete element is already deleted")
-            record = items.get(label) if label in self._live else None
-            if record is None:
+            if label not in self._all:
                 raise RuntimeError("Label not found")
-            items.remove(label)
-            self._live.remove(label)
-            self._deleted[label] = record.vector
+            items.mark_deleted(label)
+            self._deleted[label] = None
 
     def unmark_deleted(self, label: int) -> None:
         """Brings a deleted item back."""
         items, label = self._items(), int(label)
         with self._changing:
+            if label not in self._all:
+                raise RuntimeError("Label not found")
             if label not in self._deleted:
-                live = label in self._live
-                raise RuntimeError("The requested to undelete element is not deleted" if live else "Label not found")
-            items.put(label, self._deleted[label])
-            self._live.add(label)
+                raise RuntimeError("The requested to undelete element is not deleted")
+            items.unmark_deleted(label)
             del self._deleted[label]
 
     def resize_index(self, new_size: int) -> None:
@@ -335,82 +272,83 @@ class Index(_Base):
     @property
     def element_count(self) -> int:
         """How many items there are, deleted ones included."""
-        return len(self._live) + len(self._deleted)
+        return len(self._all)
 
-    def _graph(self) -> _hnswfile.Graph:
-        """All items, deleted ones included, as hnswlib lays them out."""
-        items = self._items()
-        with self._changing:
-            labels = [*self._live, *self._deleted]
-            live = [record.vector for label in self._live if (record := items.get(label)) is not None]
-            vectors = np.array([*live, *self._deleted.values()], np.float32).reshape(len(labels), self._dim)
-            if self._deleted or items.info().slots != len(labels):
-                # Paths lead through what was removed or replaced, which has no place there.
-                items = self._graph_of(self._M, self._ef_construction, self._seed)
-                items.put_many(labels, vectors)
-            links = [items.links(label) or [[]] for label in labels]
-            settings = (self._max_elements, self._M, self._ef_construction)
-            return _hnswfile.graph(labels, vectors, set(self._deleted), links, settings)
+    @property
+    def deleted_count(self) -> int:
+        """How many items are marked as deleted."""
+        return len(self._deleted)
 
-    def _fill(self, header: Any, elements: Any, max_elements: int, seed: int, allow_replace: bool) -> None:
-        """Becomes an index of these; stays what it was if that fails."""
-        places: dict[int, int] = {}
-        hidden = (elements["flags"] & _hnswfile.DELETED) != 0
-        for at, label in enumerate(elements["label"].tolist()):
-            # A replaced item may be there twice.
-            if label not in places or not hidden[at]:
-                places[label] = at
-        rows = np.fromiter(places.values(), np.int64, len(places))
-        live, deleted = rows[~hidden[rows]], rows[hidden[rows]]
-        M, ef_construction = int(header["M"]), int(header["ef_construction"])
-        collection = self._graph_of(M, ef_construction, seed)
-        collection.put_many(elements["label"][live], elements["vector"][live])
+    def _bytes(self) -> bytes:
+        """What save_index() writes."""
+        room = max(self._max_elements, len(self._all))
+        return _give_hnswlib(self._items(), room, max(self._M, LEAST_M), self._ef_construction)
+
+    def _take(self, data: bytes | bytearray, max_elements: int, allow_replace: bool) -> None:
+        """Becomes the index of these bytes; stays what it was if that fails."""
+        header = np.frombuffer(data, _hnswfile.HEADER, 1)[0]
+        count, room = int(header["cur_element_count"]), int(header["max_elements"])
+        collection, labels, hidden = _take_hnswlib(data, self._dim, SPACES[self._space], self._codes)
         with self._changing:
-            self._collection, self._max_elements, self._M = collection, max_elements, M
-            self._ef_construction, self._seed, self._allow_replace = ef_construction, seed, allow_replace
-            self._next, self._live = len(elements), set(elements["label"][live].tolist())
-            vectors = elements["vector"][deleted].astype(np.float32)
-            self._deleted = dict(zip(elements["label"][deleted].tolist(), vectors, strict=True))
+            self._collection, self._max_elements = collection, max_elements if max_elements >= count else room
+            self._M, self._ef_construction = int(header["M"]), int(header["ef_construction"])
+            self._allow_replace, self._next = allow_replace, count
+            self._all = set(labels.tolist())
+            # One that is there twice is deleted if both are.
+            live = set(labels[~hidden].tolist())
+            self._deleted = dict.fromkeys(label for label in labels[hidden].tolist() if label not in live)
 
     def save_index(self, path_to_index: str | os.PathLike[str]) -> None:
         """Writes a file that hnswlib reads, too. It holds all of the index, or what it held before."""
-        _hnswfile.save(path_to_index, self._graph())
+        with self._changing:
+            _hnswfile.replace_file(path_to_index, self._bytes())
 
     def load_index(
         self, path_to_index: str | os.PathLike[str], max_elements: int = 0, allow_replace_deleted: bool = False
     ) -> None:
-        """Reads a file of this module or of hnswlib, and makes the graph anew."""
-        header, elements = _hnswfile.load(path_to_index, self._dim)
+        """Reads a file of this module or of hnswlib, and takes its graph over as it is."""
+        try:
+            with open(path_to_index, "rb") as file:
+                data = file.read()
+        except OSError as error:
+            raise RuntimeError("Cannot open file") from error
         if self._collection is not None:
             self._warn_of_loading()
-        room = max_elements if max_elements >= len(elements) else max(int(header["max_elements"]), len(elements))
-        self._fill(header, elements, room, self._seed, allow_replace_deleted)
+        try:
+            if len(data) < _hnswfile.HEADER.itemsize:
+                raise RuntimeError(_hnswfile.CORRUPTED)
+            self._take(data, max_elements, allow_replace_deleted)
+        except Error as error:
+            raise RuntimeError(_hnswfile.CORRUPTED) from error
         self._ef = 10
 
     def index_file_size(self) -> int:
         """Bytes that save_index() would write."""
-        return self._graph().size()
+        count, uppers = _graph_size(self._items())
+        M = max(self._M, LEAST_M)
+        level0 = _hnswfile.element(M, self._dim).itemsize
+        return _hnswfile.HEADER.itemsize + count * (level0 + 4) + uppers * _hnswfile.upper(M).itemsize
 
     def __getstate__(self) -> tuple[dict[str, Any]]:
         state: dict[str, Any] = {"ser_version": 1, "space": self._space, "dim": self._dim}
         with self._changing:
             state |= {"index_inited": self._collection is not None, "ep_added": self.element_count > 0}
             state |= {"normalize": self._space == "cosine", "num_threads": self._threads, "seed": self._seed}
-            state["ef"] = self._ef
             if self._collection is None:
-                return (state,)
-            graph = self._graph()
-            header = graph.header[0]
+                return (state | {"ef": self._ef, "codes": self._codes},)
+            header, level0, levels, uppers = _hnswfile.split(self._bytes(), self._dim)
             state |= {field: header[field].item() for field in _hnswfile.HEADER.names or ()}
-            state |= {"has_deletions": bool(self._deleted), "allow_replace_deleted": self._allow_replace}
-            state["size_links_per_element"] = graph.uppers.dtype.itemsize
-            levels = np.zeros(int(header["max_elements"]), np.int32)
-            levels[: len(graph.levels)] = graph.levels
-            state["label_lookup_external"] = graph.elements["label"].copy()
-            state["label_lookup_internal"] = np.arange(len(graph.elements), dtype=np.uint32)
-            state["element_levels"] = levels
-            state["data_level0"] = graph.elements.view(np.int8)
-            state["link_lists"] = graph.uppers.view(np.int8)
+            state |= {"ef": self._ef, "has_deletions": bool(self._deleted)}
+            state["size_links_per_element"] = _hnswfile.upper(int(header["M"])).itemsize
+            state["allow_replace_deleted"] = self._allow_replace
+            state["label_lookup_external"] = level0["label"].copy()
+            state["label_lookup_internal"] = np.arange(len(level0), dtype=np.uint32)
+            state["element_levels"] = np.zeros(int(header["max_elements"]), np.int32)
+            state["element_levels"][: len(levels)] = levels
+            state["data_level0"] = level0.view(np.int8)
+            state["link_lists"] = np.frombuffer(uppers, np.int8)
+            # hnswlib takes no notice of these.
+            state |= {"unlimited": self._max_elements == 0, "codes": self._codes}
             return (state,)
 
     def __setstate__(self, state: tuple[dict[str, Any]]) -> None:
@@ -419,26 +357,26 @@ class Index(_Base):
         (params,) = state
         if params["ser_version"] != 1:
             raise RuntimeError("Unpickle Error: Invalid serialization version!")
-        Index.__init__(self, params["space"], params["dim"])
+        Index.__init__(self, params["space"], params["dim"], codes=params.get("codes", "auto"))
         self._threads, self._seed, self._ef = params["num_threads"], params["seed"], params["ef"]
         if not params["index_inited"]:
             return
         for field, value in _hnswfile.expected(params, self._dim).items():  # type: ignore[arg-type]
             if params[field] != value:
                 raise RuntimeError(f"Unpickle Error: Invalid value of {field} ")
-        count, element = params["cur_element_count"], _hnswfile.element(params["M"], self._dim)
-        level0 = np.ascontiguousarray(params["data_level0"]).view(np.uint8)
-        if level0.size != count * element.itemsize:
-            raise RuntimeError("Unpickle Error: Invalid value of data_level0 ")
-        elements = level0.view(element)
-        room, allow = max(params["max_elements"], count), params.get("allow_replace_deleted", False)
-        self._fill(params, elements, room, self._seed, allow)
+        self._max_elements = params["max_elements"]
+        try:
+            self._take(_hnswfile.join(params), self._max_elements, params.get("allow_replace_deleted", False))
+            if params.get("unlimited", False):
+                self._max_elements = 0
+        except Error as error:
+            raise RuntimeError("Unpickle Error: Invalid value of data_level0 ") from error
 
     def __repr__(self) -> str:
         return f"<hnswlib.Index(space='{self._space}', dim={self._dim})>"
 
 
-class BFIndex(_Base):
+class BFIndex(Base):
     """Exact nearest neighbours, by comparing with every item. See the module for what differs from hnswlib.BFIndex."""
 
     def init_index(self, max_elements: int) -> None:
@@ -449,7 +387,7 @@ class BFIndex(_Base):
 
     def _begin(self, max_elements: int) -> None:
         # Nobody walks its graph.
-        self._collection = self._open(m=_LEAST_M, ef_construction=1, codes="none")
+        self._collection = self._open(m=LEAST_M, ef_construction=1, codes="none")
         self._max_elements = max_elements
         self._present: set[int] = set()
 
@@ -460,7 +398,7 @@ class BFIndex(_Base):
             first = len(self._present)
             labels = np.arange(first, first + len(rows)) if ids is None else self._labels(ids, len(rows))
             wanted = self._present.union(labels.tolist())
-            if len(wanted) > self._max_elements:
+            if self._is_full(len(wanted)):
                 raise RuntimeError("The number of elements exceeds the specified limit\n")
             items.put_many(labels, rows)
             self._present = wanted
@@ -473,19 +411,25 @@ class BFIndex(_Base):
             items.remove(label)
 
     def knn_query(
-        self, data: ArrayLike, k: int = 1, num_threads: int = -1, filter: _Filter | None = None
-    ) -> tuple[_Labels, _Floats]:
+        self,
+        data: ArrayLike,
+        k: int = 1,
+        num_threads: int = -1,
+        filter: Filters | None = None,
+        *,
+        padded: bool = False,
+    ) -> tuple[Labels, Floats]:
         """Labels and distances of the k nearest items of each row, nearest first: two arrays of the shape (rows, k)."""
-        return self._search(data, k, num_threads, filter, True, k, "There are not enough elements.")
+        return self._search(data, k, num_threads, filter, None, padded, "There are not enough elements.")
 
     def save_index(self, path_to_index: str | os.PathLike[str]) -> None:
         """Writes a file that hnswlib reads, too. It holds all of the index, or what it held before."""
         items = self._items()
         with self._changing:
-            labels = list(self._present)
-            vectors = [record.vector for label in labels if (record := items.get(label)) is not None]
-            rows = np.array(vectors, np.float32).reshape(len(labels), self._dim)
-            _hnswfile.save_bf(path_to_index, labels, rows, self._max_elements)
+            labels = np.array(list(self._present), np.uint64)
+            vectors = _vectors(items, labels)
+            rows = np.empty((0, self._dim), np.float32) if vectors is None else vectors
+            _hnswfile.save_bf(path_to_index, labels, rows, max(self._max_elements, len(labels)))
 
     def load_index(self, path_to_index: str | os.PathLike[str], max_elements: int = 0) -> None:
         """Reads a file of this module or of hnswlib. There is room for max_elements, or for as many as there was."""

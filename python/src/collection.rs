@@ -1,9 +1,10 @@
 //! `lodestore.Collection`.
 
 use crate::errors::{raise, refuse};
+use crate::filter::Filter;
 use crate::input::{self, Vectors};
 use crate::output::{self, Rows};
-use crate::waiting::{Filter, Waiting};
+use crate::waiting::Waiting;
 use pyo3::prelude::*;
 use std::borrow::Cow;
 
@@ -155,8 +156,9 @@ impl Collection {
     ///
     /// query: shape (dim,). ef: candidates kept on the way, 64 unless given: more find more and take longer.
     /// recall: instead of ef, the share of the true neighbours to be found, 0 to 1, as recall() has measured it.
-    /// payloads: whether to fetch them too. filter: called with keys, once for each, says which records may be found;
-    /// k are found whenever there are so many. exact: compares with every record, and so finds the true neighbours.
+    /// payloads: whether to fetch them too. filter: which records may be found; k are whenever there are so many. A callable
+    /// that is asked of keys, once for each; or, much faster since it needs no interpreter, an array of booleans by key or
+    /// the keys, an array of integers. exact: compares with every record, and so finds the true neighbours.
     #[pyo3(signature = (query, k = 10, ef = None, recall = None, payloads = true, filter = None, exact = false))]
     #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn search<'py>(
@@ -167,7 +169,7 @@ impl Collection {
         ef: Option<usize>,
         recall: Option<f64>,
         payloads: bool,
-        filter: Option<Py<PyAny>>,
+        filter: Option<&Bound<'py, PyAny>>,
         exact: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         if ef.is_some() && recall.is_some() {
@@ -175,7 +177,7 @@ impl Collection {
         }
         let query = Vectors::one(query, self.0.dim(), self.0.element())?;
         let components = query.components()?;
-        let filter = filter.map(Filter::new);
+        let filter = filter.map(Filter::new).transpose()?;
         let hits = py.detach(|| {
             let keeps = filter.as_ref().map(|filter| |key| filter.keeps(key));
             let mut search = self.0.search(components).k(k);
@@ -210,7 +212,7 @@ impl Collection {
         k: usize,
         ef: Option<usize>,
         threads: usize,
-        filter: Option<Py<PyAny>>,
+        filter: Option<&Bound<'py, PyAny>>,
         exact: bool,
         recall: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -220,7 +222,7 @@ impl Collection {
         let queries = Vectors::rows(queries, "the queries", self.0.dim(), self.0.element())?;
         let components = queries.components()?;
         let mut waiting = Waiting::new(None, 0);
-        let filter = filter.map(Filter::new);
+        let filter = filter.map(Filter::new).transpose()?;
         let rows = py.detach(|| {
             let cores = || std::thread::available_parallelism().map_or(1, usize::from);
             let keeps = filter.as_ref().map(|filter| |key| filter.keeps(key));

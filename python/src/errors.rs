@@ -18,6 +18,7 @@ pub(crate) fn raise(error: Error) -> PyErr {
         | Error::CollectionExists { .. }
         | Error::SettingDiffers { .. }
         | Error::Setting(_)
+        | Error::Graph(_)
         | Error::OtherStore { .. } => &classes::INPUT,
         Error::NoCollection { .. } | Error::NotAStore { .. } => &classes::NOT_FOUND,
         Error::Closed => &classes::CLOSED,

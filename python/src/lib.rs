@@ -13,9 +13,11 @@ mod errors;
 mod input;
 mod output;
 mod waiting;
+mod filter;
 mod collection;
 mod batch;
 mod store;
+mod foreign;
 
 /// The native half of lodestore; use the package `lodestore`.
 #[pymodule]
@@ -24,6 +26,8 @@ mod _native {
     use crate::batch::Batch;
     #[pymodule_export]
     use crate::collection::Collection;
+    #[pymodule_export]
+    use crate::foreign::{_give_hnswlib, _graph_size, _take_hnswlib, _vectors};
     #[pymodule_export]
     use crate::store::{Store, in_memory, open};
 }

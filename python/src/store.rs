@@ -85,6 +85,12 @@ fn named<T: Copy>(setting: &str, name: &str, all: &[(&str, T)]) -> PyResult<T> {
     }
 }
 
+/// The codes of that name.
+pub(crate) fn codes_of(name: &str) -> PyResult<Codes> {
+    let all = [("auto", Codes::Auto), ("none", Codes::None), ("8", Codes::Eight), ("4", Codes::Four)];
+    named("codes", name, &all)
+}
+
 fn check_key_type(key: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let Some(key) = key else { return Ok(()) };
     let kind = key.cast::<PyType>().map_err(|_| PyTypeError::new_err("key is a type: int"))?;
@@ -148,8 +154,7 @@ impl Store {
             builder = builder.ef_construction(ef_construction);
         }
         if let Some(codes) = codes {
-            let all = [("auto", Codes::Auto), ("none", Codes::None), ("8", Codes::Eight), ("4", Codes::Four)];
-            builder = builder.codes(named("codes", codes, &all)?);
+            builder = builder.codes(codes_of(codes)?);
         }
         if let Some(seed) = seed {
             builder = builder.seed(seed);

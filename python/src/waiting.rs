@@ -55,13 +55,13 @@ impl<'a> Waiting<'a> {
 
 /// A filter of keys that is a callable of Python. It is called, which takes the interpreter, once for each key; what it
 /// has said holds for the whole search.
-pub(crate) struct Filter {
+pub(crate) struct Asked {
     callable: Py<PyAny>,
     said: RwLock<HashMap<u64, bool>>,
     error: Mutex<Option<PyErr>>,
 }
 
-impl Filter {
+impl Asked {
     pub(crate) fn new(callable: Py<PyAny>) -> Self {
         Self { callable, said: RwLock::default(), error: Mutex::new(None) }
     }

@@ -182,7 +182,7 @@ def test_files_and_pickles_hold_all(small, space, tmp_path):
             assert getattr(other, setting) == getattr(index, setting), setting
         labels, distances = other.knn_query(queries, k=5)
         expected, true_distances = index.knn_query(queries, k=5)
-        assert (labels == expected).mean() > 0.97 and np.allclose(distances[:, 0], true_distances[:, 0], atol=1e-4)
+        assert np.array_equal(labels, expected) and np.array_equal(distances, true_distances)
         other.unmark_deleted(297)
         assert 297 in other.knn_query(other.get_items([297]), k=1)[0]
         other.add_items(small[800:810], np.arange(6000, 6010), replace_deleted=True)
@@ -198,9 +198,10 @@ def test_the_graph_in_a_file_is_whole(small, tmp_path):
     index = index_of(small[:1000], M=6)
     for label in range(0, 1000, 7):
         index.mark_deleted(label)
-    header, elements, levels, uppers = index._graph()
-    assert header["max_level"][0] == levels.max() == levels[header["enterpoint_node"][0]]
-    assert len(uppers) == levels.sum() and uppers.dtype == _hnswfile.upper(6)
+    header, elements, levels, uppers = _hnswfile.split(index._bytes(), 16)
+    levels, uppers = np.array(levels), np.frombuffer(uppers, _hnswfile.upper(6))
+    assert header["max_level"] == levels.max() == levels[header["enterpoint_node"]]
+    assert len(uppers) == levels.sum()
     starts = np.cumsum(levels) - levels
     for at in range(1000):
         lists = [elements[at], *uppers[starts[at] : starts[at] + levels[at]]]
@@ -208,7 +209,7 @@ def test_the_graph_in_a_file_is_whole(small, tmp_path):
             links = one["links"][: one["count"]].tolist()
             assert one["count"] <= (12 if level == 0 else 6) and len(set(links)) == len(links) and at not in links
             assert all(levels[link] >= level for link in links)
-    reached, todo = set(), [int(header["enterpoint_node"][0])]
+    reached, todo = set(), [int(header["enterpoint_node"])]
     while todo:
         at = todo.pop()
         if at not in reached:
@@ -227,7 +228,7 @@ def test_damaged_files_are_refused(small, tmp_path):
     damaged = [whole[:50], whole[:-1], whole + b"x", b"", whole[:16] + b"\xff" * 8 + whole[24:]]
     for _ in range(100):
         bad = bytearray(whole)
-        bad[rng.integers(8, 80)] ^= 1 << rng.integers(8)
+        bad[rng.integers(8, 96)] ^= 1 << rng.integers(8)
         damaged.append(bytes(bad))
     refused = 0
     for bad in damaged:

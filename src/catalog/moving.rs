@@ -18,7 +18,22 @@ pub(crate) struct Move<'a> {
 impl Catalog {
     /// Begins to give the records of these keys these slots; keys without a record are passed over. Nobody stages rows
     /// until it is committed.
-    pub(crate) fn begin_move(&self, collection: u32, mut slots: Vec<(u64, u32)>) -> Result<Move<'_>> {
+    pub(crate) fn begin_move(&self, collection: u32, slots: Vec<(u64, u32)>) -> Result<Move<'_>> {
+        self.begin(collection, slots, None)
+    }
+
+    /// As [`begin_move`](Self::begin_move); keys without a record get one, without a payload. Those of the slots in
+    /// `marked` are marked as deleted.
+    pub(crate) fn begin_load(
+        &self,
+        collection: u32,
+        slots: Vec<(u64, u32)>,
+        marked: BTreeSet<u32>,
+    ) -> Result<Move<'_>> {
+        self.begin(collection, slots, Some(marked))
+    }
+
+    fn begin(&self, collection: u32, mut slots: Vec<(u64, u32)>, made: Option<BTreeSet<u32>>) -> Result<Move<'_>> {
         // What is staged names the old slots.
         self.apply()?;
         let applying = self.applying.lock();
@@ -32,6 +47,7 @@ impl Catalog {
             let mut rows = 0;
             let mut marked = marks::take(&txn, collection)?;
             let mut moved = BTreeSet::new();
+            let make = made.is_some();
             {
                 let mut last = None;
                 let mut records = txn.open_table(RECORDS).map_err(failed)?;
@@ -49,12 +65,14 @@ impl Catalog {
                             last = Some(key);
                             seal(&mut value, &key, &[&slot.to_le_bytes(), payload]);
                         }
+                        None if make => seal(&mut value, &key, &[&slot.to_le_bytes()]),
                         None => continue,
                     }
                     records.insert(key.as_slice(), value.as_slice()).map_err(failed)?;
                     rows += 1;
                 }
             }
+            moved.extend(made.unwrap_or_default());
             marks::put_back(&txn, collection, &moved)?;
             Ok((txn, rows))
         })?;
