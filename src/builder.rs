@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::op;
 use crate::shared::Handle;
-use lodestore_engine::{Element, Geometry, Index, Metric};
+use lodestore_engine::{Element, Geometry, Index, Metric, MetricName};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -38,6 +38,8 @@ pub struct CollectionBuilder<K: Key> {
     dim: Option<usize>,
     element: Option<Element>,
     metric: Option<Metric>,
+    /// What cannot be a metric's name.
+    no_metric: Option<String>,
     m: Option<usize>,
     ef_construction: Option<usize>,
     seed: Option<u64>,
@@ -53,6 +55,7 @@ impl<K: Key> CollectionBuilder<K> {
             dim: None,
             element: None,
             metric: None,
+            no_metric: None,
             m: None,
             ef_construction: None,
             seed: None,
@@ -87,6 +90,16 @@ impl<K: Key> CollectionBuilder<K> {
     /// each other only.
     pub fn metric(mut self, metric: Metric) -> Self {
         self.metric = Some(metric);
+        self
+    }
+
+    /// The metric of the program's own that was [registered](crate::StoreOptions::metric) under that name, for any
+    /// element. Such a collection has no [codes](Codes).
+    pub fn user_metric(mut self, name: &str) -> Self {
+        match MetricName::of(name) {
+            Some(name) => self.metric = Some(Metric::User(name)),
+            None => self.no_metric = Some(name.to_owned()),
+        }
         self
     }
 
@@ -153,6 +166,7 @@ impl<K: Key> CollectionBuilder<K> {
     /// # Errors
     /// [`Error::NoCollection`], [`Error::SettingDiffers`].
     pub fn open(self) -> Result<Collection<K>> {
+        self.check_metric()?;
         let open = self.handle.0.open_collection(&self.name)?;
         let stored = *open.index().geometry();
         self.same("dim", self.dim, stored.dim)?;
@@ -163,6 +177,13 @@ impl<K: Key> CollectionBuilder<K> {
         self.same("seed", self.seed, stored.seed)?;
         self.same("codes", self.codes.filter(|&codes| codes != Codes::Auto), Codes::of_bits(stored.codes))?;
         Ok(Collection::new(self.handle, open))
+    }
+
+    fn check_metric(&self) -> Result<()> {
+        match &self.no_metric {
+            Some(name) => Err(Error::Setting(format!("{name:?} cannot be the name of a user's metric"))),
+            None => Ok(()),
+        }
     }
 
     fn same<T: PartialEq + ToString>(&self, setting: &'static str, asked: Option<T>, stored: T) -> Result<()> {
@@ -179,6 +200,7 @@ impl<K: Key> CollectionBuilder<K> {
 
     /// Files first, durable; then the record that names them.
     fn make(self) -> Result<Collection<K>> {
+        self.check_metric()?;
         if self.name.is_empty() || self.name.len() > MAX_NAME || self.name.chars().any(char::is_control) {
             let what = "a collection's name has 1 to 255 bytes and no control characters";
             return Err(Error::Setting(format!("{what}; got {:?}", self.name)));
@@ -199,6 +221,11 @@ impl<K: Key> CollectionBuilder<K> {
         };
         geometry.check().map_err(Error::Setting)?;
         let shared = &self.handle.0;
+        if let Metric::User(name) = metric
+            && shared.options.metrics.get(name).is_none()
+        {
+            return Err(Error::UnknownMetric { file: self.name, metric: name.as_str().to_owned() });
+        }
         let log = shared.log()?;
         let id = shared.catalog.names().values().map(|entry| entry.id + 1).max().unwrap_or(0);
         Index::create(&*shared.disk, shared.uuid, id, &geometry)?;

@@ -3,6 +3,7 @@
 use crate::components::{Components, Queries, Shape, check_spare_bits};
 use crate::error::{Error, Result};
 use crate::shared::Open;
+use lodestore_engine::metric::Space;
 use lodestore_engine::{Element, Metric, Query};
 
 /// The longest payload, in bytes.
@@ -44,14 +45,15 @@ pub(crate) fn check_query(target: &Open, query: Query<'_>, row: usize) -> Result
         // All numbers are finite, and none is large.
         Query::Stored(bytes) if directed && bytes.iter().all(|&x| x == 0) => return Err(Error::ZeroVector { row }),
         Query::Stored(bytes) if target.shape().element == Element::Bits => {
-            return check_spare_bits(bytes, target.shape().dim, row);
+            check_spare_bits(bytes, target.shape().dim, row)?;
+            return check_metric(space, query, row);
         }
-        Query::Stored(_) => return Ok(()),
+        Query::Stored(_) => return check_metric(space, query, row),
     };
     // Whatever is wrong with a vector shows in this sum: NaN and infinities pass on to it.
     let square = space.kernel().dot(vector, vector);
     if square <= MOST_SQUARE && (square >= LEAST_SQUARE || !directed) {
-        return Ok(());
+        return check_metric(space, query, row);
     }
     if let Some(component) = vector.iter().position(|x| !x.is_finite()) {
         return Err(Error::NotFinite { row, component, value: vector[component] });
@@ -62,6 +64,15 @@ pub(crate) fn check_query(target: &Open, query: Query<'_>, row: usize) -> Result
     let got = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
     let low = if directed { f64::from(LEAST_SQUARE) } else { 0.0 };
     Err(Error::Magnitude { row, got, low, high: f64::from(MOST_SQUARE) })
+}
+
+/// # Errors
+/// [`Error::NoDistance`], of a metric of the program's own.
+fn check_metric(space: &Space, query: Query<'_>, row: usize) -> Result<()> {
+    match space.refuses(query) {
+        Some(reason) => Err(Error::NoDistance { row, metric: space.metric().to_string(), reason }),
+        None => Ok(()),
+    }
 }
 
 /// Rows of queries, made ready and looked at.

@@ -39,6 +39,7 @@ impl Codes {
     /// How many, for a new collection.
     pub(crate) fn bits(self, dim: usize, element: Element, metric: Metric) -> u8 {
         match self {
+            Codes::Auto if matches!(metric, Metric::User(_)) => 0,
             Codes::Auto if dim < 32 || !element.is_float() => 0,
             Codes::Auto if dim >= 256 && metric != Metric::L2 => 4,
             Codes::Auto | Codes::Eight => 8,

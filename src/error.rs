@@ -185,6 +185,24 @@ pub enum Error {
     /// The store was closed through another handle.
     #[error("the store was closed; open it again")]
     Closed,
+    /// A collection of a [`UserMetric`](crate::UserMetric) that this program has not registered.
+    #[error("{file} names the metric '{metric}', which is not registered; give it to StoreOptions::metric")]
+    UnknownMetric {
+        /// The collection's file that names it, or the collection that is to be made.
+        file: String,
+        /// The metric.
+        metric: String,
+    },
+    /// A vector for which the collection's own metric has no distances.
+    #[error("row {row}: the metric '{metric}' has no distances for this vector: {reason}")]
+    NoDistance {
+        /// Which of the vectors given; 0 if one was.
+        row: usize,
+        /// The metric.
+        metric: String,
+        /// What it says.
+        reason: String,
+    },
     /// The call was [cancelled](crate::Control::cancel), or its progress was answered with no. It has changed nothing.
     #[error("the call was cancelled")]
     Cancelled,
@@ -265,6 +283,7 @@ impl From<lodestore_wal::Error> for Error {
         use lodestore_wal::Error as Low;
         match error {
             Low::Corrupt { file, offset, what } => Error::Corrupt { file, offset, what },
+            Low::Unregistered { file, metric } => Error::UnknownMetric { file, metric },
             Low::Locked { path, holder } => Error::Locked { path, holder },
             Low::NoSpace { path, needed } => Error::NoSpace { path, needed },
             Low::Poisoned { first } => Error::Poisoned { first },

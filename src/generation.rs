@@ -3,14 +3,14 @@
 use crate::catalog::{Catalog, remove_leftover};
 use crate::error::Result;
 use crate::shared::Open;
-use lodestore_engine::{Head, Heads, Index, Super, remove_generation};
+use lodestore_engine::{Head, Heads, Index, Metrics, Super, remove_generation};
 use lodestore_wal::{Disk, names};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Opens a generation that a log record names, and no checkpoint yet.
-pub(crate) fn open_unnamed(disk: &dyn Disk, uuid: [u8; 16], id: u32, head: Head) -> Result<Index> {
-    let index = Index::open(disk, uuid, id, head.created, Some(head))?;
+pub(crate) fn open_unnamed(disk: &dyn Disk, uuid: [u8; 16], id: u32, head: Head, metrics: &Metrics) -> Result<Index> {
+    let index = Index::open_with(disk, uuid, (id, head.created), Some(head), metrics)?;
     index.set_named(false);
     Ok(index)
 }

@@ -89,7 +89,7 @@ pub use half::{bf16, f16};
 pub use hits::{Hit, Hits, SearchStats};
 pub use key::{AsKey, Key};
 pub use load::{Load, Loaded};
-pub use lodestore_engine::{Element, Metric};
+pub use lodestore_engine::{Element, Metric, MetricName, UserMetric};
 pub use measure::MeasureRecall;
 pub use options::{Durability, Residency, StoreOptions};
 pub use recall::{RecallAt, RecallReport};

@@ -4,7 +4,7 @@ use crate::catalog::NameEntry;
 use crate::error::{Error, Result};
 use crate::options::Residency;
 use crate::shared::{Open, Shared};
-use lodestore_engine::{Heads, Index, Super};
+use lodestore_engine::{Heads, Index, Metrics, Super};
 use lodestore_wal::{Disk, names};
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl Shared {
             return Ok(open.clone());
         }
         let state = self.superblock.lock().1;
-        let open = open_collection(&*self.disk, &state, &self.heads, name, entry)?;
+        let open = open_collection(&*self.disk, &state, &self.heads, (name, entry), &self.options.metrics)?;
         open.index().load_marks(&self.catalog.marks(entry.id)?)?;
         reside(&open.index(), self.options.residency)?;
         all.insert(entry.id, open.clone());
@@ -49,8 +49,8 @@ pub(crate) fn open_collection(
     disk: &dyn Disk,
     state: &Super,
     heads: &Heads,
-    name: &str,
-    entry: NameEntry,
+    (name, entry): (&str, NameEntry),
+    metrics: &Metrics,
 ) -> Result<Arc<Open>> {
     let head = heads.read(entry.id)?;
     // A collection that the last checkpoint knew has a head; without one its records would seem never to have been.
@@ -60,6 +60,6 @@ pub(crate) fn open_collection(
         return Err(Error::Corrupt { file: names::HEADS.into(), offset: u64::from(entry.id) * 128, what });
     }
     let head = if known { head } else { None };
-    let index = Index::open(disk, state.uuid, entry.id, entry.created, head)?;
+    let index = Index::open_with(disk, state.uuid, (entry.id, entry.created), head, metrics)?;
     Ok(Arc::new(Open::new(name.to_owned(), index)))
 }

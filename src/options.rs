@@ -1,5 +1,7 @@
 //! How a store is opened.
 
+use lodestore_engine::{Metrics, UserMetric};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a write that returned `Ok` survives. At every level what is left after a crash is a prefix of the writes, in
@@ -80,6 +82,9 @@ pub struct StoreOptions {
     pub(crate) residency: Residency,
     pub(crate) checkpoint_log_bytes: u64,
     pub(crate) checkpoint_dirty_bytes: u64,
+    pub(crate) metrics: Metrics,
+    /// What is wrong with a metric.
+    pub(crate) wrong_metric: Option<String>,
 }
 
 impl Default for StoreOptions {
@@ -93,11 +98,44 @@ impl Default for StoreOptions {
             residency: Residency::Mapped,
             checkpoint_log_bytes: 64 << 20,
             checkpoint_dirty_bytes: 1 << 30,
+            metrics: Metrics::default(),
+            wrong_metric: None,
         }
     }
 }
 
 impl StoreOptions {
+    /// Registers a metric of the program's own, which collections can then [have](crate::CollectionBuilder::user_metric).
+    /// A name that cannot be one, or is there already, is an error when the store is opened.
+    ///
+    /// ```
+    /// use lodestore::{Error, Store, UserMetric};
+    /// struct Manhattan;
+    /// impl UserMetric for Manhattan {
+    ///     fn name(&self) -> &str {
+    ///         "manhattan"
+    ///     }
+    ///     fn distance(&self, a: &[f32], b: &[f32]) -> f32 {
+    ///         a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum()
+    ///     }
+    /// }
+    /// let dir = tempfile::tempdir()?;
+    /// let store = Store::options().metric(Manhattan).open(dir.path())?;
+    /// let docs = store.collection::<u64>("docs").dim(2).user_metric("manhattan").create()?;
+    /// docs.put(1, &[1.0, 5.0], b"")?;
+    /// assert_eq!(docs.search(&[0.0, 3.0]).run()?[0].distance, 3.0);
+    /// store.close()?;
+    /// let other = Store::open(dir.path())?; // without it
+    /// assert!(matches!(other.collection::<u64>("docs").open(), Err(Error::UnknownMetric { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn metric(mut self, metric: impl UserMetric) -> Self {
+        if let Err(what) = self.metrics.add(Arc::new(metric)) {
+            self.wrong_metric = Some(what);
+        }
+        self
+    }
+
     /// What writes survive. Default: [`Durability::Sync`].
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;

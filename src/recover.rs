@@ -11,7 +11,8 @@ use crate::open::{open_collection, reside};
 use crate::options::StoreOptions;
 use crate::pages::Pages;
 use crate::shared::{Handle, LazyLog, Open, Parts, Shared, Task};
-use lodestore_engine::{Head, Heads, Id, Place, Replayed, SlotBytes, Super, Superblock, recover_segments, vector_crc};
+use lodestore_engine::{Head, Heads, Id, Metrics, Place, Replayed, SlotBytes, Super, Superblock};
+use lodestore_engine::{recover_segments, vector_crc};
 use lodestore_wal::log::Record;
 use lodestore_wal::{Disk, DiskFile, Log, LogScan, Poison, names};
 use std::collections::HashMap;
@@ -24,6 +25,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Opens or makes the store on `disk`.
 pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> Result<Handle> {
     // R0. Looking first keeps a directory that holds no store free of a LOCK file.
+    if let Some(what) = &options.wrong_metric {
+        return Err(Error::Setting(what.clone()));
+    }
     let exists = exists(&*disk)?;
     if !exists && !options.create {
         return Err(Error::NotAStore { path: path.to_owned() });
@@ -55,6 +59,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     // R5, R6
     let mut replay = Replay {
         disk: &disk,
+        metrics: &options.metrics,
         state: &state,
         heads: &heads,
         catalog: &catalog,
@@ -197,6 +202,7 @@ fn holder() -> String {
 
 struct Replay<'a> {
     disk: &'a Arc<dyn Disk>,
+    metrics: &'a Metrics,
     state: &'a Super,
     heads: &'a Heads,
     catalog: &'a Catalog,
@@ -380,7 +386,7 @@ impl Replay<'_> {
                     changed.remove(&collection);
                     self.retired.push((collection, index.generation()));
                     let head = Head { created: index.head().created, ..head };
-                    let next = generation::open_unnamed(&**self.disk, self.state.uuid, collection, head)?;
+                    let next = generation::open_unnamed(&**self.disk, self.state.uuid, collection, head, self.metrics)?;
                     let open = Arc::new(Open::new(self.open[&collection].name.clone(), next));
                     index = open.index();
                     self.open.insert(collection, open);
@@ -441,7 +447,7 @@ impl Replay<'_> {
         let (name, entry) = self.catalog.names().into_iter().find(|(_, entry)| entry.id == id).ok_or_else(|| {
             Error::NoCollection { name: id.to_string(), store: String::new(), present: String::new() }
         })?;
-        let open = open_collection(&**self.disk, self.state, self.heads, &name, entry)?;
+        let open = open_collection(&**self.disk, self.state, self.heads, (&name, entry), self.metrics)?;
         self.open.insert(id, open.clone());
         Ok(open)
     }

@@ -50,7 +50,7 @@ impl Index {
         let generation = self.generation().checked_add(1).ok_or(Error::TooLarge { got: limit + 1, limit })?;
         Index::create_generation(disk, uuid, (self.id(), generation), self.geometry())?;
         let empty = Head { next_slot: 0, next_upper: 0, entry: 0, live: 0, free: 0, generation, ..head };
-        let new = Index::open(disk, uuid, self.id(), head.created, Some(empty))?;
+        let new = Index::open_with(disk, uuid, (self.id(), head.created), Some(empty), self.metrics())?;
         new.set_named(false);
         Ok((new, empty))
     }

@@ -5,8 +5,9 @@
 //! `MetaFile`, 128 bytes, little-endian, written once and durable before the log names the collection.
 
 use crate::element::Element;
-use crate::metric::Metric;
+use crate::metric::{Metric, USER_CODE};
 use crate::seeded;
+use crate::user_metric::{MAX_METRIC_NAME, MetricName};
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, Error, Result};
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
@@ -40,7 +41,7 @@ pub struct Geometry {
     pub dim: usize,
     /// What they are kept as.
     pub element: Element,
-    /// The metric; Hamming's for bits, and only for them.
+    /// The metric; Hamming's for bits, and only for them, or one of the program's own.
     pub metric: Metric,
     /// Links of a node on the levels above 0; level 0 has twice as many.
     pub m: usize,
@@ -133,7 +134,10 @@ impl Geometry {
         within("m", self.m, 2, MAX_M)?;
         within("ef_construction", self.ef_construction, 1, MAX_EF_CONSTRUCTION)?;
         match (self.element, self.metric) {
-            (Element::Bits, Metric::Hamming) => {}
+            (_, Metric::User(_)) if self.codes != 0 => {
+                return Err("a metric of the program's own has no codes: they know nothing of it".into());
+            }
+            (Element::Bits, Metric::Hamming) | (_, Metric::User(_)) => {}
             (Element::Bits, metric) => return Err(format!("bits are compared by hamming, not by {metric}")),
             (element, Metric::Hamming) => return Err(format!("hamming compares bits, not {element}")),
             _ => {}
@@ -158,7 +162,7 @@ struct MetaFile {
     /// The store's identity, so that a file of another store is not mistaken for ours.
     uuid: [u8; 16],
     dim: U32,
-    /// 1 = l2, 2 = ip, 3 = cosine, 4 = hamming.
+    /// 1 = l2, 2 = ip, 3 = cosine, 4 = hamming, 5 = the program's own of the name below.
     metric: u8,
     /// 1 = f32, 2 = f16, 3 = bf16, 4 = i8, 5 = u8, 6 = bits.
     element: u8,
@@ -169,8 +173,10 @@ struct MetaFile {
     m: U32,
     ef_construction: U32,
     seed: U64,
+    /// The name of a metric of the program's own, in UTF-8, zeros behind it; zeros for others.
+    metric_name: [u8; MAX_METRIC_NAME],
     /// Zero; room for what later versions add.
-    spare: [u8; 68],
+    spare: [u8; 28],
     crc: U32,
 }
 const _: () = assert!(size_of::<MetaFile>() == 128);
@@ -199,13 +205,27 @@ pub(crate) fn write_meta(
         m: U32::new(geometry.m as u32),
         ef_construction: U32::new(geometry.ef_construction as u32),
         seed: U64::new(geometry.seed),
-        spare: [0; 68],
+        metric_name: metric_name(geometry.metric),
+        spare: [0; 28],
         crc: U32::new(0),
     };
     meta.crc = U32::new(crc32fast::hash(&meta.as_bytes()[..CRC_AT]));
     let file = disk.create(&names::part(id, generation, Part::Meta))?;
     file.write_at(0, meta.as_bytes())?;
     file.sync()
+}
+
+fn metric_name(metric: Metric) -> [u8; MAX_METRIC_NAME] {
+    let mut bytes = [0; MAX_METRIC_NAME];
+    if let Metric::User(name) = metric {
+        bytes[..name.as_str().len()].copy_from_slice(name.as_str().as_bytes());
+    }
+    bytes
+}
+
+fn user_metric(bytes: &[u8]) -> Option<Metric> {
+    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    MetricName::of(std::str::from_utf8(&bytes[..end]).ok()?).map(Metric::User)
 }
 
 /// Reads and checks a generation's `meta`.
@@ -236,7 +256,9 @@ pub(crate) fn read_meta(disk: &dyn Disk, uuid: [u8; 16], (id, generation): (u32,
     if meta.uuid != uuid || meta.id.get() != id {
         return Err(Error::corrupt(name, 12, format!("belongs to collection {} of another store", meta.id.get())));
     }
+    let users = || (meta.metric == USER_CODE).then(|| user_metric(&meta.metric_name)).flatten();
     let metric = Metric::from_code(meta.metric)
+        .or_else(users)
         .ok_or_else(|| Error::corrupt(&name, 36, format!("unknown metric code {}", meta.metric)))?;
     let element = Element::from_code(meta.element)
         .ok_or_else(|| Error::corrupt(&name, 37, format!("unknown element type {}", meta.element)))?;
@@ -336,8 +358,10 @@ mod tests {
         disk.create_dir(&names::collection_dir(3, 0)).unwrap();
         write_meta(&disk, [7; 16], (3, 0), &geometry()).unwrap();
         assert_eq!(read_meta(&disk, [7; 16], (3, 0)).unwrap(), geometry());
-        for element in Element::ALL {
-            let metric = if element == Element::Bits { Metric::Hamming } else { Metric::L2 };
+        let users = ["x".to_owned(), "é".repeat(20)].map(|name| Metric::User(MetricName::of(&name).unwrap()));
+        let built_in = |element| if element == Element::Bits { Metric::Hamming } else { Metric::L2 };
+        let all = Element::ALL.map(|element| (element, built_in(element)));
+        for (element, metric) in all.into_iter().chain(users.map(|metric| (Element::F16, metric))) {
             let other = Geometry { element, metric, codes: 0, ..geometry() };
             disk.remove(&names::part(3, 0, Part::Meta)).unwrap();
             write_meta(&disk, [7; 16], (3, 0), &other).unwrap();

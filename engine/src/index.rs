@@ -18,7 +18,7 @@ use crate::heads::Head;
 use crate::ids::{self, Id};
 use crate::kernel::{self, LINE};
 use crate::marks::Marks;
-use crate::metric::Space;
+use crate::metric::{Metric, Space};
 use crate::packed::Packed;
 use crate::pending::{Pending, Replayed};
 use crate::readers::Readers;
@@ -26,6 +26,7 @@ use crate::scratch::ScratchPool;
 use crate::scratch::SlotSet;
 use crate::search::{AHEAD_OF_ONE, END, Level};
 use crate::sums::{Array, Sums};
+use crate::user_metric::Metrics;
 use crate::view;
 use crate::windows::Windows;
 use lodestore_wal::names::{self, Part};
@@ -58,6 +59,7 @@ pub struct Index {
     pub(crate) upper: CowSegment,
     pub(crate) tombs: CowSegment,
     pub(crate) sums: Arc<Sums>,
+    metrics: Metrics,
     next_slot: AtomicU32,
     next_upper: AtomicU32,
     /// Level + 1 and slot; 0 = empty graph.
@@ -157,6 +159,20 @@ impl Index {
     /// # Errors
     /// [`Error::Corrupt`] if a file is shorter than its counters say or its meta file is damaged.
     pub fn open(disk: &dyn Disk, uuid: [u8; 16], id: u32, created: u64, head: Option<Head>) -> Result<Self> {
+        Self::open_with(disk, uuid, (id, created), head, &Metrics::default())
+    }
+
+    /// As [`open`](Self::open), with the metrics that the program has registered.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Error::Unregistered`] if the collection's metric is none of them.
+    pub fn open_with(
+        disk: &dyn Disk,
+        uuid: [u8; 16],
+        (id, created): (u32, u64),
+        head: Option<Head>,
+        metrics: &Metrics,
+    ) -> Result<Self> {
         let recorded = head;
         let head = head.unwrap_or(Head { created, ..Head::default() });
         let geometry = geometry::read_meta(disk, uuid, (id, head.generation))?;
@@ -174,7 +190,17 @@ impl Index {
         let tracked = disk.is_persistent();
         let cow =
             |part, stride, slots, array| CowSegment::open(open(part)?, stride, slots, array, sums.clone(), tracked);
-        let space = Space::new(geometry.metric, geometry.element);
+        let space = match geometry.metric {
+            Metric::User(name) => {
+                let unregistered = || Error::Unregistered {
+                    file: names::part(id, head.generation, Part::Meta),
+                    metric: name.as_str().to_owned(),
+                };
+                let metric = metrics.get(name).ok_or_else(unregistered)?;
+                Space::of_user(metric.clone(), geometry.element, geometry.dim)
+            }
+            metric => Space::new(metric, geometry.element),
+        };
         let marks = Marks::new();
         marks.ensure(slots)?;
         let codes = match geometry.codes {
@@ -201,6 +227,7 @@ impl Index {
             upper: cow(Part::Upper, geometry.upper_stride(), u64::from(head.next_upper), Array::Upper)?,
             tombs: cow(Part::Tombs, 4, tomb_words(slots), Array::Tombs)?,
             sums,
+            metrics: metrics.clone(),
             next_slot: AtomicU32::new(head.next_slot),
             next_upper: AtomicU32::new(head.next_upper),
             entry: AtomicU64::new(head.entry),
@@ -265,6 +292,11 @@ impl Index {
     /// Its metric and kernel.
     pub fn space(&self) -> &Space {
         &self.space
+    }
+
+    /// The metrics that it was opened with.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Slots that are not tombstoned.

@@ -15,6 +15,7 @@
 //! | [`ids`] | key, LSN, level and checksum of a slot |
 //! | [`kernel`] | distances by hand for each kind of CPU (`unsafe`) |
 //! | [`element`] | what components are kept as |
+//! | [`user_metric`] | metrics of the program's own |
 //! | [`metric`] | metrics and points |
 //! | [`pending`] | slots not linked yet after a crash |
 //! | [`readers`] | who is reading |
@@ -65,6 +66,7 @@ pub mod findings;
 pub mod ids;
 pub mod kernel;
 pub mod element;
+pub mod user_metric;
 pub mod metric;
 pub mod pending;
 mod sync;
@@ -125,4 +127,5 @@ pub use search::{GoOn, Watch};
 pub use slots::{SlotBytes, vector_crc};
 pub use stream::{Step, Walk};
 pub use superblock::{Super, Superblock};
+pub use user_metric::{MAX_METRIC_NAME, MetricName, Metrics, UserMetric};
 pub use verify::Checks;

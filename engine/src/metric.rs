@@ -2,7 +2,9 @@
 
 use crate::element::{Element, Query};
 use crate::kernel::{Compare, Kernel};
+use crate::user_metric::{BUILT_IN, Bound, MetricName, UserMetric};
 use std::fmt;
+use std::sync::Arc;
 
 /// How far two vectors are from each other. Smaller is nearer; the definitions are hnswlib's.
 ///
@@ -22,22 +24,26 @@ pub enum Metric {
     Cosine,
     /// How many components differ, of [bits](Element::Bits) only; from 0 up to the dimension.
     Hamming,
+    /// One of the program's own: see [`UserMetric`](crate::UserMetric).
+    User(MetricName),
 }
 
 impl Metric {
-    const ALL: [Metric; 4] = [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::Hamming];
+    /// Those that are built in.
+    pub(crate) const ALL: [Metric; 4] = [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::Hamming];
 
     /// The name used in files, messages and on the command line.
     pub fn name(self) -> &'static str {
         match self {
-            Metric::L2 => "l2",
-            Metric::InnerProduct => "ip",
-            Metric::Cosine => "cosine",
-            Metric::Hamming => "hamming",
+            Metric::L2 => BUILT_IN[0],
+            Metric::InnerProduct => BUILT_IN[1],
+            Metric::Cosine => BUILT_IN[2],
+            Metric::Hamming => BUILT_IN[3],
+            Metric::User(name) => name.as_str(),
         }
     }
 
-    /// The metric of that [`name`](Metric::name).
+    /// The built-in metric of that [`name`](Metric::name).
     pub fn from_name(name: &str) -> Option<Metric> {
         Metric::ALL.into_iter().find(|m| m.name() == name)
     }
@@ -48,13 +54,18 @@ impl Metric {
             Metric::InnerProduct => 2,
             Metric::Cosine => 3,
             Metric::Hamming => 4,
+            Metric::User(_) => USER_CODE,
         }
     }
 
+    /// Of one that is built in.
     pub(crate) fn from_code(code: u8) -> Option<Metric> {
         Metric::ALL.into_iter().find(|m| m.code() == code)
     }
 }
+
+/// What files have for a user's metric, whose name is beside it.
+pub(crate) const USER_CODE: u8 = 5;
 
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +83,7 @@ pub struct Point<'a> {
 }
 
 /// A metric of vectors of an element type, with the kernel that computes it on this machine.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Space {
     metric: Metric,
     element: Element,
@@ -81,6 +92,8 @@ pub struct Space {
     compare: Compare,
     /// A query's inner product with itself.
     square: Compare,
+    /// What computes a user's metric.
+    user: Option<Bound>,
 }
 
 impl fmt::Debug for Space {
@@ -90,7 +103,18 @@ impl fmt::Debug for Space {
 }
 
 impl Space {
-    /// The metric, computed by the best kernel this CPU has. Of bits it is Hamming's, whatever is asked for.
+    /// A user's metric, of vectors of `dim` such components.
+    pub fn of_user(metric: Arc<dyn UserMetric>, element: Element, dim: usize) -> Self {
+        // None of its sums is used, but those of vectors with themselves.
+        let own = if element == Element::Bits { Metric::Hamming } else { Metric::L2 };
+        let name = MetricName::of(metric.name());
+        let mut space = Self::new(own, element);
+        space.metric = name.map_or(own, Metric::User);
+        space.user = Some(Bound { metric, element, dim });
+        space
+    }
+
+    /// A built-in metric, computed by the best kernel this CPU has. Of bits it is Hamming's, whatever is asked for.
     pub fn new(metric: Metric, element: Element) -> Self {
         let kernel = Kernel::detect();
         let stored = match element {
@@ -102,11 +126,16 @@ impl Space {
         };
         let compare = match metric {
             _ if element == Element::Bits => kernel.bits(),
-            Metric::L2 | Metric::Hamming => stored.l2,
+            Metric::L2 | Metric::Hamming | Metric::User(_) => stored.l2,
             Metric::InnerProduct | Metric::Cosine => stored.dot,
         };
         let square = if element.is_float() { kernel.f32().dot } else { stored.dot };
-        Self { metric, element, kernel, compare, square }
+        Self { metric, element, kernel, compare, square, user: None }
+    }
+
+    /// Why a user's metric has no distances for a vector, if it has none.
+    pub fn refuses(&self, query: Query<'_>) -> Option<String> {
+        self.user.as_ref().and_then(|user| user.refuses(query))
     }
 
     /// The metric.
@@ -145,9 +174,12 @@ impl Space {
     /// If they have not the same number of components.
     #[inline]
     pub fn distance(&self, a: Point<'_>, b: Point<'_>) -> f32 {
+        if let Some(user) = &self.user {
+            return user.distance(a.vector, b.vector);
+        }
         let sum = self.compare.one(a.vector, b.vector);
         match self.metric {
-            Metric::L2 | Metric::Hamming => sum,
+            Metric::L2 | Metric::Hamming | Metric::User(_) => sum,
             Metric::InnerProduct => 1.0 - sum,
             Metric::Cosine => cosine(sum, a.scale, b.scale),
         }
@@ -159,9 +191,12 @@ impl Space {
     /// As [`distance`](Self::distance).
     #[inline]
     pub fn distance_4(&self, a: Point<'_>, b: [Point<'_>; 4]) -> [f32; 4] {
+        if let Some(user) = &self.user {
+            return b.map(|b| user.distance(a.vector, b.vector));
+        }
         let sums = self.compare.four(a.vector, b.map(|p| p.vector));
         match self.metric {
-            Metric::L2 | Metric::Hamming => sums,
+            Metric::L2 | Metric::Hamming | Metric::User(_) => sums,
             Metric::InnerProduct => sums.map(|dot| 1.0 - dot),
             Metric::Cosine => std::array::from_fn(|i| cosine(sums[i], a.scale, b[i].scale)),
         }

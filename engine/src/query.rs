@@ -312,8 +312,9 @@ impl Index {
 
     fn until<'a>(&self, wanted: &Wanted<'a>) -> Until<'a> {
         let &Wanted { k, ef, ratio, watch, .. } = wanted;
-        // Inner products have no zero to measure ratios from.
-        let ratio = if self.geometry().metric == Metric::InnerProduct { f32::INFINITY } else { ratio };
+        // Inner products have no zero to measure ratios from, and of a user's metric nobody knows.
+        let without = matches!(self.geometry().metric, Metric::InnerProduct | Metric::User(_));
+        let ratio = if without { f32::INFINITY } else { ratio };
         Until { ef: ef.max(k).max(1), k, ratio, watch }
     }
 

@@ -30,6 +30,14 @@ pub enum Error {
         /// Expected and found.
         what: String,
     },
+    /// A collection is compared by a metric that only another program knows.
+    #[error("{file}: the collection is compared by '{metric}', which this program has not registered")]
+    Unregistered {
+        /// The file that names it.
+        file: String,
+        /// The metric.
+        metric: String,
+    },
     /// Another handle, in this process or another, has the store open for writing.
     #[error("{path} is open elsewhere ({holder}); close it there first")]
     Locked {

@@ -2,7 +2,7 @@
 //! syncs every write, so that after a crash it must hold exactly what the map holds.
 #![cfg_attr(fuzzing, no_main)]
 
-use lodestore::{Collection, Durability, Element, Metric, Store};
+use lodestore::{Collection, Durability, Element, Metric, Store, UserMetric};
 use lodestore_fuzz::Rng;
 use lodestore_wal::disk::{CrashMode, SimDisk};
 use std::collections::BTreeMap;
@@ -12,15 +12,30 @@ lodestore_fuzz::target!(live, seeds);
 
 const DIM: usize = 3;
 const KEYS: u64 = 24;
-const NAMES: [(&str, Element, Metric); 7] = [
-    ("l2", Element::F32, Metric::L2),
-    ("ip", Element::F32, Metric::InnerProduct),
-    ("cosine", Element::F32, Metric::Cosine),
-    ("f16", Element::F16, Metric::L2),
-    ("bf16", Element::Bf16, Metric::Cosine),
-    ("i8", Element::I8, Metric::InnerProduct),
-    ("bits", Element::Bits, Metric::Hamming),
+/// Collections: name, element, and the metric's name.
+const NAMES: [(&str, Element, &str); 8] = [
+    ("l2", Element::F32, "l2"),
+    ("ip", Element::F32, "ip"),
+    ("cosine", Element::F32, "cosine"),
+    ("f16", Element::F16, "l2"),
+    ("bf16", Element::Bf16, "cosine"),
+    ("i8", Element::I8, "ip"),
+    ("bits", Element::Bits, "hamming"),
+    ("own", Element::Bf16, "manhattan"),
 ];
+
+/// A metric of the program's own.
+struct Manhattan;
+
+impl UserMetric for Manhattan {
+    fn name(&self) -> &str {
+        "manhattan"
+    }
+
+    fn distance(&self, a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum()
+    }
+}
 
 type Records = BTreeMap<u64, (Vec<f32>, Vec<u8>)>;
 
@@ -81,13 +96,17 @@ impl World {
     }
 
     fn open(&mut self) {
-        let options = Store::options().background(false).threads(1).durability(Durability::Sync);
+        let options = Store::options().metric(Manhattan).background(false).threads(1).durability(Durability::Sync);
         let store =
             options.checkpoint_log_bytes(8 << 10).open_on(self.sim.clone(), "sim").expect("a store that is whole");
         self.docs = NAMES
             .iter()
             .map(|&(name, element, metric)| {
-                let docs = store.collection::<u64>(name).dim(DIM).element(element).metric(metric);
+                let docs = store.collection::<u64>(name).dim(DIM).element(element);
+                let docs = match Metric::from_name(metric) {
+                    Some(metric) => docs.metric(metric),
+                    None => docs.user_metric(metric),
+                };
                 let docs = docs.m(3).ef_construction(16);
                 docs.open_or_create().expect("the same settings as before")
             })
@@ -264,6 +283,7 @@ fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
         // Of zeros and ones, what differs counts 1.
         Metric::L2 | Metric::Hamming => sum(|x, y| (x - y) * (x - y), a, b),
         Metric::InnerProduct => 1.0 - dot(a, b),
+        Metric::User(_) => sum(|x, y| (x - y).abs(), a, b),
         _ => 1.0 - dot(a, b) / (dot(a, a) * dot(b, b)).sqrt(),
     }
 }
