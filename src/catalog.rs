@@ -13,7 +13,7 @@
 //! | `meta` | `"applied_lsn"` | CRC, u64 LE: log records up to this one are in here |
 //! | `meta` | `"uuid"` | 16 bytes, the store's |
 //! | `collections` | name (UTF-8) | CRC, collection u32 LE, LSN of its creation u64 LE |
-//! | `records` | collection u32 BE, key u64 BE | CRC, slot u32 LE, payload |
+//! | `records` | collection u32 BE, key in the order of its bytes: u64 and u128 BE | CRC, slot u32 LE, payload |
 //! | `marks` | collection u32 BE, slot u32 BE | CRC: the record in that slot is marked as deleted. Made with the first mark |
 //!
 //! A CRC is the CRC-32, u32 LE, of the row's key and of what follows. redb has checksums of its own for each page; but it
@@ -26,10 +26,11 @@ mod rows;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::key::RowKey;
 use lodestore_wal::{Poison, names};
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -51,9 +52,6 @@ const STAGED_ROWS: usize = 8192;
 const STAGED_BYTES: usize = 8 << 20;
 /// Memory for redb's pages.
 const CACHE_BYTES: usize = 64 << 20;
-
-/// A collection and a key in it.
-pub(crate) type RowKey = (u32, u64);
 
 /// Where a record is.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +92,7 @@ pub(crate) struct Catalog {
     poison: Poison,
     staged: Mutex<Staged>,
     /// The newest row of every key in the queue, with its LSN.
-    overlay: RwLock<HashMap<RowKey, (u64, Option<Row>)>>,
+    overlay: RwLock<BTreeMap<RowKey, (u64, Option<Row>)>>,
     names: RwLock<BTreeMap<String, NameEntry>>,
     /// One batch at a time goes to redb.
     applying: Mutex<()>,
@@ -139,19 +137,6 @@ fn guarded<T>(calls: impl FnOnce() -> Result<T>) -> Result<T> {
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
         Err(damaged(format!("its content makes no sense to redb: {text}")))
     })
-}
-
-fn encode_key((collection, key): RowKey) -> [u8; 12] {
-    let mut bytes = [0; 12];
-    // Big-endian, so that redb's byte order is the order of the keys.
-    bytes[..4].copy_from_slice(&collection.to_be_bytes());
-    bytes[4..].copy_from_slice(&key.to_be_bytes());
-    bytes
-}
-
-fn decode_key(bytes: &[u8]) -> Option<RowKey> {
-    let (collection, key) = bytes.split_first_chunk::<4>()?;
-    Some((u32::from_be_bytes(*collection), u64::from_be_bytes(key.try_into().ok()?)))
 }
 
 fn crc(key: &[u8], content: &[u8]) -> [u8; 4] {
@@ -284,7 +269,7 @@ impl Catalog {
     /// Notes what record `lsn` does to a key. Called in the order of the log.
     pub(crate) fn stage(&self, lsn: u64, key: RowKey, row: Option<Row>) {
         let bytes = row.as_ref().map_or(0, |r| r.payload.len());
-        self.overlay.write().insert(key, (lsn, row.clone()));
+        self.overlay.write().insert(key.clone(), (lsn, row.clone()));
         let mut staged = self.staged.lock();
         staged.queue.push(StagedRow { lsn, key, row });
         staged.last_lsn = lsn;
@@ -314,23 +299,23 @@ impl Catalog {
     }
 
     /// Finds a key's record.
-    pub(crate) fn get(&self, key: RowKey) -> Result<Option<Row>> {
+    pub(crate) fn get(&self, key: &RowKey) -> Result<Option<Row>> {
         self.with_row(key, Row::clone, |slot, payload| Row { slot, payload: payload.into() })
     }
 
     /// Finds a key's slot.
-    pub(crate) fn slot(&self, key: RowKey) -> Result<Option<u32>> {
+    pub(crate) fn slot(&self, key: &RowKey) -> Result<Option<u32>> {
         self.with_row(key, |row| row.slot, |slot, _| slot)
     }
 
     fn with_row<T>(
         &self,
-        key: RowKey,
+        key: &RowKey,
         staged: impl FnOnce(&Row) -> T,
         stored: impl FnOnce(u32, &[u8]) -> T,
     ) -> Result<Option<T>> {
         // A row leaves the overlay only after its transaction, so whoever misses it here finds it in redb.
-        if let Some((_, row)) = self.overlay.read().get(&key) {
+        if let Some((_, row)) = self.overlay.read().get(key) {
             return Ok(row.as_ref().map(staged));
         }
         let db = self.db.read();
@@ -338,9 +323,9 @@ impl Catalog {
         guarded(|| {
             let txn = db.begin_read().map_err(failed)?;
             let table = txn.open_table(RECORDS).map_err(failed)?;
-            let key = encode_key(key);
-            match table.get(key.as_slice()).map_err(failed)? {
-                Some(value) => decode_row(&key, value.value()).map(|(slot, payload)| Some(stored(slot, payload))),
+            let key = key.row();
+            match table.get(key).map_err(failed)? {
+                Some(value) => decode_row(key, value.value()).map(|(slot, payload)| Some(stored(slot, payload))),
                 None => Ok(None),
             }
         })
@@ -375,19 +360,19 @@ impl Catalog {
         txn.set_durability(Durability::None).map_err(failed)?;
         {
             // The last row of each key wins; in the order of keys, neighbours share a page.
-            let mut rows: BTreeMap<RowKey, &Option<Row>> = BTreeMap::new();
-            rows.extend(batch.queue.iter().map(|r| (r.key, &r.row)));
+            let mut rows: BTreeMap<&RowKey, &Option<Row>> = BTreeMap::new();
+            rows.extend(batch.queue.iter().map(|r| (&r.key, &r.row)));
             let mut records = txn.open_table(RECORDS).map_err(failed)?;
             let mut value = Vec::new();
             for (key, row) in rows {
-                let key = encode_key(key);
+                let key = key.row();
                 match row {
                     Some(row) => {
-                        seal(&mut value, &key, &[&row.slot.to_le_bytes(), &row.payload]);
-                        records.insert(key.as_slice(), value.as_slice()).map_err(failed)?;
+                        seal(&mut value, key, &[&row.slot.to_le_bytes(), &row.payload]);
+                        records.insert(key, value.as_slice()).map_err(failed)?;
                     }
                     None => {
-                        records.remove(key.as_slice()).map_err(failed)?;
+                        records.remove(key).map_err(failed)?;
                     }
                 }
             }
@@ -459,7 +444,7 @@ impl Catalog {
                     return Err(lost());
                 }
                 let odd = || damaged(format!("a key of {} bytes", key.len()));
-                f(decode_key(key).ok_or_else(odd)?, slot);
+                f(RowKey::from_row(key).ok_or_else(odd)?, slot);
             }
             Ok(())
         })

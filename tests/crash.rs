@@ -199,6 +199,7 @@ fn neglected_duties_are_noticed() {
         Mutant::Sync("c/", "vectors"),
         Mutant::Sync("c/", "codes"),
         Mutant::Sync("c/", "ids"),
+        Mutant::Sync("c/", "keys"),
         Mutant::Sync("c/", "links"),
         Mutant::Sync("c/", "tombs"),
         Mutant::Sync("", "heads"),

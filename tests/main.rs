@@ -12,6 +12,7 @@ mod damage;
 mod element;
 mod filter;
 mod input;
+mod keys;
 mod load;
 mod marking;
 mod packed;
@@ -25,5 +26,6 @@ mod crash;
 mod support {
     pub(crate) mod data;
     pub(crate) mod files;
+    pub(crate) mod keyed;
     pub(crate) mod model;
 }

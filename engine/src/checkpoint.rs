@@ -206,7 +206,7 @@ fn sync_all_slots(disk: &dyn Disk) -> Result<()> {
     let paths = disk.list(names::COLLECTIONS_DIR)?;
     let paths = paths.iter().map(|name| format!("{}/{name}", names::COLLECTIONS_DIR));
     for (id, generation) in paths.filter_map(|path| names::parse_collection_dir(&path)) {
-        for part in [Part::Vectors, Part::Codes, Part::Ids] {
+        for part in [Part::Vectors, Part::Codes, Part::Keys, Part::Ids] {
             match disk.open(&names::part(id, generation, part)) {
                 Ok(file) => file.sync()?,
                 Err(error) if error.is_not_found() => {}

@@ -1,15 +1,18 @@
 //! What the store must hold: operations, and a plain map that they act upon.
 
 use crate::support::model::Rng;
-use lodestore::{Element, Metric};
+use lodestore::{Element, KeyType, Metric};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub(super) const DIM: usize = 8;
 /// Keys are below this, so that most writes meet a record that is there.
 pub(super) const KEYS: u64 = 24;
-pub(super) const COLLECTIONS: [(&str, Element, Metric); 3] =
-    [("plain", Element::F32, Metric::L2), ("angles", Element::F16, Metric::Cosine), ("late", Element::I8, Metric::L2)];
+pub(super) const COLLECTIONS: [(&str, Element, Metric, KeyType); 3] = [
+    ("plain", Element::F32, Metric::L2, KeyType::U64),
+    ("angles", Element::F16, Metric::Cosine, KeyType::Str),
+    ("late", Element::I8, Metric::L2, KeyType::Bytes),
+];
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Value {
