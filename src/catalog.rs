@@ -23,6 +23,7 @@ mod marks;
 mod moving;
 mod rewrite;
 mod rows;
+mod salvage;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -38,6 +39,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub(crate) use moving::Move;
 pub(crate) use rewrite::remove_leftover;
 pub(crate) use rows::RowSink;
+pub(crate) use salvage::{RawKey, Rows, collection_of};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const COLLECTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("collections");
@@ -104,6 +106,8 @@ pub(crate) struct Catalog {
     staged_bytes: AtomicUsize,
     /// Which copy of the file's first page was not whole when it was opened, and has been mended since.
     spoilt: Option<usize>,
+    /// The store's.
+    uuid: Option<[u8; 16]>,
 }
 
 fn damaged(what: impl Into<String>) -> Error {
@@ -217,10 +221,11 @@ impl Catalog {
 
     /// Opens the catalogue of store `uuid`.
     pub(crate) fn open(backend: Backend, uuid: [u8; 16]) -> Result<Self> {
-        guarded(|| Self::open_unguarded(backend, uuid))
+        guarded(|| Self::open_unguarded(backend, Some(uuid)))
     }
 
-    fn open_unguarded(backend: Backend, uuid: [u8; 16]) -> Result<Self> {
+    /// Of any store, if it is not known which.
+    fn open_unguarded(backend: Backend, uuid: Option<[u8; 16]>) -> Result<Self> {
         // redb would take an empty file for a new database, and make it one.
         if backend.len().map_err(redb::Error::Io).map_err(failed)? == 0 {
             return Err(damaged("the file is empty"));
@@ -230,7 +235,8 @@ impl Catalog {
         let txn = db.begin_read().map_err(failed)?;
         let meta = txn.open_table(META).map_err(failed)?;
         let found = meta.get(UUID).map_err(failed)?.ok_or_else(|| damaged("no store identity"))?;
-        if found.value() != uuid {
+        let found: Option<[u8; 16]> = found.value().try_into().ok();
+        if found.is_none() || uuid.is_some_and(|uuid| found != Some(uuid)) {
             return Err(damaged("it belongs to another store"));
         }
         let applied = meta.get(APPLIED).map_err(failed)?.ok_or_else(|| damaged("no applied LSN"))?;
@@ -254,6 +260,7 @@ impl Catalog {
             staged_rows: AtomicUsize::new(0),
             staged_bytes: AtomicUsize::new(0),
             spoilt,
+            uuid: found,
         })
     }
 

@@ -72,6 +72,8 @@ mod verify;
 mod absent;
 mod backup;
 mod store;
+mod batch_rows;
+mod repair;
 
 pub use absent::AbsentReport;
 pub use backup::{Backup, BackupInfo, BackupReport, Backups};
@@ -93,6 +95,7 @@ pub use lodestore_engine::{Element, Metric};
 pub use measure::MeasureRecall;
 pub use options::{Durability, Residency, StoreOptions};
 pub use recall::{RecallAt, RecallReport};
+pub use repair::{Loss, LossKind, RepairOptions, RepairReport, RepairedCollection, repair};
 pub use search::Search;
 pub use search_many::{BatchHits, SearchMany};
 pub use stats::StoreStats;

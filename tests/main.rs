@@ -19,6 +19,7 @@ mod process;
 mod reach;
 mod recall;
 mod recovery;
+mod repair;
 mod tidy;
 mod crash;
 

@@ -209,7 +209,16 @@ pub(crate) fn write_meta(
 }
 
 /// Reads and checks a generation's `meta`.
-pub(crate) fn read_meta(disk: &dyn Disk, uuid: [u8; 16], (id, generation): (u32, u32)) -> Result<Geometry> {
+pub(crate) fn read_meta(disk: &dyn Disk, uuid: [u8; 16], of: (u32, u32)) -> Result<Geometry> {
+    read_meta_of_any(disk, Some(uuid), of)
+}
+
+/// As [`read_meta`], of whatever store if that is not known.
+pub(crate) fn read_meta_of_any(
+    disk: &dyn Disk,
+    uuid: Option<[u8; 16]>,
+    (id, generation): (u32, u32),
+) -> Result<Geometry> {
     let name = names::part(id, generation, Part::Meta);
     let file = disk.open(&name)?;
     let length = file.len()?;
@@ -233,7 +242,7 @@ pub(crate) fn read_meta(disk: &dyn Disk, uuid: [u8; 16], (id, generation): (u32,
             format!("checksum {:08x}, computed {crc:08x}", meta.crc.get()),
         ));
     }
-    if meta.uuid != uuid || meta.id.get() != id {
+    if uuid.is_some_and(|uuid| meta.uuid != uuid) || meta.id.get() != id {
         return Err(Error::corrupt(name, 12, format!("belongs to collection {} of another store", meta.id.get())));
     }
     let metric = Metric::from_code(meta.metric)

@@ -57,6 +57,16 @@ pub struct Head {
     pub generation: u32,
 }
 
+/// Where a collection's record is: page of the file, and byte in it.
+pub(crate) fn place(id: u32) -> (u64, usize) {
+    (u64::from(id / PER_PAGE), (id % PER_PAGE) as usize * SIZE)
+}
+
+/// A collection's head in the page that holds it.
+pub(crate) fn in_page(page: &[u8; PAGE], id: u32, at: usize) -> Result<Option<Head>> {
+    decode(page[at..at + SIZE].try_into().expect("a record"), id, u64::from(id) * SIZE as u64)
+}
+
 /// The open heads file.
 #[derive(Debug)]
 pub struct Heads {

@@ -56,6 +56,7 @@
 //! | `generation` | a collection's files written anew: slots, pages, names |
 //! | [`compact`] | a collection without its dead slots |
 //! | [`load`] | a graph that another library built |
+//! | [`salvage`] | what is whole in a collection's files |
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("lodestore maps its little-endian files directly; this target is big-endian");
@@ -107,6 +108,7 @@ pub mod verify;
 mod generation;
 pub mod compact;
 pub mod load;
+pub mod salvage;
 
 pub use checkpoint::{Frozen, recover_segments};
 pub use element::{Element, Query};
@@ -120,6 +122,7 @@ pub use metric::Metric;
 pub use pending::Replayed;
 pub use query::{Keep, Neighbour, Wanted};
 pub use readers::Reading;
+pub use salvage::{Overlay, Salvage, SlotId};
 pub use scratch::Counters;
 pub use search::{GoOn, Watch};
 pub use slots::{SlotBytes, vector_crc};

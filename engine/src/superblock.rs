@@ -85,6 +85,10 @@ impl Superblock {
         let file = disk.open(names::SUPER)?;
         file.sync()?;
         file.evict()?;
+        Self::read(file)
+    }
+
+    fn read(file: Arc<dyn DiskFile>) -> Result<(Self, Super)> {
         let length = file.len()?;
         if length < 2 * PAGE as u64 {
             return Err(Error::corrupt(names::SUPER, length, format!("8192 bytes expected, the file has {length}")));
@@ -109,6 +113,14 @@ impl Superblock {
             (None, Some(error)) => Err(error),
             (None, None) => Err(Error::corrupt(names::SUPER, 0, "both slots are empty")),
         }
+    }
+
+    /// Reads the slot that holds, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn peek(disk: &dyn Disk) -> Result<Super> {
+        Ok(Self::read(disk.open(names::SUPER)?)?.1)
     }
 
     /// Compares both slots, as the file has them, with the state that holds. Nobody writes meanwhile.

@@ -20,6 +20,7 @@
 //! | `files` | making and removing log files |
 //! | `commit` | one writes for all who wait |
 //! | `read` | groups of one file |
+//! | `salvage` | what is whole in a damaged log |
 //! | `scan` | recovery: which files, up to where, damage or torn end |
 
 mod commit;
@@ -27,6 +28,7 @@ mod files;
 mod format;
 mod pending;
 mod read;
+mod salvage;
 mod scan;
 mod space;
 #[cfg(test)]
@@ -48,6 +50,7 @@ use std::sync::Arc;
 pub use files::fix_salt;
 pub use format::{IGNORABLE, MAX_GROUP};
 pub use pending::Appender;
+pub use salvage::{Salvaged, salvage, uuid_of};
 pub use scan::{LogScan, Record};
 
 /// How much a committed record survives.
