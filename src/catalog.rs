@@ -24,7 +24,7 @@ mod moving;
 mod rewrite;
 mod rows;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Rest};
 use crate::error::{Error, Result};
 use lodestore_wal::{Poison, names};
 use parking_lot::{Mutex, RwLock};
@@ -92,6 +92,7 @@ pub(crate) struct Catalog {
     /// `None` once the store is closed.
     db: RwLock<Option<Database>>,
     poison: Poison,
+    rest: Rest,
     staged: Mutex<Staged>,
     /// The newest row of every key in the queue, with its LSN.
     overlay: RwLock<HashMap<RowKey, (u64, Option<Row>)>>,
@@ -225,7 +226,7 @@ impl Catalog {
         if backend.len().map_err(redb::Error::Io).map_err(failed)? == 0 {
             return Err(damaged("the file is empty"));
         }
-        let (poison, spoilt) = (backend.poison().clone(), backend.spoilt());
+        let (poison, rest, spoilt) = (backend.poison().clone(), backend.resting(), backend.spoilt());
         let db = redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)?;
         let txn = db.begin_read().map_err(failed)?;
         let meta = txn.open_table(META).map_err(failed)?;
@@ -245,6 +246,7 @@ impl Catalog {
         Ok(Self {
             db: RwLock::new(Some(db)),
             poison,
+            rest,
             staged: Mutex::default(),
             overlay: RwLock::default(),
             names: RwLock::new(by_name),
@@ -260,6 +262,11 @@ impl Catalog {
     /// Which copy of the file's first page was not whole when the catalogue was opened: a crash or damage.
     pub(crate) fn spoilt(&self) -> Option<usize> {
         self.spoilt
+    }
+
+    /// Lets redb write, if it was opened to rest until the store's first write.
+    pub(crate) fn end_rest(&self) -> Result<()> {
+        Ok(self.rest.end()?)
     }
 
     /// Log records up to this one are in redb, though perhaps not on the disk.

@@ -13,6 +13,7 @@ use crate::pages::Pages;
 use crate::shared::{Handle, LazyLog, Open, Parts, Shared, Task};
 use lodestore_engine::{Head, Heads, Id, Place, Replayed, SlotBytes, Super, Superblock, recover_segments, vector_crc};
 use lodestore_wal::log::Record;
+use lodestore_wal::mutant::{self, Mutant};
 use lodestore_wal::{Disk, DiskFile, Log, LogScan, Poison, names};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
@@ -47,10 +48,13 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     let heads = Heads::new(disk.open(names::HEADS)?);
     let file = disk.open(names::CATALOG)?;
     if !state.clean {
-        file.sync()?;
-        file.evict()?;
+        mutant::unless(Mutant::OldCatalogueUnsynced, || file.sync())?;
+        if !mutant::on(Mutant::OldCatalogueUnsynced) {
+            mutant::unless(Mutant::NoEviction, || file.evict())?;
+        }
     }
-    let (catalog, hides_failures) = open_catalog(&file, &poison, &state)?;
+    let rests = state.clean && disk.is_persistent();
+    let (catalog, hides_failures) = open_catalog(&file, &poison, &state, rests)?;
 
     // R5, R6
     let mut replay = Replay {
@@ -63,6 +67,9 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     };
     let log = if disk.is_persistent() { replay.run(&poison)? } else { LazyLog::ready(Log::volatile()) };
     hides_failures.store(true, Ordering::Release);
+    if log.is_ready() {
+        catalog.end_rest()?;
+    }
     let Replay { open, retired, .. } = replay;
     generation::sweep(&*disk, &state, &heads, &catalog, &open)?;
     let pending = open.values().any(|open| !open.index().unlinked().is_empty());
@@ -96,10 +103,18 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     Ok(Handle(shared))
 }
 
-fn open_catalog(file: &Arc<dyn DiskFile>, poison: &Poison, state: &Super) -> Result<(Catalog, Arc<AtomicBool>)> {
+fn open_catalog(
+    file: &Arc<dyn DiskFile>,
+    poison: &Poison,
+    state: &Super,
+    rests: bool,
+) -> Result<(Catalog, Arc<AtomicBool>)> {
     let open = |torn: bool| {
         let backend = Backend::new(file.clone(), poison.clone())?;
         let (hides_failures, torn_may_be) = (backend.hides_failures(), backend.torn_may_be());
+        if rests {
+            backend.rest();
+        }
         torn_may_be.store(torn, Ordering::Relaxed);
         let catalog = Catalog::open(backend, state.uuid)?;
         torn_may_be.store(false, Ordering::Relaxed);

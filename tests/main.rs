@@ -14,6 +14,7 @@ mod filter;
 mod input;
 mod load;
 mod marking;
+mod mutants;
 mod packed;
 mod process;
 mod reach;

@@ -7,6 +7,7 @@ use crate::heads::Head;
 use crate::ids::{self, Id};
 use crate::index::{Index, tomb_words};
 use crate::view;
+use lodestore_wal::mutant::{self, Mutant};
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, DiskFile, Error, PAGE, Result};
 
@@ -139,9 +140,11 @@ impl Index {
             return Ok(());
         }
         self.settle_pages()?;
-        self.sync_slots()?;
-        self.arrays().into_iter().try_for_each(|segment| segment.file().sync())?;
-        self.sums.file().sync()?;
+        mutant::unless(Mutant::GenerationUnsynced, || {
+            self.sync_slots()?;
+            self.arrays().into_iter().try_for_each(|segment| segment.file().sync())?;
+            self.sums.file().sync()
+        })?;
         disk.sync_dir(&names::collection_dir(self.id(), self.generation()))?;
         let head = self.head();
         let slots = u64::from(head.next_slot);

@@ -6,6 +6,7 @@ use lodestore::{Codes, Collection, Durability, Error, Metric, Record, Store, Ver
 use lodestore_wal::Disk;
 use lodestore_wal::disk::{CrashMode, SimDisk};
 use lodestore_wal::names::{self, Part};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ impl Setup {
 }
 
 /// An open store and its open collections.
+#[derive(Clone)]
 pub(super) struct Live {
     pub(super) store: Store,
     collections: BTreeMap<usize, Collection<u64>>,
@@ -82,6 +84,7 @@ impl Machine {
             self.history.states.push(next);
         }
         let durable = match op {
+            Op::Meanwhile(calls, write) => return self.checkpoint_meanwhile(live, *calls, write),
             Op::Reopen => {
                 live.store.close().map_err(|error| (None, error))?;
                 self.closed();
@@ -90,7 +93,7 @@ impl Machine {
             }
             _ => match live.carry_out(op) {
                 Ok(()) => {
-                    matches!(op, Op::Sync | Op::Checkpoint | Op::Compact(..))
+                    matches!(op, Op::Sync | Op::Checkpoint | Op::CompactAll | Op::Compact(..))
                         || self.setup.durability == Durability::Sync
                 }
                 Err(error) => return Err((Some(live), error)),
@@ -101,6 +104,69 @@ impl Machine {
             self.history.synced = self.history.written;
         }
         Ok(live)
+    }
+
+    /// Takes a checkpoint, and carries out a write, whose state is the history's last, once the checkpoint has made so
+    /// many calls behind its first step. A checkpoint that makes fewer is followed by the write.
+    fn checkpoint_meanwhile(&mut self, live: Live, calls: u64, write: &Op) -> Result<Live, (Option<Live>, Error)> {
+        let (mut live, last) = (live, self.history.last());
+        let before = last - 1;
+        if let Op::Write(changes) = write {
+            // Opening one waits for a checkpoint that writes SUPER.
+            let opened = changes.iter().try_for_each(|(collection, ..)| live.collection(*collection).map(drop));
+            if let Err(error) = opened {
+                self.history.states.truncate(before + 1);
+                return Err((Some(live), error));
+            }
+        }
+        let written = Arc::new(Mutex::new(None));
+        {
+            let (mut live, write, written) = (live.clone(), write.clone(), written.clone());
+            let mut left = None;
+            self.sim.set_hook(Some(move |call: &str, path: &str| {
+                if left.is_none() && call == "create" && path.starts_with("ckpt/") {
+                    left = Some(calls);
+                }
+                match &mut left {
+                    None => true,
+                    // redb waits for nobody while it writes; a thread of its own would wait for it.
+                    Some(0) if path.starts_with(names::CATALOG) => true,
+                    Some(0) => {
+                        *written.lock() = Some(live.carry_out(&write));
+                        false
+                    }
+                    Some(left) => {
+                        *left -= 1;
+                        true
+                    }
+                }
+            }));
+        }
+        let taken = live.store.checkpoint();
+        self.sim.set_hook(None::<fn(&str, &str) -> bool>);
+        if taken.is_ok() {
+            // All that there was before it is in it.
+            (self.history.written, self.history.synced) = (before, before);
+        }
+        let written = written.lock().take();
+        let written = match (written, &taken) {
+            (None, Ok(())) => live.carry_out(write),
+            (None, Err(_)) => {
+                self.history.states.truncate(before + 1);
+                Ok(())
+            }
+            (Some(written), _) => written,
+        };
+        if written.is_ok() && self.history.last() == last {
+            self.history.written = last;
+            if self.setup.durability == Durability::Sync {
+                self.history.synced = last;
+            }
+        }
+        match written.and(taken) {
+            Ok(()) => Ok(live),
+            Err(error) => Err((Some(live), error)),
+        }
     }
 
     /// Crashes the disk and turns it on again.
@@ -127,6 +193,14 @@ impl Machine {
         let live = self.open().map_err(|error| format!("it does not open again: {error}"))?;
         self.check(&live).map_err(|wrong| format!("opened again: {wrong}"))?;
         live.store.close().map_err(|error| format!("it does not close again: {error}"))
+    }
+
+    /// As [`recover`](Self::recover), without closing and opening again.
+    pub(super) fn glance(&mut self) -> Result<(), Wrong> {
+        let live = self.open().map_err(|error| format!("it does not open: {error}"))?;
+        self.check(&live)?;
+        self.sim.crash_at(0);
+        Ok(())
     }
 
     /// Compares all of an open store with the model.
@@ -246,7 +320,8 @@ impl Live {
             Op::Sync => self.store.sync(),
             Op::Checkpoint => self.store.checkpoint(),
             Op::Compact(collection, erase) => self.collection(*collection)?.compact().erase(*erase).run().map(drop),
-            Op::Reopen => unreachable!("the machine does that"),
+            Op::CompactAll => self.store.compact().run().map(drop),
+            Op::Meanwhile(..) | Op::Reopen => unreachable!("the machine does that"),
         }
     }
 
