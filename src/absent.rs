@@ -1,8 +1,10 @@
 //! Whether anything is left of a key.
 
 use crate::error::Result;
+use crate::key::{RowKey, shown};
 use crate::op::{Op, Put};
 use crate::shared::{Open, Shared};
+use lodestore_engine::StoredKey;
 use lodestore_wal::log::Commit;
 use lodestore_wal::{LogScan, names};
 use std::sync::Arc;
@@ -33,13 +35,10 @@ impl AbsentReport {
         self.found.is_empty()
     }
 
-    pub(crate) fn of(shared: &Shared, key: u64, collection: Option<&str>) -> Result<Self> {
+    /// Of these collections, or those of them that have keys of this type.
+    pub(crate) fn of(shared: &Shared, key: StoredKey<'_>, mut opens: Vec<Arc<Open>>) -> Result<Self> {
         shared.check_open()?;
-        let names = match collection {
-            Some(name) => vec![name.to_owned()],
-            None => shared.catalog.names().into_keys().collect(),
-        };
-        let opens = names.iter().map(|name| shared.open_collection(name)).collect::<Result<Vec<_>>>()?;
+        opens.retain(|open| open.index().geometry().key.in_id() == matches!(key, StoredKey::Number(_)));
         let mut report = Self::default();
         // Neither slots nor files change meanwhile.
         let _checkpointing = shared.checkpointing.lock();
@@ -51,15 +50,18 @@ impl AbsentReport {
         Ok(report)
     }
 
-    fn look_at(&mut self, shared: &Shared, open: &Open, key: u64) -> Result<()> {
-        let (index, name) = (open.index(), &open.name);
-        if shared.catalog.slot((open.id, key))?.is_some() {
-            self.found.push(format!("collection '{name}' has a record of key {key}"));
+    fn look_at(&mut self, shared: &Shared, open: &Open, key: StoredKey<'_>) -> Result<()> {
+        let (index, name, named) = (open.index(), &open.name, shown(key));
+        if shared.catalog.slot(&RowKey::new(open.id, key))?.is_some() {
+            self.found.push(format!("collection '{name}' has a record of key {named}"));
         }
         self.slots += u64::from(index.next_slot());
         for slot in index.slots_with(key) {
             let state = if slot >= index.next_slot() || index.is_dead(slot) { "removed" } else { "live" };
-            self.found.push(format!("collection '{name}': slot {slot}, a {state} one, has key {key}"));
+            self.found.push(format!("collection '{name}': slot {slot}, a {state} one, has key {named}"));
+        }
+        for unit in index.key_units(key) {
+            self.found.push(format!("collection '{name}': unit {unit} of its keys is key {named}"));
         }
         let dirs = shared.disk.list(names::COLLECTIONS_DIR)?.into_iter();
         for path in dirs.map(|dir| format!("{}/{dir}", names::COLLECTIONS_DIR)) {
@@ -72,7 +74,7 @@ impl AbsentReport {
         Ok(())
     }
 
-    fn look_at_log(&mut self, shared: &Shared, opens: &[Arc<Open>], key: u64) -> Result<()> {
+    fn look_at_log(&mut self, shared: &Shared, opens: &[Arc<Open>], key: StoredKey<'_>) -> Result<()> {
         if !shared.disk.is_persistent() {
             return Ok(());
         }
@@ -85,10 +87,10 @@ impl AbsentReport {
                 Some(Op::Put(Put { collection, key, .. }) | Op::Remove { collection, key, .. }) => (collection, key),
                 _ => return Ok(()),
             };
-            if of == key
+            if of.stored() == key
                 && let Some(open) = opens.iter().find(|open| open.id == collection)
             {
-                let (name, file, lsn) = (&open.name, record.file, record.lsn);
+                let (name, file, lsn, key) = (&open.name, record.file, record.lsn, shown(key));
                 self.found.push(format!("collection '{name}': log record {lsn} in {file} names key {key}"));
             }
             Ok(())

@@ -3,24 +3,40 @@
 //! redb answers nothing more, reads included, once its file has failed it. A store whose writing has stopped must go
 //! on answering; so from then on what redb writes is put aside in memory, and redb is told that all is well. The
 //! store itself is poisoned, which whoever wrote through redb has to look for.
+//!
+//! redb also writes when it is opened. A store that was closed cleanly believes its catalogue as the system's cache shows
+//! it, so nothing may be there that is not on the disk: what redb writes before the store's first own write is put aside,
+//! too, until SUPER says that the store is not cleanly closed any more.
 
 use crate::pages::Pages;
 use lodestore_wal::{DiskFile, Error, Poison};
 use parking_lot::Mutex;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+/// How often a read that failed is tried again: redb answers nothing more once one has.
+const RETRIES: usize = 2;
 
 /// The catalogue's file, for redb.
 #[derive(Debug)]
-pub(crate) struct Backend {
+pub(crate) struct Backend(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     pages: Pages,
     poison: Poison,
     hides_failures: Arc<AtomicBool>,
+    /// The store has not written yet.
+    resting: AtomicBool,
     aside: Mutex<Aside>,
 }
 
-/// What redb has written since the store stopped writing. Little: no further write of the store gets this far.
+/// Ends a backend's [rest](Backend::rest).
+#[derive(Debug)]
+pub(crate) struct Rest(Weak<Inner>);
+
+/// What redb has written since the store stopped writing, or before it began. Little: no write of the store gets here.
 #[derive(Debug, Default)]
 struct Aside {
     /// Oldest first; a later one covers an earlier one.
@@ -33,41 +49,86 @@ impl Backend {
     /// [`Error::Corrupt`] if the file is not redb's.
     pub(crate) fn new(file: Arc<dyn DiskFile>, poison: Poison) -> lodestore_wal::Result<Self> {
         let pages = Pages::open(file)?;
-        Ok(Self { pages, poison, hides_failures: Arc::default(), aside: Mutex::default() })
+        let (hides_failures, resting) = (Arc::default(), AtomicBool::new(false));
+        Ok(Self(Arc::new(Inner { pages, poison, hides_failures, resting, aside: Mutex::default() })))
     }
 
     pub(crate) fn poison(&self) -> &Poison {
-        &self.poison
+        &self.0.poison
+    }
+
+    /// From now on writes are put aside, until the rest ends.
+    pub(crate) fn rest(&self) {
+        self.0.resting.store(true, Ordering::Release);
+    }
+
+    /// What ends it.
+    pub(crate) fn resting(&self) -> Rest {
+        Rest(Arc::downgrade(&self.0))
     }
 
     /// To be set once the store is open: before, a failure must be one of the opening.
     pub(crate) fn hides_failures(&self) -> Arc<AtomicBool> {
-        self.hides_failures.clone()
+        self.0.hides_failures.clone()
     }
 
     /// To be set while a database is opened that was not closed: [`Pages::torn_may_be`].
     pub(crate) fn torn_may_be(&self) -> Arc<AtomicBool> {
-        self.pages.torn_may_be()
+        self.0.pages.torn_may_be()
     }
 
     /// See [`Pages::spoilt`].
     pub(crate) fn spoilt(&self) -> Option<usize> {
-        self.pages.spoilt()
+        self.0.pages.spoilt()
     }
 
     /// A poisoned store writes nothing more, not even what redb saves for its closing; and what fails here poisons.
     fn writing(
         &self,
-        call: impl FnOnce() -> lodestore_wal::Result<()>,
+        call: impl FnOnce(&Pages) -> lodestore_wal::Result<()>,
         put_aside: impl FnOnce(&mut Aside),
     ) -> io::Result<()> {
-        match self.poison.check().and_then(|()| self.poison.guard(call())) {
-            Err(_) if self.hides_failures.load(Ordering::Acquire) => {
-                put_aside(&mut self.aside.lock());
+        let Inner { pages, poison, hides_failures, resting, aside } = &*self.0;
+        if resting.load(Ordering::Acquire) {
+            put_aside(&mut aside.lock());
+            return Ok(());
+        }
+        match poison.check().and_then(|()| poison.guard(call(pages))) {
+            Err(_) if hides_failures.load(Ordering::Acquire) => {
+                put_aside(&mut aside.lock());
                 Ok(())
             }
             result => result.map_err(to_io),
         }
+    }
+}
+
+impl Inner {
+    /// Whether what redb has written is to be looked for aside.
+    fn has_aside(&self) -> bool {
+        self.resting.load(Ordering::Acquire) || self.poison.reason().is_some()
+    }
+}
+
+impl Rest {
+    /// Writes what was put aside. SUPER says, durably, that the store is not cleanly closed any more.
+    ///
+    /// # Errors
+    /// Of the disk; the store is poisoned then.
+    pub(crate) fn end(&self) -> lodestore_wal::Result<()> {
+        let Some(inner) = self.0.upgrade() else { return Ok(()) };
+        let mut aside = inner.aside.lock();
+        if !inner.resting.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let write = || {
+            aside.len.map_or(Ok(()), |len| inner.pages.set_len(len))?;
+            aside.writes.iter().try_for_each(|(at, bytes)| inner.pages.write(*at, bytes))
+        };
+        inner.poison.guard(write())?;
+        *aside = Aside::default();
+        inner.resting.store(false, Ordering::Release);
+        Ok(())
     }
 }
 
@@ -98,31 +159,36 @@ fn to_io(error: Error) -> io::Error {
 
 impl redb::StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        let aside = self.poison.reason().and_then(|_| self.aside.lock().len);
-        aside.map_or_else(|| self.pages.len().map_err(to_io), Ok)
+        let aside = if self.0.has_aside() { self.0.aside.lock().len } else { None };
+        aside.map_or_else(|| self.0.pages.len().map_err(to_io), Ok)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        if self.poison.reason().is_none() {
-            return self.pages.read(offset, out).map_err(to_io);
+        let Inner { pages, aside, .. } = &*self.0;
+        let mut failures = 0;
+        loop {
+            let read = if self.0.has_aside() { aside.lock().read(pages, offset, out) } else { pages.read(offset, out) };
+            match read {
+                Err(Error::Io { .. }) if failures < RETRIES => failures += 1,
+                read => return read.map_err(to_io),
+            }
         }
-        self.aside.lock().read(&self.pages, offset, out).map_err(to_io)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.writing(|| self.pages.set_len(len), |aside| aside.len = Some(len))
+        self.writing(|pages| pages.set_len(len), |aside| aside.len = Some(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.writing(|| self.pages.sync(), |_| {})
+        self.writing(Pages::sync, |_| {})
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.writing(|| self.pages.write(offset, data), |aside| aside.writes.push((offset, data.to_vec())))
+        self.writing(|pages| pages.write(offset, data), |aside| aside.writes.push((offset, data.to_vec())))
     }
 
     fn close(&self) -> io::Result<()> {
         // Also the copy of the first page that followed the last sync.
-        self.writing(|| self.pages.sync(), |_| {})
+        self.writing(Pages::sync, |_| {})
     }
 }

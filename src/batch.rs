@@ -4,7 +4,7 @@ use crate::check::{check_payload, check_vector};
 use crate::collection::Collection;
 use crate::components::Components;
 use crate::error::{Error, Result};
-use crate::key::{AsKey, Key};
+use crate::key::{AsKey, Key, RowKey};
 use crate::shared::{Handle, Open};
 use crate::write::{Action, Change};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct WriteBatch {
 #[derive(Clone, Debug)]
 struct Row {
     target: Arc<Open>,
-    key: u64,
+    key: RowKey,
     what: What,
 }
 
@@ -58,7 +58,7 @@ impl WriteBatch {
     ///
     /// # Errors
     /// As [`Collection::put`], at once; the batch is as before then. [`Error::OtherStore`].
-    pub fn put<'v, K: Key>(
+    pub fn put<'v, K: Key + ?Sized>(
         &mut self,
         collection: &Collection<K>,
         key: impl AsKey<K>,
@@ -67,6 +67,7 @@ impl WriteBatch {
     ) -> Result<()> {
         self.check_store(collection)?;
         let (row, vector, shape) = (self.rows.len(), vector.into(), collection.open.shape());
+        let key = collection.row_key(key, row)?;
         vector.one_row(shape, row)?;
         let vector = vector.stored(shape, row)?;
         check_vector(&collection.open, &vector, row)?;
@@ -74,41 +75,42 @@ impl WriteBatch {
         self.vectors.extend_from_slice(&vector);
         self.payloads.extend_from_slice(payload);
         let what = What::Put(self.vectors.len(), self.payloads.len());
-        self.rows.push(Row { target: collection.open.clone(), key: key.with_key(K::to_u64), what });
+        self.rows.push(Row { target: collection.open.clone(), key, what });
         Ok(())
     }
 
     /// Adds a removal; of a key that has no record it does nothing.
     ///
     /// # Errors
-    /// [`Error::OtherStore`].
-    pub fn remove<K: Key>(&mut self, collection: &Collection<K>, key: impl AsKey<K>) -> Result<()> {
+    /// [`Error::OtherStore`], [`Error::KeyTooLong`].
+    pub fn remove<K: Key + ?Sized>(&mut self, collection: &Collection<K>, key: impl AsKey<K>) -> Result<()> {
         self.add(collection, key, What::Remove)
     }
 
     /// Adds a [mark](Collection::mark_deleted); of a key that has no record, or one that is marked, it does nothing.
     ///
     /// # Errors
-    /// [`Error::OtherStore`].
-    pub fn mark_deleted<K: Key>(&mut self, collection: &Collection<K>, key: impl AsKey<K>) -> Result<()> {
+    /// [`Error::OtherStore`], [`Error::KeyTooLong`].
+    pub fn mark_deleted<K: Key + ?Sized>(&mut self, collection: &Collection<K>, key: impl AsKey<K>) -> Result<()> {
         self.add(collection, key, What::Mark)
     }
 
     /// Adds that a mark is [taken off](Collection::unmark_deleted); of a key whose record has none it does nothing.
     ///
     /// # Errors
-    /// [`Error::OtherStore`].
-    pub fn unmark_deleted<K: Key>(&mut self, collection: &Collection<K>, key: impl AsKey<K>) -> Result<()> {
+    /// [`Error::OtherStore`], [`Error::KeyTooLong`].
+    pub fn unmark_deleted<K: Key + ?Sized>(&mut self, collection: &Collection<K>, key: impl AsKey<K>) -> Result<()> {
         self.add(collection, key, What::Unmark)
     }
 
-    fn add<K: Key>(&mut self, collection: &Collection<K>, key: impl AsKey<K>, what: What) -> Result<()> {
+    fn add<K: Key + ?Sized>(&mut self, collection: &Collection<K>, key: impl AsKey<K>, what: What) -> Result<()> {
         self.check_store(collection)?;
-        self.rows.push(Row { target: collection.open.clone(), key: key.with_key(K::to_u64), what });
+        let key = collection.row_key(key, self.rows.len())?;
+        self.rows.push(Row { target: collection.open.clone(), key, what });
         Ok(())
     }
 
-    fn check_store<K: Key>(&self, collection: &Collection<K>) -> Result<()> {
+    fn check_store<K: Key + ?Sized>(&self, collection: &Collection<K>) -> Result<()> {
         if collection.belongs_to(&self.handle.0) {
             return Ok(());
         }
@@ -149,7 +151,7 @@ impl WriteBatch {
                     What::Mark => Action::Mark,
                     What::Unmark => Action::Unmark,
                 };
-                Change { target: &row.target, key: row.key, action }
+                Change { target: &row.target, key: row.key.clone(), action }
             })
             .collect();
         self.handle.0.write(&changes).map(|_| ())

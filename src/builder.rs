@@ -7,6 +7,7 @@ use crate::key::Key;
 use crate::op;
 use crate::shared::Handle;
 use lodestore_engine::{Element, Geometry, Index, Metric, MetricName};
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -31,8 +32,7 @@ const DEFAULT_SEED: u64 = 100;
 /// assert!(store.collection::<u64>("docs").dim(5).open().is_err());
 /// # Ok::<(), lodestore::Error>(())
 /// ```
-#[derive(Clone, Debug)]
-pub struct CollectionBuilder<K: Key> {
+pub struct CollectionBuilder<K: Key + ?Sized> {
     handle: Arc<Handle>,
     name: String,
     dim: Option<usize>,
@@ -44,10 +44,23 @@ pub struct CollectionBuilder<K: Key> {
     ef_construction: Option<usize>,
     seed: Option<u64>,
     codes: Option<Codes>,
-    keys: PhantomData<fn() -> K>,
+    keys: PhantomData<fn(&K)>,
 }
 
-impl<K: Key> CollectionBuilder<K> {
+impl<K: Key + ?Sized> Clone for CollectionBuilder<K> {
+    fn clone(&self) -> Self {
+        let (name, no_metric) = (self.name.clone(), self.no_metric.clone());
+        Self { handle: self.handle.clone(), name, no_metric, ..*self }
+    }
+}
+
+impl<K: Key + ?Sized> fmt::Debug for CollectionBuilder<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CollectionBuilder").field("name", &self.name).field("key", &K::TYPE).finish_non_exhaustive()
+    }
+}
+
+impl<K: Key + ?Sized> CollectionBuilder<K> {
     pub(crate) fn new(handle: Arc<Handle>, name: &str) -> Self {
         Self {
             handle,
@@ -169,6 +182,7 @@ impl<K: Key> CollectionBuilder<K> {
         self.check_metric()?;
         let open = self.handle.0.open_collection(&self.name)?;
         let stored = *open.index().geometry();
+        self.same("keys of type", Some(K::TYPE), stored.key)?;
         self.same("dim", self.dim, stored.dim)?;
         self.same("element", self.element, stored.element)?;
         self.same("metric", self.metric, stored.metric)?;
@@ -218,6 +232,7 @@ impl<K: Key> CollectionBuilder<K> {
             ef_construction: self.ef_construction.unwrap_or(DEFAULT_EF_CONSTRUCTION),
             seed: self.seed.unwrap_or(DEFAULT_SEED),
             codes: self.codes.unwrap_or_default().bits(dim, element, metric),
+            key: K::TYPE,
         };
         geometry.check().map_err(Error::Setting)?;
         let shared = &self.handle.0;

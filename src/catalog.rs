@@ -13,7 +13,7 @@
 //! | `meta` | `"applied_lsn"` | CRC, u64 LE: log records up to this one are in here |
 //! | `meta` | `"uuid"` | 16 bytes, the store's |
 //! | `collections` | name (UTF-8) | CRC, collection u32 LE, LSN of its creation u64 LE |
-//! | `records` | collection u32 BE, key u64 BE | CRC, slot u32 LE, payload |
+//! | `records` | collection u32 BE, key in the order of its bytes: u64 and u128 BE | CRC, slot u32 LE, payload |
 //! | `marks` | collection u32 BE, slot u32 BE | CRC: the record in that slot is marked as deleted. Made with the first mark |
 //!
 //! A CRC is the CRC-32, u32 LE, of the row's key and of what follows. redb has checksums of its own for each page; but it
@@ -23,13 +23,15 @@ mod marks;
 mod moving;
 mod rewrite;
 mod rows;
+mod salvage;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Rest};
 use crate::error::{Error, Result};
+use crate::key::RowKey;
 use lodestore_wal::{Poison, names};
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -38,6 +40,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub(crate) use moving::Move;
 pub(crate) use rewrite::remove_leftover;
 pub(crate) use rows::RowSink;
+pub(crate) use salvage::{RawKey, Rows, collection_of};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const COLLECTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("collections");
@@ -51,9 +54,6 @@ const STAGED_ROWS: usize = 8192;
 const STAGED_BYTES: usize = 8 << 20;
 /// Memory for redb's pages.
 const CACHE_BYTES: usize = 64 << 20;
-
-/// A collection and a key in it.
-pub(crate) type RowKey = (u32, u64);
 
 /// Where a record is.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,9 +92,10 @@ pub(crate) struct Catalog {
     /// `None` once the store is closed.
     db: RwLock<Option<Database>>,
     poison: Poison,
+    rest: Rest,
     staged: Mutex<Staged>,
     /// The newest row of every key in the queue, with its LSN.
-    overlay: RwLock<HashMap<RowKey, (u64, Option<Row>)>>,
+    overlay: RwLock<BTreeMap<RowKey, (u64, Option<Row>)>>,
     names: RwLock<BTreeMap<String, NameEntry>>,
     /// One batch at a time goes to redb.
     applying: Mutex<()>,
@@ -104,6 +105,8 @@ pub(crate) struct Catalog {
     staged_bytes: AtomicUsize,
     /// Which copy of the file's first page was not whole when it was opened, and has been mended since.
     spoilt: Option<usize>,
+    /// The store's.
+    uuid: Option<[u8; 16]>,
 }
 
 fn damaged(what: impl Into<String>) -> Error {
@@ -139,19 +142,6 @@ fn guarded<T>(calls: impl FnOnce() -> Result<T>) -> Result<T> {
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
         Err(damaged(format!("its content makes no sense to redb: {text}")))
     })
-}
-
-fn encode_key((collection, key): RowKey) -> [u8; 12] {
-    let mut bytes = [0; 12];
-    // Big-endian, so that redb's byte order is the order of the keys.
-    bytes[..4].copy_from_slice(&collection.to_be_bytes());
-    bytes[4..].copy_from_slice(&key.to_be_bytes());
-    bytes
-}
-
-fn decode_key(bytes: &[u8]) -> Option<RowKey> {
-    let (collection, key) = bytes.split_first_chunk::<4>()?;
-    Some((u32::from_be_bytes(*collection), u64::from_be_bytes(key.try_into().ok()?)))
 }
 
 fn crc(key: &[u8], content: &[u8]) -> [u8; 4] {
@@ -217,20 +207,22 @@ impl Catalog {
 
     /// Opens the catalogue of store `uuid`.
     pub(crate) fn open(backend: Backend, uuid: [u8; 16]) -> Result<Self> {
-        guarded(|| Self::open_unguarded(backend, uuid))
+        guarded(|| Self::open_unguarded(backend, Some(uuid)))
     }
 
-    fn open_unguarded(backend: Backend, uuid: [u8; 16]) -> Result<Self> {
+    /// Of any store, if it is not known which.
+    fn open_unguarded(backend: Backend, uuid: Option<[u8; 16]>) -> Result<Self> {
         // redb would take an empty file for a new database, and make it one.
         if backend.len().map_err(redb::Error::Io).map_err(failed)? == 0 {
             return Err(damaged("the file is empty"));
         }
-        let (poison, spoilt) = (backend.poison().clone(), backend.spoilt());
+        let (poison, rest, spoilt) = (backend.poison().clone(), backend.resting(), backend.spoilt());
         let db = redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)?;
         let txn = db.begin_read().map_err(failed)?;
         let meta = txn.open_table(META).map_err(failed)?;
         let found = meta.get(UUID).map_err(failed)?.ok_or_else(|| damaged("no store identity"))?;
-        if found.value() != uuid {
+        let found: Option<[u8; 16]> = found.value().try_into().ok();
+        if found.is_none() || uuid.is_some_and(|uuid| found != Some(uuid)) {
             return Err(damaged("it belongs to another store"));
         }
         let applied = meta.get(APPLIED).map_err(failed)?.ok_or_else(|| damaged("no applied LSN"))?;
@@ -245,6 +237,7 @@ impl Catalog {
         Ok(Self {
             db: RwLock::new(Some(db)),
             poison,
+            rest,
             staged: Mutex::default(),
             overlay: RwLock::default(),
             names: RwLock::new(by_name),
@@ -254,12 +247,18 @@ impl Catalog {
             staged_rows: AtomicUsize::new(0),
             staged_bytes: AtomicUsize::new(0),
             spoilt,
+            uuid: found,
         })
     }
 
     /// Which copy of the file's first page was not whole when the catalogue was opened: a crash or damage.
     pub(crate) fn spoilt(&self) -> Option<usize> {
         self.spoilt
+    }
+
+    /// Lets redb write, if it was opened to rest until the store's first write.
+    pub(crate) fn end_rest(&self) -> Result<()> {
+        Ok(self.rest.end()?)
     }
 
     /// Log records up to this one are in redb, though perhaps not on the disk.
@@ -284,7 +283,7 @@ impl Catalog {
     /// Notes what record `lsn` does to a key. Called in the order of the log.
     pub(crate) fn stage(&self, lsn: u64, key: RowKey, row: Option<Row>) {
         let bytes = row.as_ref().map_or(0, |r| r.payload.len());
-        self.overlay.write().insert(key, (lsn, row.clone()));
+        self.overlay.write().insert(key.clone(), (lsn, row.clone()));
         let mut staged = self.staged.lock();
         staged.queue.push(StagedRow { lsn, key, row });
         staged.last_lsn = lsn;
@@ -314,23 +313,23 @@ impl Catalog {
     }
 
     /// Finds a key's record.
-    pub(crate) fn get(&self, key: RowKey) -> Result<Option<Row>> {
+    pub(crate) fn get(&self, key: &RowKey) -> Result<Option<Row>> {
         self.with_row(key, Row::clone, |slot, payload| Row { slot, payload: payload.into() })
     }
 
     /// Finds a key's slot.
-    pub(crate) fn slot(&self, key: RowKey) -> Result<Option<u32>> {
+    pub(crate) fn slot(&self, key: &RowKey) -> Result<Option<u32>> {
         self.with_row(key, |row| row.slot, |slot, _| slot)
     }
 
     fn with_row<T>(
         &self,
-        key: RowKey,
+        key: &RowKey,
         staged: impl FnOnce(&Row) -> T,
         stored: impl FnOnce(u32, &[u8]) -> T,
     ) -> Result<Option<T>> {
         // A row leaves the overlay only after its transaction, so whoever misses it here finds it in redb.
-        if let Some((_, row)) = self.overlay.read().get(&key) {
+        if let Some((_, row)) = self.overlay.read().get(key) {
             return Ok(row.as_ref().map(staged));
         }
         let db = self.db.read();
@@ -338,9 +337,9 @@ impl Catalog {
         guarded(|| {
             let txn = db.begin_read().map_err(failed)?;
             let table = txn.open_table(RECORDS).map_err(failed)?;
-            let key = encode_key(key);
-            match table.get(key.as_slice()).map_err(failed)? {
-                Some(value) => decode_row(&key, value.value()).map(|(slot, payload)| Some(stored(slot, payload))),
+            let key = key.row();
+            match table.get(key).map_err(failed)? {
+                Some(value) => decode_row(key, value.value()).map(|(slot, payload)| Some(stored(slot, payload))),
                 None => Ok(None),
             }
         })
@@ -375,19 +374,19 @@ impl Catalog {
         txn.set_durability(Durability::None).map_err(failed)?;
         {
             // The last row of each key wins; in the order of keys, neighbours share a page.
-            let mut rows: BTreeMap<RowKey, &Option<Row>> = BTreeMap::new();
-            rows.extend(batch.queue.iter().map(|r| (r.key, &r.row)));
+            let mut rows: BTreeMap<&RowKey, &Option<Row>> = BTreeMap::new();
+            rows.extend(batch.queue.iter().map(|r| (&r.key, &r.row)));
             let mut records = txn.open_table(RECORDS).map_err(failed)?;
             let mut value = Vec::new();
             for (key, row) in rows {
-                let key = encode_key(key);
+                let key = key.row();
                 match row {
                     Some(row) => {
-                        seal(&mut value, &key, &[&row.slot.to_le_bytes(), &row.payload]);
-                        records.insert(key.as_slice(), value.as_slice()).map_err(failed)?;
+                        seal(&mut value, key, &[&row.slot.to_le_bytes(), &row.payload]);
+                        records.insert(key, value.as_slice()).map_err(failed)?;
                     }
                     None => {
-                        records.remove(key.as_slice()).map_err(failed)?;
+                        records.remove(key).map_err(failed)?;
                     }
                 }
             }
@@ -459,7 +458,7 @@ impl Catalog {
                     return Err(lost());
                 }
                 let odd = || damaged(format!("a key of {} bytes", key.len()));
-                f(decode_key(key).ok_or_else(odd)?, slot);
+                f(RowKey::from_row(key).ok_or_else(odd)?, slot);
             }
             Ok(())
         })

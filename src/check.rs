@@ -1,10 +1,12 @@
-//! What vectors and payloads must not be, looked for before anything is changed.
+//! What keys, vectors and payloads must not be, looked for before anything is changed.
 
 use crate::components::{Components, Queries, Shape, check_spare_bits};
 use crate::error::{Error, Result};
+use crate::key::{AsKey, Key};
 use crate::shared::Open;
 use lodestore_engine::metric::Space;
-use lodestore_engine::{Element, Metric, Query};
+use lodestore_engine::{Element, Index, MAX_KEY, Metric, Query};
+use lodestore_wal::names::{self, Part};
 
 /// The longest payload, in bytes.
 pub const MAX_PAYLOAD: usize = 16 << 20;
@@ -93,4 +95,25 @@ pub(crate) fn check_payload(payload: &[u8], row: usize) -> Result<()> {
         return Err(Error::PayloadTooLarge { row, got: payload.len(), limit: MAX_PAYLOAD });
     }
     Ok(())
+}
+
+/// # Errors
+/// [`Error::KeyTooLong`].
+pub(crate) fn check_key<K: Key + ?Sized>(key: &impl AsKey<K>, row: usize) -> Result<()> {
+    let got = key.with_key(|key| key.with_bytes(<[u8]>::len));
+    if got > MAX_KEY {
+        return Err(Error::KeyTooLong { row, got, limit: MAX_KEY });
+    }
+    Ok(())
+}
+
+/// The key that an id has as `raw`.
+///
+/// # Errors
+/// [`Error::Corrupt`] if it is damaged, or not one of the collection's type.
+pub(crate) fn key_of<K: Key + ?Sized>(index: &Index, raw: u64) -> Result<K::Owned> {
+    K::read(index.key(raw)?).map(K::owned).ok_or_else(|| {
+        let file = names::part(index.id(), index.generation(), Part::Keys);
+        Error::Corrupt { file, offset: u64::from(raw as u32) * 16, what: format!("no key of type {}", K::TYPE) }
+    })
 }

@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::shared::{Shared, Task};
 use lodestore_engine::{Frozen, Index, remove_generation};
 use lodestore_wal::log::Commit;
+use lodestore_wal::mutant::{self, Mutant};
 use lodestore_wal::{Log, names};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -72,12 +73,16 @@ impl Shared {
 
         // S3
         let durable = self.catalog.apply().and_then(|applied| {
-            log.commit(applied, Commit::Synced)?;
+            mutant::unless(Mutant::CatalogueFirst, || log.commit(applied, Commit::Synced))?;
             self.catalog.commit_durably()
         });
         durable.inspect_err(|error| self.poison.set(error))?;
         // The catalogue's own failures show here only.
         self.poison.check()?;
+
+        if mutant::on(Mutant::AppliedEarly) {
+            self.poison.guard(frozen.apply(&*self.disk, self.uuid, no, &self.heads))?;
+        }
 
         // S4: the commit point.
         {
@@ -86,7 +91,13 @@ impl Shared {
             state.ckpt_lsn = lsn;
             state.pending = no;
             state.pending_len = length;
+            if mutant::on(Mutant::NeverPending) {
+                (state.pending, state.pending_len, state.done) = (0, 0, no);
+            }
             self.poison.guard(file.write(state))?;
+        }
+        if mutant::on(Mutant::LogRemovedEarly) {
+            log.remove_through(lsn.min(self.catalog.durable()))?;
         }
 
         // S5

@@ -1,18 +1,19 @@
 //! A collection: records of one dimension, element type and metric.
 
-use crate::check::{check_payload, check_vector};
-use crate::codes::Codes;
+use crate::absent::AbsentReport;
+use crate::check::{check_key, check_payload, check_vector, key_of};
 use crate::compact::Compact;
 use crate::components::Components;
 use crate::error::{Error, Result};
-use crate::key::{AsKey, Key};
+use crate::info::CollectionInfo;
+use crate::key::{AsKey, Key, RowKey};
 use crate::measure::MeasureRecall;
 use crate::recall::RecallReport;
 use crate::search::{Asked, Search};
 use crate::search_many::SearchMany;
 use crate::shared::{Handle, Open, Shared};
 use crate::write::{Action, Change};
-use lodestore_engine::{Element, Index, Metric};
+use lodestore_engine::{Element, Index, Metric, StoredKey};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -35,19 +36,19 @@ const BYTES_AT_ONCE: usize = 16 << 20;
 /// assert!(docs.contains(1)?);
 /// # Ok::<(), lodestore::Error>(())
 /// ```
-pub struct Collection<K: Key> {
+pub struct Collection<K: Key + ?Sized> {
     handle: Arc<Handle>,
     pub(crate) open: Arc<Open>,
-    keys: PhantomData<fn() -> K>,
+    keys: PhantomData<fn(&K)>,
 }
 
-impl<K: Key> Clone for Collection<K> {
+impl<K: Key + ?Sized> Clone for Collection<K> {
     fn clone(&self) -> Self {
         Self { handle: self.handle.clone(), open: self.open.clone(), keys: PhantomData }
     }
 }
 
-impl<K: Key> fmt::Debug for Collection<K> {
+impl<K: Key + ?Sized> fmt::Debug for Collection<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Collection")
             .field("name", &self.name())
@@ -79,7 +80,7 @@ pub struct Record {
     pub payload: Vec<u8>,
 }
 
-impl<K: Key> Collection<K> {
+impl<K: Key + ?Sized> Collection<K> {
     pub(crate) fn new(handle: Arc<Handle>, open: Arc<Open>) -> Self {
         Self { handle, open, keys: PhantomData }
     }
@@ -90,6 +91,13 @@ impl<K: Key> Collection<K> {
 
     pub(crate) fn belongs_to(&self, shared: &Arc<Shared>) -> bool {
         Arc::ptr_eq(self.shared(), shared)
+    }
+
+    /// A key of the collection, looked at.
+    pub(crate) fn row_key(&self, key: impl AsKey<K>, row: usize) -> Result<RowKey> {
+        let key = RowKey::of::<K>(self.open.id, &key);
+        key.check(row)?;
+        Ok(key)
     }
 
     /// Its name.
@@ -188,13 +196,14 @@ impl<K: Key> Collection<K> {
     ///
     /// # Errors
     /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::NotRepresentable`], [`Error::SpareBit`],
-    /// [`Error::ZeroVector`], [`Error::Magnitude`], [`Error::PayloadTooLarge`] and [`Error::NoSpace`] change nothing.
+    /// [`Error::ZeroVector`], [`Error::Magnitude`], [`Error::KeyTooLong`], [`Error::PayloadTooLarge`] and
+    /// [`Error::NoSpace`] change nothing.
     /// After an [`Error::Io`] of the log the store takes no more writes.
     pub fn put<'v>(&self, key: impl AsKey<K>, vector: impl Into<Components<'v>>, payload: &[u8]) -> Result<()> {
         let (vector, shape) = (vector.into(), self.open.shape());
         vector.one_row(shape, 0)?;
         let vector = &*vector.stored(shape, 0)?;
-        let key = key.with_key(K::to_u64);
+        let key = self.row_key(key, 0)?;
         let change = Change { target: &self.open, key, action: Action::Put { vector, payload } };
         self.shared().write(&[change]).map(|_| ())
     }
@@ -217,13 +226,10 @@ impl<K: Key> Collection<K> {
     /// As [`put`](Self::put), with the row; [`Error::RowCount`] if the lengths do not go together.
     pub fn put_many<'v>(
         &self,
-        keys: &[K::Owned],
+        keys: &[impl AsKey<K>],
         vectors: impl Into<Components<'v>>,
         payloads: Option<&[&[u8]]>,
-    ) -> Result<()>
-    where
-        K::Owned: AsKey<K>,
-    {
+    ) -> Result<()> {
         self.put_rows(keys, vectors.into(), payloads, ROWS_AT_ONCE, |_| true).map(|_| ())
     }
 
@@ -245,28 +251,22 @@ impl<K: Key> Collection<K> {
     /// As [`put_many`](Self::put_many).
     pub fn put_many_while<'v>(
         &self,
-        keys: &[K::Owned],
+        keys: &[impl AsKey<K>],
         vectors: impl Into<Components<'v>>,
         payloads: Option<&[&[u8]]>,
         go_on: impl FnMut(usize) -> bool,
-    ) -> Result<usize>
-    where
-        K::Owned: AsKey<K>,
-    {
+    ) -> Result<usize> {
         self.put_rows(keys, vectors.into(), payloads, ROWS_BETWEEN, go_on)
     }
 
     fn put_rows(
         &self,
-        keys: &[K::Owned],
+        keys: &[impl AsKey<K>],
         vectors: Components<'_>,
         payloads: Option<&[&[u8]]>,
         rows_at_once: usize,
         mut go_on: impl FnMut(usize) -> bool,
-    ) -> Result<usize>
-    where
-        K::Owned: AsKey<K>,
-    {
+    ) -> Result<usize> {
         self.shared().check_open()?;
         let shape = self.open.shape();
         let (got, whole) = vectors.rows(shape.dim);
@@ -282,7 +282,8 @@ impl<K: Key> Collection<K> {
         let stored = vectors.stored(shape, 0)?;
         let width = self.open.index().geometry().vector_bytes();
         let vectors = || stored.chunks_exact(width);
-        for (row, vector) in vectors().enumerate() {
+        for (row, (key, vector)) in keys.iter().zip(vectors()).enumerate() {
+            check_key(key, row)?;
             check_vector(&self.open, vector, row)?;
             check_payload(payloads.map_or(&[], |p| p[row]), row)?;
         }
@@ -290,9 +291,9 @@ impl<K: Key> Collection<K> {
         let (mut bytes, mut written) = (0, 0);
         for (row, (key, vector)) in keys.iter().zip(vectors()).enumerate() {
             let payload = payloads.map_or(&[][..], |p| p[row]);
-            let key = key.with_key(K::to_u64);
+            let key = RowKey::of::<K>(self.open.id, key);
+            bytes += key.bytes().len() + vector.len() + payload.len();
             changes.push(Change { target: &self.open, key, action: Action::Put { vector, payload } });
-            bytes += vector.len() + payload.len();
             if changes.len() == rows_at_once || bytes >= BYTES_AT_ONCE || row + 1 == keys.len() {
                 if !go_on(written) {
                     break;
@@ -327,9 +328,9 @@ impl<K: Key> Collection<K> {
     /// The record of a key, if it is marked as deleted or not as asked.
     pub(crate) fn record(&self, key: impl AsKey<K>, marked: bool) -> Result<Option<Record>> {
         self.shared().check_open()?;
-        let key = key.with_key(K::to_u64);
+        let key = RowKey::of::<K>(self.open.id, &key);
         self.open.reading(|index| {
-            let Some(row) = self.shared().catalog.get((self.open.id, key))? else { return Ok(None) };
+            let Some(row) = self.shared().catalog.get(&key)? else { return Ok(None) };
             self.check_slot(index, row.slot)?;
             if index.is_marked(row.slot) != marked {
                 return Ok(None);
@@ -352,9 +353,9 @@ impl<K: Key> Collection<K> {
     /// If the catalogue cannot be read.
     pub fn payload(&self, key: impl AsKey<K>) -> Result<Option<Vec<u8>>> {
         self.shared().check_open()?;
-        let key = key.with_key(K::to_u64);
+        let key = RowKey::of::<K>(self.open.id, &key);
         self.open.reading(|index| {
-            let Some(row) = self.shared().catalog.get((self.open.id, key))? else { return Ok(None) };
+            let Some(row) = self.shared().catalog.get(&key)? else { return Ok(None) };
             self.check_slot(index, row.slot)?;
             Ok((!index.is_marked(row.slot)).then(|| row.payload.to_vec()))
         })
@@ -375,15 +376,16 @@ impl<K: Key> Collection<K> {
     /// If the catalogue cannot be read.
     pub fn links(&self, key: impl AsKey<K>) -> Result<Option<Vec<Vec<K::Owned>>>> {
         self.shared().check_open()?;
-        let key = key.with_key(K::to_u64);
+        let key = RowKey::of::<K>(self.open.id, &key);
         self.open.reading(|index| {
-            let Some(slot) = self.shared().catalog.slot((index.id(), key))? else { return Ok(None) };
+            let Some(slot) = self.shared().catalog.slot(&key)? else { return Ok(None) };
             self.check_slot(index, slot)?;
             if index.is_marked(slot) {
                 return Ok(None);
             }
-            let keys = |slots: Vec<u32>| slots.into_iter().map(|slot| K::from_u64(index.id_of(slot).key)).collect();
-            Ok(Some(index.links(slot).into_iter().map(keys).collect()))
+            let keys =
+                |slots: Vec<u32>| slots.into_iter().map(|slot| key_of::<K>(index, index.id_of(slot).key)).collect();
+            index.links(slot).into_iter().map(keys).collect::<Result<_>>().map(Some)
         })
     }
 
@@ -411,9 +413,9 @@ impl<K: Key> Collection<K> {
     /// If the catalogue cannot be read.
     pub fn contains(&self, key: impl AsKey<K>) -> Result<bool> {
         self.shared().check_open()?;
-        let key = key.with_key(K::to_u64);
+        let key = RowKey::of::<K>(self.open.id, &key);
         self.open.reading(|index| {
-            let Some(slot) = self.shared().catalog.slot((self.open.id, key))? else { return Ok(false) };
+            let Some(slot) = self.shared().catalog.slot(&key)? else { return Ok(false) };
             self.check_slot(index, slot)?;
             Ok(!index.is_marked(slot))
         })
@@ -434,7 +436,7 @@ impl<K: Key> Collection<K> {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn remove(&self, key: impl AsKey<K>) -> Result<bool> {
-        let key = key.with_key(K::to_u64);
+        let key = self.row_key(key, 0)?;
         let change = Change { target: &self.open, key, action: Action::Remove };
         Ok(self.shared().write(&[change])?[0])
     }
@@ -469,13 +471,13 @@ impl<K: Key> Collection<K> {
     /// [`Error::NoRecord`]; if the catalogue cannot be read.
     pub fn search_near(&self, key: impl AsKey<K>) -> Result<Search<'_, K>> {
         self.shared().check_open()?;
-        let key = key.with_key(K::to_u64);
+        let key = RowKey::of::<K>(self.open.id, &key);
         let stored = self.open.reading(|index| {
-            let Some(slot) = self.shared().catalog.slot((index.id(), key))? else { return Ok(None) };
+            let Some(slot) = self.shared().catalog.slot(&key)? else { return Ok(None) };
             self.check_slot(index, slot)?;
             Ok((!index.is_marked(slot)).then(|| index.decoded(slot)))
         })?;
-        let missing = || Error::NoRecord { collection: self.name().into(), key: format!("{:?}", K::from_u64(key)) };
+        let missing = || Error::NoRecord { collection: self.name().into(), key: key.shown(K::TYPE) };
         Ok(Search::new(&self.handle, &self.open, Asked::Stored(stored.ok_or_else(missing)?, key)))
     }
 
@@ -510,6 +512,32 @@ impl<K: Key> Collection<K> {
         Compact::new(self.shared(), Some(self.open.clone()))
     }
 
+    /// Looks for anything that is left of a key: in the catalogue, in slots, those of removed records included, in the file
+    /// of keys and in the log. A removed key is left there until the collection is [compacted](Self::compact) and
+    /// [erased](Compact::erase). Reads all ids and keys of the collection and the log; writes wait meanwhile.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<str>("docs").dim(1).open_or_create()?;
+    /// docs.put("one", &[1.0], b"")?;
+    /// docs.remove("one")?;
+    /// assert!(!docs.verify_absent("one")?.absent());
+    /// docs.compact().erase(true).run()?;
+    /// assert!(docs.verify_absent("one")?.absent());
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If something cannot be read.
+    pub fn verify_absent(&self, key: impl AsKey<K>) -> Result<AbsentReport> {
+        let key = RowKey::of::<K>(self.open.id, &key);
+        let stored = match key.number().filter(|_| K::TYPE.in_id()) {
+            Some(number) => StoredKey::Number(number),
+            None => StoredKey::Bytes(key.bytes()),
+        };
+        AbsentReport::of(self.shared(), stored, vec![self.open.clone()])
+    }
+
     /// Searches for many queries, given row by row, of any type that [`Components`] takes.
     ///
     /// ```
@@ -522,70 +550,5 @@ impl<K: Key> Collection<K> {
     /// ```
     pub fn search_many<'a>(&'a self, queries: impl Into<Components<'a>>) -> SearchMany<'a, K> {
         SearchMany::new(self.shared(), &self.open, queries.into())
-    }
-}
-
-/// A collection's settings and size.
-///
-/// ```
-/// let store = lodestore::Store::in_memory()?;
-/// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
-/// let info = docs.info();
-/// println!("{}: {} records of dimension {}", info.name, info.len, info.dim);
-/// # Ok::<(), lodestore::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct CollectionInfo {
-    /// Its name.
-    pub name: String,
-    /// Components of a vector.
-    pub dim: usize,
-    /// What its components are kept as.
-    pub element: Element,
-    /// The metric.
-    pub metric: Metric,
-    /// HNSW's M.
-    pub m: usize,
-    /// HNSW's ef_construction.
-    pub ef_construction: usize,
-    /// Seed of the levels and of the codes' rotation.
-    pub seed: u64,
-    /// What walks compare; never [`Codes::Auto`].
-    pub codes: Codes,
-    /// Records.
-    pub len: u64,
-    /// Slots given out, those of replaced and removed records included.
-    pub slots: u64,
-    /// Records that are [marked as deleted](Collection::mark_deleted); `len` does not count them.
-    pub marked: u64,
-    /// Slots of replaced and removed records that are still linked.
-    pub dead: u64,
-    /// Slots that wait to be used again.
-    pub free: u64,
-    /// Records that are found by comparing until they are linked, after a crash.
-    pub unlinked: u64,
-}
-
-impl CollectionInfo {
-    pub(crate) fn of(open: &Open) -> Self {
-        let index = open.index();
-        let geometry = index.geometry();
-        Self {
-            name: open.name.clone(),
-            dim: geometry.dim,
-            element: geometry.element,
-            metric: geometry.metric,
-            m: geometry.m,
-            ef_construction: geometry.ef_construction,
-            seed: geometry.seed,
-            codes: Codes::of_bits(geometry.codes),
-            len: open.records.load(Ordering::Acquire),
-            slots: u64::from(index.next_slot()),
-            marked: index.marked(),
-            dead: index.dead(),
-            free: index.free(),
-            unlinked: index.unlinked().len() as u64,
-        }
     }
 }

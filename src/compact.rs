@@ -10,6 +10,7 @@ use crate::open::reside;
 use crate::shared::{Open, Shared};
 use lodestore_engine::{Head, Index, remove_generation};
 use lodestore_wal::log::{Appender, Commit};
+use lodestore_wal::mutant::{self, Mutant};
 use lodestore_wal::names;
 use std::fmt;
 use std::sync::Arc;
@@ -209,7 +210,7 @@ impl Shared {
         let (log, head) = (self.log()?, index.head());
         let lsn = log.sequence(1, op::COMPACT_LEN, |log| append(log, &head));
         let lsn = lsn.map_err(|error| undo(error.into()))?;
-        log.commit(lsn, Commit::Synced)?;
+        mutant::unless(Mutant::CompactionUnsynced, || log.commit(lsn, Commit::Synced))?;
         // C4
         let replaced = open.replace(Arc::new(index), || moving.commit(lsn));
         replaced.inspect_err(|error| self.poison.set(error))?;
@@ -222,7 +223,7 @@ impl Shared {
     fn next_generation(&self, old: &Index, progress: &mut dyn FnMut(u64, u64)) -> Result<Next<'_>> {
         let next = old.compact(&*self.disk, self.uuid, progress)?;
         reside(&next, self.options.residency)?;
-        let moving = self.catalog.begin_move(old.id(), slots_of(&next, next.next_slot()))?;
+        let moving = self.catalog.begin_move(old.id(), slots_of(&next, next.next_slot())?)?;
         let (rows, live) = (moving.rows(), next.live() + next.marked());
         // Every slot has a record of its own, or the two do not go together.
         if rows != live || self.catalog.records_of(old.id())? != live {

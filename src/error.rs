@@ -104,6 +104,16 @@ pub enum Error {
         /// Bytes allowed.
         limit: usize,
     },
+    /// A key longer than [`MAX_KEY`](crate::MAX_KEY).
+    #[error("row {row}: the key has {got} bytes, the limit is {limit}")]
+    KeyTooLong {
+        /// Which of several rows; 0 for a single one.
+        row: usize,
+        /// Bytes given.
+        got: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
     /// A batch, or a collection, larger than can be.
     #[error("{got} is more than the limit of {limit}; split it")]
     TooLarge {

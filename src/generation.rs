@@ -2,11 +2,15 @@
 
 use crate::catalog::{Catalog, remove_leftover};
 use crate::error::Result;
+use crate::key::RowKey;
 use crate::shared::Open;
 use lodestore_engine::{Head, Heads, Index, Metrics, Super, remove_generation};
 use lodestore_wal::{Disk, names};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+
+/// Keys with their slots.
+pub(crate) type Slots = Vec<(RowKey, u32)>;
 
 /// Opens a generation that a log record names, and no checkpoint yet.
 pub(crate) fn open_unnamed(disk: &dyn Disk, uuid: [u8; 16], id: u32, head: Head, metrics: &Metrics) -> Result<Index> {
@@ -16,13 +20,20 @@ pub(crate) fn open_unnamed(disk: &dyn Disk, uuid: [u8; 16], id: u32, head: Head,
 }
 
 /// The keys of the first `slots` slots.
-pub(crate) fn slots_of(index: &Index, slots: u32) -> Vec<(u64, u32)> {
-    (0..slots.min(index.next_slot())).map(|slot| (index.id_of(slot).key, slot)).collect()
+///
+/// # Errors
+/// [`Error::Corrupt`](crate::Error::Corrupt) if a key is damaged.
+pub(crate) fn slots_of(index: &Index, slots: u32) -> Result<Slots> {
+    let of = |slot| Ok((RowKey::new(index.id(), index.key(index.id_of(slot).key)?), slot));
+    (0..slots.min(index.next_slot())).map(of).collect()
 }
 
 /// The records of a generation that was loaded, with their slots, and which of these are marked as deleted, as far as the
 /// segments tell: a slot that was buried since, or used again, is taken for what a later record of the log says.
-pub(crate) fn loaded_records(index: &Index, slots: u32) -> (Vec<(u64, u32)>, BTreeSet<u32>) {
+///
+/// # Errors
+/// [`Error::Corrupt`](crate::Error::Corrupt) if a key is damaged.
+pub(crate) fn loaded_records(index: &Index, slots: u32) -> Result<(Slots, BTreeSet<u32>)> {
     let mut records: HashMap<u64, u32> = HashMap::new();
     let is_held = |slot: &u32| index.free_place(*slot).is_none();
     for slot in (0..slots.min(index.next_slot())).filter(is_held) {
@@ -32,7 +43,8 @@ pub(crate) fn loaded_records(index: &Index, slots: u32) -> (Vec<(u64, u32)>, BTr
         }
     }
     let marked = records.values().copied().filter(|&slot| index.is_dead(slot)).collect();
-    (records.into_iter().collect(), marked)
+    let row = |(raw, slot)| Ok((RowKey::new(index.id(), index.key(raw)?), slot));
+    Ok((records.into_iter().map(row).collect::<Result<_>>()?, marked))
 }
 
 /// Removes what compactions have left that did not come to their end: generations that neither the last checkpoint nor

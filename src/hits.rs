@@ -1,9 +1,11 @@
 //! What searches find.
 
+use crate::check::key_of;
 use crate::error::Result;
-use crate::key::Key;
+use crate::key::{Key, RowKey};
 use crate::shared::Shared;
 use lodestore_engine::{Counters, Index as Graph, Neighbour};
+use std::fmt;
 use std::ops::Index;
 
 /// What is fetched of each record found, besides its key and distance.
@@ -15,14 +17,22 @@ pub(crate) struct Fetch {
 
 impl Fetch {
     /// The record found in `graph`; whoever asks holds what keeps its slot as it is, if vectors are fetched.
-    pub(crate) fn hit<K: Key>(self, shared: &Shared, graph: &Graph, found: Neighbour) -> Result<Hit<K::Owned>> {
+    pub(crate) fn hit<K: Key + ?Sized>(
+        self,
+        shared: &Shared,
+        graph: &Graph,
+        found: Neighbour,
+    ) -> Result<Hit<K::Owned>> {
         let Neighbour { key, slot, distance } = found;
         let payload = match self.payloads {
-            true => shared.catalog.get((graph.id(), key))?.map(|row| row.payload.to_vec()),
+            true => {
+                let key = RowKey::new(graph.id(), graph.key(key)?);
+                shared.catalog.get(&key)?.map(|row| row.payload.to_vec())
+            }
             false => None,
         };
         let vector = self.vectors.then(|| graph.decoded(slot));
-        Ok(Hit { key: K::from_u64(key), distance, payload, vector })
+        Ok(Hit { key: key_of::<K>(graph, key)?, distance, payload, vector })
     }
 }
 
@@ -51,10 +61,21 @@ pub struct Hit<T> {
 /// assert_eq!(keys, [2, 1]);
 /// # Ok::<(), lodestore::Error>(())
 /// ```
-#[derive(Clone, Debug)]
-pub struct Hits<K: Key> {
+pub struct Hits<K: Key + ?Sized> {
     hits: Vec<Hit<K::Owned>>,
     stats: SearchStats,
+}
+
+impl<K: Key + ?Sized> Clone for Hits<K> {
+    fn clone(&self) -> Self {
+        Self { hits: self.hits.clone(), stats: self.stats }
+    }
+}
+
+impl<K: Key + ?Sized> fmt::Debug for Hits<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hits").field("hits", &self.hits).field("stats", &self.stats).finish()
+    }
 }
 
 /// The work of a search.
@@ -100,7 +121,7 @@ impl std::ops::AddAssign for SearchStats {
     }
 }
 
-impl<K: Key> Hits<K> {
+impl<K: Key + ?Sized> Hits<K> {
     pub(crate) fn new(hits: Vec<Hit<K::Owned>>, stats: SearchStats) -> Self {
         Self { hits, stats }
     }
@@ -126,7 +147,7 @@ impl<K: Key> Hits<K> {
     }
 }
 
-impl<K: Key> Index<usize> for Hits<K> {
+impl<K: Key + ?Sized> Index<usize> for Hits<K> {
     type Output = Hit<K::Owned>;
 
     fn index(&self, at: usize) -> &Self::Output {
@@ -134,7 +155,7 @@ impl<K: Key> Index<usize> for Hits<K> {
     }
 }
 
-impl<K: Key> IntoIterator for Hits<K> {
+impl<K: Key + ?Sized> IntoIterator for Hits<K> {
     type Item = Hit<K::Owned>;
     type IntoIter = std::vec::IntoIter<Self::Item>;
 
@@ -143,7 +164,7 @@ impl<K: Key> IntoIterator for Hits<K> {
     }
 }
 
-impl<'a, K: Key> IntoIterator for &'a Hits<K> {
+impl<'a, K: Key + ?Sized> IntoIterator for &'a Hits<K> {
     type Item = &'a Hit<K::Owned>;
     type IntoIter = std::slice::Iter<'a, Hit<K::Owned>>;
 

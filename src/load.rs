@@ -7,13 +7,13 @@ use crate::compact::Next;
 use crate::components::Components;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::key::Key;
+use crate::key::{Key, RowKey};
 use crate::op;
 use crate::open::reside;
 use crate::shared::{Open, Shared};
 use lodestore_engine::geometry::{MAX_EF_CONSTRUCTION, MAX_LEVEL, MAX_M};
 use lodestore_engine::load::Given;
-use lodestore_engine::remove_generation;
+use lodestore_engine::{StoredKey, remove_generation};
 use std::collections::HashMap;
 use std::fmt;
 
@@ -51,7 +51,7 @@ pub struct Loaded<K: Key> {
     pub unreachable: u64,
 }
 
-impl<K: Key> CollectionBuilder<K> {
+impl CollectionBuilder<u64> {
     /// Makes the collection of a graph, without building it: nodes keep their links and levels, so that searches find
     /// what they found before, at the same `ef`. Dimension, M and ef_construction are the graph's unless they were set.
     /// A collection of that name must not be there, or be empty.
@@ -59,7 +59,7 @@ impl<K: Key> CollectionBuilder<K> {
     /// Payloads are empty. Deleted nodes are records that are [marked as deleted](Collection::mark_deleted). Of several
     /// nodes of one key the last that is not deleted counts, or else the last; searches pass through the others until they
     /// are unlinked.
-    pub fn load(self, graph: &Graph) -> Load<'_, K> {
+    pub fn load(self, graph: &Graph) -> Load<'_, u64> {
         Load { builder: self, graph, relink: true, go_on: Box::new(|_, _| true) }
     }
 }
@@ -173,8 +173,10 @@ impl Shared {
                 let loaded = old.load(&*self.disk, self.uuid, given, (lsn, relink), go_on)?;
                 let (index, unreachable) = loaded.ok_or(Error::Cancelled)?;
                 reside(&index, self.options.residency)?;
+                let row_key = |key| RowKey::new(open.id, StoredKey::Number(key));
                 let nodes = || (0..).zip(given.keys.iter().zip(given.dead).zip(given.marked));
-                let records = nodes().filter(|&(_, ((_, &dead), _))| !dead).map(|(slot, ((&key, _), _))| (key, slot));
+                let records =
+                    nodes().filter(|&(_, ((_, &dead), _))| !dead).map(|(slot, ((&key, _), _))| (row_key(key), slot));
                 let marked = nodes().filter(|&(_, (_, &marked))| marked).map(|(slot, _)| slot);
                 let moving = self.catalog.begin_load(open.id, records.collect(), marked.collect())?;
                 Ok((Next { index, moving }, unreachable))

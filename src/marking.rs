@@ -2,10 +2,10 @@
 
 use crate::collection::{Collection, Record};
 use crate::error::Result;
-use crate::key::{AsKey, Key};
+use crate::key::{AsKey, Key, RowKey};
 use crate::write::{Action, Change};
 
-impl<K: Key> Collection<K> {
+impl<K: Key + ?Sized> Collection<K> {
     /// Marks a key's record as deleted: as if it were removed, but it keeps its slot, its links, its vector and its
     /// payload, and [`unmark_deleted`](Self::unmark_deleted) brings it back. Until then no search that starts after this
     /// returns it, [`get`](Self::get), [`payload`](Self::payload), [`links`](Self::links) and
@@ -29,7 +29,7 @@ impl<K: Key> Collection<K> {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn mark_deleted(&self, key: impl AsKey<K>) -> Result<bool> {
-        let key = key.with_key(K::to_u64);
+        let key = self.row_key(key, 0)?;
         let change = Change { target: &self.open, key, action: Action::Mark };
         Ok(self.shared().write(&[change])?[0])
     }
@@ -39,7 +39,7 @@ impl<K: Key> Collection<K> {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn unmark_deleted(&self, key: impl AsKey<K>) -> Result<bool> {
-        let key = key.with_key(K::to_u64);
+        let key = self.row_key(key, 0)?;
         let change = Change { target: &self.open, key, action: Action::Unmark };
         Ok(self.shared().write(&[change])?[0])
     }
@@ -50,9 +50,9 @@ impl<K: Key> Collection<K> {
     /// If the catalogue cannot be read.
     pub fn is_marked_deleted(&self, key: impl AsKey<K>) -> Result<bool> {
         self.shared().check_open()?;
-        let key = key.with_key(K::to_u64);
+        let key = RowKey::of::<K>(self.open.id, &key);
         self.open.reading(|index| {
-            let Some(slot) = self.shared().catalog.slot((self.open.id, key))? else { return Ok(false) };
+            let Some(slot) = self.shared().catalog.slot(&key)? else { return Ok(false) };
             self.check_slot(index, slot)?;
             Ok(index.is_marked(slot))
         })

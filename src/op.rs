@@ -9,16 +9,18 @@
 //! | 1 put | [`PutHeader`], the vector as stored (`engine/src/element.rs`), the payload |
 //! | 2 remove | [`RemoveBody`] |
 //! | 3 create collection | collection u32, then its name (UTF-8) |
-//! | 4 compact | [`CompactBody`]: from here on the collection is that generation of its files, with these counters |
+//! | 4 compact | [`CompactBody`]: from here on the collection is that generation of its files, with these counters. If it has keys of bytes, a u32: the units of its keys segment |
 //! | 5 mark | [`MarkBody`]: the record in that slot is marked as deleted |
 //! | 6 unmark | [`MarkBody`]: it is not any more |
 //! | 8 load | [`CompactBody`]: as compact, of an empty collection; each live slot is a record with an empty payload |
+//! | 9 put, key of bytes | as 1; [`PutHeader`] has the key's reference (`engine/src/keys.rs`) and its length, the key comes before the payload |
+//! | 10 remove, key of bytes | [`RemoveBody`] with the key's reference, then the key |
 
 use crate::error::{Error, Result};
 use lodestore_engine::geometry::MAX_DIM;
-use lodestore_engine::{Element, Head, Place};
+use lodestore_engine::{Element, Head, MAX_KEY, Place, StoredKey};
 use lodestore_wal::log::{Appender, IGNORABLE, Record};
-use zerocopy::byteorder::little_endian::{U32, U64};
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const PUT: u8 = 1;
@@ -28,6 +30,8 @@ const COMPACT: u8 = 4;
 const MARK: u8 = 5;
 const UNMARK: u8 = 6;
 const LOAD: u8 = 8;
+const PUT_BYTES: u8 = 9;
+const REMOVE_BYTES: u8 = 10;
 const NO_SLOT: u32 = u32::MAX;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -38,13 +42,15 @@ struct PutHeader {
     /// The slot that this one replaces; `u32::MAX` = none.
     old: U32,
     upper: U32,
+    /// Or its reference.
     key: U64,
     /// Components of the vector.
     dim: U32,
     level: u8,
     /// What the components are, as in the collection's meta file; 0 for f32.
     element: u8,
-    reserved: [u8; 2],
+    /// Bytes of the key; 0 if it is a `u64`.
+    key_len: U16,
 }
 const PUT_HEADER: usize = 32;
 const _: () = assert!(size_of::<PutHeader>() == PUT_HEADER);
@@ -54,6 +60,7 @@ const _: () = assert!(size_of::<PutHeader>() == PUT_HEADER);
 struct RemoveBody {
     collection: U32,
     slot: U32,
+    /// Or its reference.
     key: U64,
 }
 
@@ -76,11 +83,41 @@ struct CompactBody {
     live: U64,
 }
 
+/// A key as the log has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoggedKey<'a> {
+    Number(u64),
+    /// With its reference in the keys segment.
+    Bytes(u64, &'a [u8]),
+}
+
+impl<'a> LoggedKey<'a> {
+    /// The key itself.
+    pub(crate) fn stored(self) -> StoredKey<'a> {
+        match self {
+            Self::Number(number) => StoredKey::Number(number),
+            Self::Bytes(_, bytes) => StoredKey::Bytes(bytes),
+        }
+    }
+
+    /// What an id has, and the bytes that it does not have.
+    fn parts(self) -> (u64, &'a [u8]) {
+        match self {
+            Self::Number(number) => (number, &[]),
+            Self::Bytes(reference, bytes) => (reference, bytes),
+        }
+    }
+
+    fn kind(self, number: u8, bytes: u8) -> u8 {
+        if matches!(self, Self::Number(_)) { number } else { bytes }
+    }
+}
+
 /// A put as the log has it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Put<'a> {
     pub(crate) collection: u32,
-    pub(crate) key: u64,
+    pub(crate) key: LoggedKey<'a>,
     pub(crate) place: Place,
     pub(crate) old: Option<u32>,
     pub(crate) element: Element,
@@ -96,7 +133,7 @@ pub(crate) enum Op<'a> {
     Put(Put<'a>),
     Remove {
         collection: u32,
-        key: u64,
+        key: LoggedKey<'a>,
         slot: u32,
     },
     Create {
@@ -118,19 +155,21 @@ pub(crate) enum Op<'a> {
     },
 }
 
-/// Bytes of a put's body, with a stored vector of so many bytes.
-pub(crate) fn put_len(vector: usize, payload: usize) -> usize {
-    PUT_HEADER + vector + payload
+/// The most bytes of a put's body, with a key and a stored vector of so many bytes.
+pub(crate) fn put_len(key: usize, vector: usize, payload: usize) -> usize {
+    PUT_HEADER + key + vector + payload
 }
 
-/// Bytes of a remove's body.
-pub(crate) const REMOVE_LEN: usize = size_of::<RemoveBody>();
+/// The most bytes of a remove's body, with a key of so many.
+pub(crate) fn remove_len(key: usize) -> usize {
+    size_of::<RemoveBody>() + key
+}
 
 /// Bytes of a mark's or unmark's body.
 pub(crate) const MARK_LEN: usize = size_of::<MarkBody>();
 
-/// Bytes of a compact's or load's body.
-pub(crate) const COMPACT_LEN: usize = size_of::<CompactBody>();
+/// The most bytes of a compact's or load's body.
+pub(crate) const COMPACT_LEN: usize = size_of::<CompactBody>() + 4;
 
 /// Bytes of a create's body.
 pub(crate) fn create_len(name: &str) -> usize {
@@ -139,27 +178,30 @@ pub(crate) fn create_len(name: &str) -> usize {
 
 impl Put<'_> {
     fn header(&self) -> PutHeader {
+        let (key, bytes) = self.key.parts();
         PutHeader {
             collection: U32::new(self.collection),
             slot: U32::new(self.place.slot),
             old: U32::new(self.old.unwrap_or(NO_SLOT)),
             upper: U32::new(self.place.upper),
-            key: U64::new(self.key),
+            key: U64::new(key),
             dim: U32::new(self.dim as u32),
             level: self.place.level,
             element: if self.element == Element::F32 { 0 } else { self.element.code() },
-            reserved: [0; 2],
+            key_len: U16::new(bytes.len() as u16),
         }
     }
 }
 
 pub(crate) fn append_put(log: &mut Appender<'_>, put: &Put<'_>) -> u64 {
-    log.append(PUT, 0, &[put.header().as_bytes(), put.vector, put.payload])
+    let kind = put.key.kind(PUT, PUT_BYTES);
+    log.append(kind, 0, &[put.header().as_bytes(), put.vector, put.key.parts().1, put.payload])
 }
 
-pub(crate) fn append_remove(log: &mut Appender<'_>, collection: u32, key: u64, slot: u32) -> u64 {
-    let body = RemoveBody { collection: U32::new(collection), slot: U32::new(slot), key: U64::new(key) };
-    log.append(REMOVE, 0, &[body.as_bytes()])
+pub(crate) fn append_remove(log: &mut Appender<'_>, collection: u32, key: LoggedKey<'_>, slot: u32) -> u64 {
+    let (raw, bytes) = key.parts();
+    let body = RemoveBody { collection: U32::new(collection), slot: U32::new(slot), key: U64::new(raw) };
+    log.append(key.kind(REMOVE, REMOVE_BYTES), 0, &[body.as_bytes(), bytes])
 }
 
 pub(crate) fn append_mark(log: &mut Appender<'_>, collection: u32, slot: u32, marked: bool) -> u64 {
@@ -172,11 +214,17 @@ pub(crate) fn append_create(log: &mut Appender<'_>, collection: u32, name: &str)
 }
 
 pub(crate) fn append_compact(log: &mut Appender<'_>, collection: u32, head: &Head) -> u64 {
-    log.append(COMPACT, 0, &[CompactBody::new(collection, head).as_bytes()])
+    append_head(log, COMPACT, collection, head)
 }
 
 pub(crate) fn append_load(log: &mut Appender<'_>, collection: u32, head: &Head) -> u64 {
-    log.append(LOAD, 0, &[CompactBody::new(collection, head).as_bytes()])
+    append_head(log, LOAD, collection, head)
+}
+
+fn append_head(log: &mut Appender<'_>, kind: u8, collection: u32, head: &Head) -> u64 {
+    let next_key = head.next_key.to_le_bytes();
+    let keys: &[u8] = if head.next_key == 0 { &[] } else { &next_key };
+    log.append(kind, 0, &[CompactBody::new(collection, head).as_bytes(), keys])
 }
 
 impl CompactBody {
@@ -197,7 +245,7 @@ impl<'a> Op<'a> {
     pub(crate) fn decode(record: &Record<'a>) -> Result<Option<Op<'a>>> {
         let corrupt = |what: String| Error::Corrupt { file: record.file.into(), offset: record.offset, what };
         match record.kind {
-            PUT => {
+            PUT | PUT_BYTES => {
                 let (header, rest) = PutHeader::read_from_prefix(record.body)
                     .map_err(|_| corrupt(format!("a put of {} bytes", record.body.len())))?;
                 let element = match header.element {
@@ -207,10 +255,20 @@ impl<'a> Op<'a> {
                 let dim = header.dim.get() as usize;
                 let bytes = (dim <= MAX_DIM).then(|| element.bytes(dim)).filter(|&b| b <= rest.len());
                 let bytes = bytes.ok_or_else(|| corrupt(format!("{dim} components in {} bytes", rest.len())))?;
-                let (vector, payload) = rest.split_at(bytes);
+                let (vector, rest) = rest.split_at(bytes);
+                let (key, payload) = match usize::from(header.key_len.get()) {
+                    length if record.kind == PUT_BYTES => {
+                        let key = rest.split_at_checked(length).filter(|_| length <= MAX_KEY);
+                        let (key, payload) =
+                            key.ok_or_else(|| corrupt(format!("a key of {length} bytes in {}", rest.len())))?;
+                        (LoggedKey::Bytes(header.key.get(), key), payload)
+                    }
+                    0 => (LoggedKey::Number(header.key.get()), rest),
+                    length => return Err(corrupt(format!("a number as key has {length} bytes more"))),
+                };
                 Ok(Some(Op::Put(Put {
                     collection: header.collection.get(),
-                    key: header.key.get(),
+                    key,
                     place: Place { slot: header.slot.get(), level: header.level, upper: header.upper.get() },
                     old: Some(header.old.get()).filter(|&s| s != NO_SLOT),
                     element,
@@ -219,10 +277,15 @@ impl<'a> Op<'a> {
                     payload,
                 })))
             }
-            REMOVE => {
-                let body = RemoveBody::ref_from_bytes(record.body)
-                    .map_err(|_| corrupt(format!("a remove of {} bytes", record.body.len())))?;
-                let (collection, key, slot) = (body.collection.get(), body.key.get(), body.slot.get());
+            REMOVE | REMOVE_BYTES => {
+                let odd = || corrupt(format!("a remove of {} bytes", record.body.len()));
+                let (body, rest) = RemoveBody::ref_from_prefix(record.body).map_err(|_| odd())?;
+                let (collection, raw, slot) = (body.collection.get(), body.key.get(), body.slot.get());
+                let key = match (record.kind, rest.len()) {
+                    (REMOVE, 0) => LoggedKey::Number(raw),
+                    (REMOVE_BYTES, 0..=MAX_KEY) => LoggedKey::Bytes(raw, rest),
+                    _ => return Err(odd()),
+                };
                 Ok(Some(Op::Remove { collection, key, slot }))
             }
             CREATE => {
@@ -240,8 +303,12 @@ impl<'a> Op<'a> {
                 Ok(Some(Op::Mark { collection, slot, marked: record.kind == MARK }))
             }
             COMPACT | LOAD => {
-                let body = CompactBody::ref_from_bytes(record.body)
-                    .map_err(|_| corrupt(format!("a compact or load of {} bytes", record.body.len())))?;
+                let odd = || corrupt(format!("a compact or load of {} bytes", record.body.len()));
+                let (body, rest) = CompactBody::ref_from_prefix(record.body).map_err(|_| odd())?;
+                let next_key = match rest {
+                    [] => 0,
+                    rest => u32::from_le_bytes(rest.try_into().map_err(|_| odd())?),
+                };
                 let head = Head {
                     next_slot: body.next_slot.get(),
                     next_upper: body.next_upper.get(),
@@ -250,6 +317,7 @@ impl<'a> Op<'a> {
                     created: 0,
                     free: 0,
                     generation: body.generation.get(),
+                    next_key,
                 };
                 Ok(Some(Op::Compact { collection: body.collection.get(), head, loaded: record.kind == LOAD }))
             }
@@ -265,15 +333,20 @@ mod tests {
 
     fn put(element: Element, dim: usize, vector: &[u8]) -> Put<'_> {
         let place = Place { slot: 7, level: 2, upper: 9 };
-        Put { collection: 3, key: 0x0102, place, old: None, element, dim, vector, payload: b"text" }
+        let key = LoggedKey::Number(0x0102);
+        Put { collection: 3, key, place, old: None, element, dim, vector, payload: b"text" }
     }
 
     fn body(put: &Put<'_>) -> Vec<u8> {
-        [put.header().as_bytes(), put.vector, put.payload].concat()
+        [put.header().as_bytes(), put.vector, put.key.parts().1, put.payload].concat()
     }
 
     fn decode(body: &[u8]) -> Result<Option<Op<'_>>> {
-        Op::decode(&Record { lsn: 1, kind: PUT, flags: 0, body, ends_group: true, file: "a.wal", offset: 0 })
+        decode_kind(PUT, body)
+    }
+
+    fn decode_kind(kind: u8, body: &[u8]) -> Result<Option<Op<'_>>> {
+        Op::decode(&Record { lsn: 1, kind, flags: 0, body, ends_group: true, file: "a.wal", offset: 0 })
     }
 
     /// Byte for byte what it was before there were other elements.
@@ -304,5 +377,25 @@ mod tests {
         let mut long = body(&put(Element::Bits, 8, &[1]));
         long[24..28].fill(0xFF);
         assert!(decode(&long).is_err());
+    }
+
+    #[test]
+    fn keys_of_bytes_are_read_as_they_were_written() {
+        for key in [&b""[..], b"k", &[7; MAX_KEY]] {
+            let key = LoggedKey::Bytes(0x0304, key);
+            let put = Put { key, ..put(Element::I8, 3, &[1, 2, 3]) };
+            let body = body(&put);
+            assert_eq!(decode_kind(PUT_BYTES, &body).unwrap(), Some(Op::Put(put)));
+            let kept = PUT_HEADER + 3 + key.parts().1.len();
+            assert!(decode_kind(PUT_BYTES, &body[..kept]).is_ok());
+            assert!(key.parts().1.is_empty() || decode_kind(PUT_BYTES, &body[..kept - 1]).is_err());
+            assert!(key.parts().1.is_empty() || decode_kind(PUT, &body).is_err());
+        }
+        let remove = RemoveBody { collection: U32::new(3), slot: U32::new(4), key: U64::new(5) };
+        let remove = [remove.as_bytes(), b"key"].concat();
+        let expected = Op::Remove { collection: 3, key: LoggedKey::Bytes(5, b"key"), slot: 4 };
+        assert_eq!(decode_kind(REMOVE_BYTES, &remove).unwrap(), Some(expected));
+        assert!(decode_kind(REMOVE, &remove).is_err() && decode_kind(REMOVE, &remove[..16]).is_ok());
+        assert!(decode_kind(REMOVE_BYTES, &[0; 16 + MAX_KEY + 1]).is_err());
     }
 }

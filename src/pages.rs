@@ -29,6 +29,7 @@
 //! is no loss. All the other pages are written once before a synced first page names them: one that is torn belongs to
 //! a transaction that never was, which needs redb's two-phase commits (but see [`Pages::torn_may_be`]).
 
+mod carve;
 mod check;
 
 use lodestore_wal::{DiskFile, Error, Result};
@@ -36,6 +37,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub(crate) use carve::Carver;
 pub(crate) use check::{check, pages_in};
 
 /// redb's pages.

@@ -6,14 +6,18 @@ use crate::catalog::{Catalog, Row};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::generation;
-use crate::op::{Op, Put};
+use crate::key::RowKey;
+use crate::op::{LoggedKey, Op, Put};
 use crate::open::{open_collection, reside};
 use crate::options::StoreOptions;
 use crate::pages::Pages;
 use crate::shared::{Handle, LazyLog, Open, Parts, Shared, Task};
-use lodestore_engine::{Head, Heads, Id, Metrics, Place, Replayed, SlotBytes, Super, Superblock};
-use lodestore_engine::{recover_segments, vector_crc};
+use lodestore_engine::{
+    Head, Heads, Id, Index, Metrics, NewKeys, Place, Replayed, SlotBytes, StoredKey, Super, Superblock,
+    recover_segments, vector_crc,
+};
 use lodestore_wal::log::Record;
+use lodestore_wal::mutant::{self, Mutant};
 use lodestore_wal::{Disk, DiskFile, Log, LogScan, Poison, names};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
@@ -51,10 +55,13 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     let heads = Heads::new(disk.open(names::HEADS)?);
     let file = disk.open(names::CATALOG)?;
     if !state.clean {
-        file.sync()?;
-        file.evict()?;
+        mutant::unless(Mutant::OldCatalogueUnsynced, || file.sync())?;
+        if !mutant::on(Mutant::OldCatalogueUnsynced) {
+            mutant::unless(Mutant::NoEviction, || file.evict())?;
+        }
     }
-    let (catalog, hides_failures) = open_catalog(&file, &poison, &state)?;
+    let rests = state.clean && disk.is_persistent();
+    let (catalog, hides_failures) = open_catalog(&file, &poison, &state, rests)?;
 
     // R5, R6
     let mut replay = Replay {
@@ -68,6 +75,9 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     };
     let log = if disk.is_persistent() { replay.run(&poison)? } else { LazyLog::ready(Log::volatile()) };
     hides_failures.store(true, Ordering::Release);
+    if log.is_ready() {
+        catalog.end_rest()?;
+    }
     let Replay { open, retired, .. } = replay;
     generation::sweep(&*disk, &state, &heads, &catalog, &open)?;
     let pending = open.values().any(|open| !open.index().unlinked().is_empty());
@@ -101,10 +111,18 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     Ok(Handle(shared))
 }
 
-fn open_catalog(file: &Arc<dyn DiskFile>, poison: &Poison, state: &Super) -> Result<(Catalog, Arc<AtomicBool>)> {
+fn open_catalog(
+    file: &Arc<dyn DiskFile>,
+    poison: &Poison,
+    state: &Super,
+    rests: bool,
+) -> Result<(Catalog, Arc<AtomicBool>)> {
     let open = |torn: bool| {
         let backend = Backend::new(file.clone(), poison.clone())?;
         let (hides_failures, torn_may_be) = (backend.hides_failures(), backend.torn_may_be());
+        if rests {
+            backend.rest();
+        }
         torn_may_be.store(torn, Ordering::Relaxed);
         let catalog = Catalog::open(backend, state.uuid)?;
         torn_may_be.store(false, Ordering::Relaxed);
@@ -236,6 +254,7 @@ struct Run {
     /// As stored.
     vectors: Vec<u8>,
     ids: Vec<Id>,
+    keys: NewKeys,
 }
 
 /// Bytes of a run that are written at once.
@@ -313,7 +332,11 @@ impl Replay<'_> {
                     if run.collection != collection || run.vectors.len() >= RUN_BYTES {
                         self.flush(run)?;
                     }
+                    if run.ids.is_empty() {
+                        run.keys = NewKeys::after(index.next_key());
+                    }
                     run.collection = collection;
+                    let key = self.key(run, &index, key, &corrupt)?;
                     run.slots.push(place.slot);
                     let vector_crc = vector_crc(vector);
                     run.ids.push(Id { key, lsn, vector_crc, upper: place.upper, level: place.level });
@@ -331,7 +354,7 @@ impl Replay<'_> {
                         self.catalog.stage_mark(lsn, collection, slot, false);
                     }
                     let row = Row { slot: place.slot, payload: payload.into() };
-                    self.catalog.stage(lsn, (collection, key), Some(row));
+                    self.catalog.stage(lsn, RowKey::new(collection, key.stored()), Some(row));
                 }
             }
             Some(Op::Remove { collection, key, slot }) => {
@@ -349,7 +372,7 @@ impl Replay<'_> {
                     }
                 }
                 if catalogue {
-                    self.catalog.stage(lsn, (collection, key), None);
+                    self.catalog.stage(lsn, RowKey::new(collection, key.stored()), None);
                     self.catalog.stage_mark(lsn, collection, slot, false);
                 }
             }
@@ -393,10 +416,10 @@ impl Replay<'_> {
                 }
                 if catalogue {
                     let moving = if loaded {
-                        let (records, marked) = generation::loaded_records(&index, head.next_slot);
+                        let (records, marked) = generation::loaded_records(&index, head.next_slot)?;
                         self.catalog.begin_load(collection, records, marked)?
                     } else {
-                        self.catalog.begin_move(collection, generation::slots_of(&index, head.next_slot))?
+                        self.catalog.begin_move(collection, generation::slots_of(&index, head.next_slot)?)?
                     };
                     moving.commit(lsn)?;
                 }
@@ -425,11 +448,46 @@ impl Replay<'_> {
         Ok(())
     }
 
+    /// What a put slot's id has for its key, which is in the segment by then or in the run.
+    fn key(
+        &mut self,
+        run: &mut Run,
+        index: &Index,
+        key: LoggedKey<'_>,
+        corrupt: &impl Fn(String) -> Error,
+    ) -> Result<u64> {
+        match key {
+            LoggedKey::Number(number) if index.geometry().key.in_id() => Ok(number),
+            LoggedKey::Bytes(reference, bytes) if !index.geometry().key.in_id() => {
+                let unit = reference as u32;
+                if unit >= run.keys.end() {
+                    let due = run.keys.add(bytes)?;
+                    if reference != due {
+                        return Err(corrupt(format!("key reference {reference:x} where {due:x} was due")));
+                    }
+                    return Ok(reference);
+                }
+                // One that the record which is replaced has, too.
+                if unit >= index.next_key() {
+                    self.flush(run)?;
+                }
+                if index.key(reference)? != StoredKey::Bytes(bytes) {
+                    return Err(corrupt(format!("key reference {reference:x} is to another key")));
+                }
+                Ok(reference)
+            }
+            _ => Err(corrupt(format!("a key that is not a {}", index.geometry().key))),
+        }
+    }
+
     fn flush(&mut self, run: &mut Run) -> Result<()> {
         if run.ids.is_empty() {
             return Ok(());
         }
         let index = self.open[&run.collection].index();
+        index.write_keys(&run.keys)?;
+        index.advance_keys(run.keys.end());
+        run.keys = NewKeys::after(run.keys.end());
         let mut bytes = SlotBytes::default();
         index.encode(&run.vectors, &mut bytes);
         index.write_slots(&run.slots, &bytes, &run.ids)?;

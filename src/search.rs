@@ -5,7 +5,7 @@ use crate::components::Components;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::hits::{Fetch, Hits};
-use crate::key::Key;
+use crate::key::{Key, RowKey};
 use crate::shared::{Handle, Open, Shared};
 use lodestore_engine::{Counters, Index as Graph, Keep, Neighbour, Query, Wanted, Watch};
 use std::fmt;
@@ -24,9 +24,8 @@ pub(crate) const DEFAULT_EF: usize = 64;
 /// assert_eq!((hits[0].key, hits[0].distance), (2, 2.0));
 /// # Ok::<(), lodestore::Error>(())
 /// ```
-#[derive(Clone, Debug)]
 #[must_use = "a search does nothing until it is run"]
-pub struct Search<'a, K: Key> {
+pub struct Search<'a, K: Key + ?Sized> {
     pub(crate) handle: &'a Arc<Handle>,
     pub(crate) open: &'a Arc<Open>,
     pub(crate) query: Asked<'a>,
@@ -38,7 +37,7 @@ pub struct Search<'a, K: Key> {
     pub(crate) fetch: Fetch,
     pub(crate) which: Which<'a, K>,
     /// Not to be found.
-    pub(crate) except: Option<u64>,
+    pub(crate) except: Option<RowKey>,
     pub(crate) control: Option<&'a Control>,
 }
 
@@ -47,7 +46,7 @@ pub struct Search<'a, K: Key> {
 pub(crate) enum Asked<'a> {
     Given(Components<'a>),
     /// The vector of a record, and its key.
-    Stored(Vec<f32>, u64),
+    Stored(Vec<f32>, RowKey),
 }
 
 impl Asked<'_> {
@@ -60,34 +59,61 @@ impl Asked<'_> {
 }
 
 /// Which records are compared.
-#[derive(Clone, Copy)]
-pub(crate) struct Which<'a, K: Key> {
+pub(crate) struct Which<'a, K: Key + ?Sized> {
     pub(crate) exact: bool,
     pub(crate) filter: Option<&'a Filter<'a, K>>,
 }
 
-/// Says of a key whether its record may be found.
-pub(crate) type Filter<'a, K> = dyn Fn(<K as Key>::Owned) -> bool + Sync + 'a;
+impl<K: Key + ?Sized> Clone for Which<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 
-impl<K: Key> fmt::Debug for Which<'_, K> {
+impl<K: Key + ?Sized> Copy for Which<'_, K> {}
+
+/// Says of a key whether its record may be found.
+pub(crate) type Filter<'a, K> = dyn Fn(<K as Key>::Ref<'_>) -> bool + Sync + 'a;
+
+impl<K: Key + ?Sized> fmt::Debug for Which<'_, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Which").field("exact", &self.exact).field("filter", &self.filter.is_some()).finish()
     }
 }
 
-impl<K: Key> Which<'_, K> {
+impl<K: Key + ?Sized> Which<'_, K> {
     pub(crate) const ALL: Self = Self { exact: false, filter: None };
 
     /// Searches for what is wanted, of the records that the filter keeps.
     pub(crate) fn search(&self, graph: &Graph, query: Query<'_>, wanted: Wanted<'_>) -> (Vec<Neighbour>, Counters) {
-        let keep = self.filter.map(|filter| move |key| filter(K::from_u64(key)));
+        let keep = self.filter.map(|filter| move |raw| is_kept::<K>(graph, filter, raw));
         let keep = keep.as_ref().map(|keep| keep as &Keep<'_>);
         let wanted = Wanted { keep, ..wanted };
         if self.exact { graph.find_exactly(query, &wanted) } else { graph.find(query, &wanted) }
     }
 }
 
-impl<'a, K: Key> Search<'a, K> {
+/// What a filter says of the key that an id has as `raw`. A damaged key is not passed over: if it is found, the search
+/// says so.
+pub(crate) fn is_kept<K: Key + ?Sized>(graph: &Graph, filter: &Filter<'_, K>, raw: u64) -> bool {
+    graph.key(raw).map_or(true, |stored| K::read(stored).is_none_or(filter))
+}
+
+impl<K: Key + ?Sized> Clone for Search<'_, K> {
+    fn clone(&self) -> Self {
+        Self { query: self.query.clone(), except: self.except.clone(), ..*self }
+    }
+}
+
+impl<K: Key + ?Sized> fmt::Debug for Search<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Search");
+        debug.field("collection", &self.open.name).field("k", &self.k).field("ef", &self.ef);
+        debug.field("which", &self.which).finish_non_exhaustive()
+    }
+}
+
+impl<'a, K: Key + ?Sized> Search<'a, K> {
     pub(crate) fn new(handle: &'a Arc<Handle>, open: &'a Arc<Open>, query: Asked<'a>) -> Self {
         Self {
             handle,
@@ -156,7 +182,7 @@ impl<'a, K: Key> Search<'a, K> {
     /// assert_eq!((hits[0].key, hits[1].key), (2, 4));
     /// # Ok::<(), lodestore::Error>(())
     /// ```
-    pub fn filter(mut self, filter: &'a (dyn Fn(K::Owned) -> bool + Sync + 'a)) -> Self {
+    pub fn filter(mut self, filter: &'a (dyn Fn(K::Ref<'_>) -> bool + Sync + 'a)) -> Self {
         self.which.filter = Some(filter);
         self
     }
@@ -192,8 +218,8 @@ impl<'a, K: Key> Search<'a, K> {
     /// Leaves out the record that is [searched from](crate::Collection::search_near). Of a search for a vector that was
     /// given, nothing.
     pub fn exclude_self(mut self) -> Self {
-        if let Asked::Stored(_, key) = self.query {
-            self.except = Some(key);
+        if let Asked::Stored(_, key) = &self.query {
+            self.except = Some(key.clone());
         }
         self
     }
@@ -220,8 +246,8 @@ impl<'a, K: Key> Search<'a, K> {
     ///
     /// # Errors
     /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::NotRepresentable`], [`Error::SpareBit`],
-    /// [`Error::ZeroVector`], [`Error::Magnitude`] for the query, [`Error::Setting`], [`Error::Cancelled`]; fewer than `k`
-    /// records are no error.
+    /// [`Error::ZeroVector`], [`Error::Magnitude`] for the query, [`Error::Setting`], [`Error::Cancelled`];
+    /// [`Error::Corrupt`] if a key that was found is damaged. Fewer than `k` records are no error.
     pub fn run(self) -> Result<Hits<K>> {
         let shared = &self.handle.0;
         shared.check_open()?;
@@ -242,7 +268,8 @@ impl<'a, K: Key> Search<'a, K> {
         let wanted = Wanted { k, ef, ratio, keep: None, watch };
         let (mut found, counters) = self.which.search(&index, query.row(shape, 0), wanted);
         self.control.map_or(Ok(()), Control::check)?;
-        found.retain(|found| self.except != Some(found.key));
+        let excepted = |raw| self.except.as_ref().is_some_and(|key| index.key(raw).is_ok_and(|stored| key.is(stored)));
+        found.retain(|found| !excepted(found.key));
         found.truncate(asked);
         let hits = found.into_iter().map(|found| self.fetch.hit::<K>(shared, &index, found)).collect::<Result<_>>()?;
         Ok(Hits::new(hits, counters.into()))

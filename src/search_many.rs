@@ -1,6 +1,6 @@
 //! Asking for the nearest neighbours of many queries in one call.
 
-use crate::check::check_queries;
+use crate::check::{check_queries, key_of};
 use crate::components::Components;
 use crate::control::Control;
 use crate::error::{Error, Result};
@@ -8,14 +8,13 @@ use crate::hits::SearchStats;
 use crate::key::Key;
 use crate::search::{DEFAULT_EF, DEFAULT_K, Which, bounded, checked, ef_for};
 use crate::shared::{Open, Shared};
-use lodestore_engine::{Counters, Neighbour, Query, Wanted, Watch};
+use lodestore_engine::{Counters, Index as Graph, Neighbour, Query, Wanted, Watch};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A search for many queries, to be set up and [run](Self::run).
-#[derive(Clone)]
 #[must_use = "a search does nothing until it is run"]
-pub struct SearchMany<'a, K: Key> {
+pub struct SearchMany<'a, K: Key + ?Sized> {
     shared: &'a Shared,
     open: &'a Open,
     queries: Components<'a>,
@@ -31,9 +30,15 @@ pub struct SearchMany<'a, K: Key> {
 }
 
 /// Says of a query's row and a key whether the record may be found for it.
-type RowFilter<'a, K> = dyn Fn(usize, <K as Key>::Owned) -> bool + Sync + 'a;
+type RowFilter<'a, K> = dyn Fn(usize, <K as Key>::Ref<'_>) -> bool + Sync + 'a;
 
-impl<K: Key> fmt::Debug for SearchMany<'_, K> {
+impl<K: Key + ?Sized> Clone for SearchMany<'_, K> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
+    }
+}
+
+impl<K: Key + ?Sized> fmt::Debug for SearchMany<'_, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("SearchMany");
         debug.field("k", &self.k).field("ef", &self.ef).field("threads", &self.threads).field("which", &self.which);
@@ -53,8 +58,7 @@ impl<K: Key> fmt::Debug for SearchMany<'_, K> {
 /// }
 /// # Ok::<(), lodestore::Error>(())
 /// ```
-#[derive(Clone, Debug)]
-pub struct BatchHits<K: Key> {
+pub struct BatchHits<K: Key + ?Sized> {
     k: usize,
     keys: Vec<K::Owned>,
     distances: Vec<f32>,
@@ -63,7 +67,21 @@ pub struct BatchHits<K: Key> {
     stats: SearchStats,
 }
 
-impl<'a, K: Key> SearchMany<'a, K> {
+impl<K: Key + ?Sized> Clone for BatchHits<K> {
+    fn clone(&self) -> Self {
+        let (keys, distances, starts) = (self.keys.clone(), self.distances.clone(), self.starts.clone());
+        Self { keys, distances, starts, ..*self }
+    }
+}
+
+impl<K: Key + ?Sized> fmt::Debug for BatchHits<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("BatchHits");
+        debug.field("k", &self.k).field("keys", &self.keys).field("distances", &self.distances).finish_non_exhaustive()
+    }
+}
+
+impl<'a, K: Key + ?Sized> SearchMany<'a, K> {
     pub(crate) fn new(shared: &'a Shared, open: &'a Open, queries: Components<'a>) -> Self {
         Self {
             shared,
@@ -121,7 +139,7 @@ impl<'a, K: Key> SearchMany<'a, K> {
     }
 
     /// See [`Search::filter`](crate::Search::filter); one for all queries.
-    pub fn filter(mut self, filter: &'a (dyn Fn(K::Owned) -> bool + Sync + 'a)) -> Self {
+    pub fn filter(mut self, filter: &'a (dyn Fn(K::Ref<'_>) -> bool + Sync + 'a)) -> Self {
         self.which.filter = Some(filter);
         self
     }
@@ -137,7 +155,7 @@ impl<'a, K: Key> SearchMany<'a, K> {
     /// assert_eq!((hits.keys(0), hits.keys(1)), (&[3][..], &[4][..]));
     /// # Ok::<(), lodestore::Error>(())
     /// ```
-    pub fn filter_rows(mut self, filter: &'a (dyn Fn(usize, K::Owned) -> bool + Sync + 'a)) -> Self {
+    pub fn filter_rows(mut self, filter: &'a (dyn Fn(usize, K::Ref<'_>) -> bool + Sync + 'a)) -> Self {
         self.filter_rows = Some(filter);
         self
     }
@@ -208,7 +226,7 @@ impl<'a, K: Key> SearchMany<'a, K> {
             match self.filter_rows {
                 None => self.which.search(&index, query, wanted),
                 Some(filter) => {
-                    let keep = |key: K::Owned| self.which.filter.is_none_or(|f| f(key.clone())) && filter(row, key);
+                    let keep = |key: K::Ref<'_>| self.which.filter.is_none_or(|f| f(key)) && filter(row, key);
                     Which { filter: Some(&keep), ..self.which }.search(&index, query, wanted)
                 }
             }
@@ -259,21 +277,23 @@ impl<'a, K: Key> SearchMany<'a, K> {
         };
         self.control.map_or(Ok(()), Control::check)?;
         blocks.sort_unstable_by_key(|(start, _)| *start);
-        let hits = BatchHits::collect(self.k, blocks.into_iter().flat_map(|(_, found)| found));
+        let hits = BatchHits::collect(&index, self.k, blocks.into_iter().flat_map(|(_, found)| found))?;
         Ok((hits, !stopped.into_inner()))
     }
 }
 
-impl<K: Key> BatchHits<K> {
-    fn collect(k: usize, found: impl Iterator<Item = (Vec<Neighbour>, Counters)>) -> Self {
+impl<K: Key + ?Sized> BatchHits<K> {
+    fn collect(index: &Graph, k: usize, found: impl Iterator<Item = (Vec<Neighbour>, Counters)>) -> Result<Self> {
         let mut hits = Self { k, keys: Vec::new(), distances: Vec::new(), starts: vec![0], stats: SearchStats::NONE };
         for (row, counters) in found {
-            hits.keys.extend(row.iter().map(|n| K::from_u64(n.key)));
+            for neighbour in &row {
+                hits.keys.push(key_of::<K>(index, neighbour.key)?);
+            }
             hits.distances.extend(row.iter().map(|n| n.distance));
             hits.starts.push(hits.keys.len());
             hits.stats += counters.into();
         }
-        hits
+        Ok(hits)
     }
 
     /// Queries answered.

@@ -173,6 +173,7 @@ impl Shared {
                 state.clean = false;
                 self.poison.guard(file.write(state))?;
             }
+            self.catalog.end_rest()?;
             // A full disk, the likely failure, leaves all as it was.
             let log = found.clone().into_log(self.poison.clone())?;
             let _ = self.log.log.set(log);
@@ -289,6 +290,10 @@ pub(crate) struct LazyLog {
 impl LazyLog {
     pub(crate) fn later(scan: LogScan) -> Self {
         Self { log: OnceLock::new(), scan: Mutex::new(Some(scan)) }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.log.get().is_some()
     }
 
     pub(crate) fn ready(log: Log) -> Self {

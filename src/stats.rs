@@ -1,8 +1,8 @@
 //! Counts and sizes of a store.
 
-use crate::collection::CollectionInfo;
 use crate::error::Result;
 use crate::files;
+use crate::info::CollectionInfo;
 use crate::shared::Shared;
 use lodestore_wal::names;
 use std::sync::atomic::Ordering;

@@ -4,15 +4,16 @@ use crate::absent::AbsentReport;
 use crate::backup::Backup;
 use crate::batch::WriteBatch;
 use crate::builder::CollectionBuilder;
-use crate::collection::CollectionInfo;
 use crate::compact::Compact;
 use crate::error::{Error, Result};
+use crate::info::CollectionInfo;
 use crate::key::Key;
 use crate::options::StoreOptions;
 use crate::recover;
 use crate::shared::{Handle, Shared};
 use crate::stats::StoreStats;
 use crate::verify::{VerifyOptions, VerifyReport};
+use lodestore_engine::StoredKey;
 use lodestore_wal::{Disk, MemDisk, OsDisk};
 use std::path::Path;
 use std::sync::Arc;
@@ -86,7 +87,7 @@ impl Store {
     /// assert_eq!((docs.name(), docs.dim()), ("docs", 2));
     /// # Ok::<(), lodestore::Error>(())
     /// ```
-    pub fn collection<K: Key>(&self, name: &str) -> CollectionBuilder<K> {
+    pub fn collection<K: Key + ?Sized>(&self, name: &str) -> CollectionBuilder<K> {
         CollectionBuilder::new(self.handle.clone(), name)
     }
 
@@ -177,8 +178,9 @@ impl Store {
         Compact::new(self.shared(), None)
     }
 
-    /// Looks for anything that is left of a key: in the catalogue, in slots, those of removed records included, and in
-    /// the log. Of one collection, or of all. A removed key is left in its slot until the collection is
+    /// Looks for anything that is left of a `u64` key: in the catalogue, in slots, those of removed records included, and
+    /// in the log. Of one collection, or of all with such keys; for other keys see
+    /// [`Collection::verify_absent`](crate::Collection::verify_absent). A removed key is left in its slot until the collection is
     /// [compacted](Self::compact); so is a key that was put again. Reads the ids of all slots and the log; writes wait
     /// meanwhile.
     ///
@@ -196,7 +198,14 @@ impl Store {
     /// # Errors
     /// [`Error::NoCollection`]; if something cannot be read.
     pub fn verify_absent(&self, key: u64, collection: Option<&str>) -> Result<AbsentReport> {
-        AbsentReport::of(self.shared(), key, collection)
+        let shared = self.shared();
+        shared.check_open()?;
+        let names = match collection {
+            Some(name) => vec![name.to_owned()],
+            None => shared.catalog.names().into_keys().collect(),
+        };
+        let opens = names.iter().map(|name| shared.open_collection(name)).collect::<Result<Vec<_>>>()?;
+        AbsentReport::of(shared, StoredKey::Number(key), opens)
     }
 
     /// Counts and sizes.

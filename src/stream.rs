@@ -4,8 +4,8 @@ use crate::check::check_queries;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::hits::{Fetch, Hit, Hits, SearchStats};
-use crate::key::Key;
-use crate::search::{DEFAULT_K, Filter, Search};
+use crate::key::{Key, RowKey};
+use crate::search::{DEFAULT_K, Filter, Search, is_kept};
 use crate::shared::{Handle, Open};
 use crate::stop::{Radius, StopCondition, Verdict};
 use lodestore_engine::{Step, Walk, Watch};
@@ -30,27 +30,27 @@ use std::sync::Arc;
 /// assert_eq!(even, [2, 4]);
 /// # Ok::<(), lodestore::Error>(())
 /// ```
-pub struct Stream<'a, K: Key> {
+pub struct Stream<'a, K: Key + ?Sized> {
     handle: Arc<Handle>,
     open: Arc<Open>,
     walk: Walk,
     fetch: Fetch,
     filter: Option<&'a Filter<'a, K>>,
-    except: Option<u64>,
+    except: Option<RowKey>,
     control: Option<Control>,
     /// After an error or the end nothing follows.
     ended: bool,
     cut_short: bool,
 }
 
-impl<K: Key> fmt::Debug for Stream<'_, K> {
+impl<K: Key + ?Sized> fmt::Debug for Stream<'_, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Stream");
         debug.field("collection", &self.open.name).field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 
-impl<K: Key> Stream<'_, K> {
+impl<K: Key + ?Sized> Stream<'_, K> {
     /// The work so far. Not [complete](SearchStats::complete) once a deadline has ended it.
     pub fn stats(&self) -> SearchStats {
         SearchStats { complete: !self.cut_short, ..self.walk.counters().into() }
@@ -65,15 +65,21 @@ impl<K: Key> Stream<'_, K> {
     fn advance(&mut self) -> Result<Option<Hit<K::Owned>>> {
         let shared = &self.handle.0;
         shared.check_open()?;
-        let keep = self.filter.map(|filter| move |key| filter(K::from_u64(key)));
+        let graph = self.walk.index().clone();
+        let keep = self.filter.map(|filter| {
+            let graph = &graph;
+            move |raw| is_kept::<K>(graph, filter, raw)
+        });
         let keep = keep.as_ref().map(|keep| keep as &lodestore_engine::Keep<'_>);
         let control = self.control.as_ref();
         let go_on = || control.is_none_or(Control::goes_on);
         let watch = if control.is_some() { Watch::new(&go_on) } else { Watch::NOBODY };
+        let except = self.except.as_ref();
+        let excepted = |raw| except.is_some_and(|key| graph.key(raw).is_ok_and(|stored| key.is(stored)));
         loop {
             let step = if go_on() { self.walk.next(keep, watch) } else { Step::CutShort };
             match step {
-                Step::Found(found) if self.except == Some(found.key) => {}
+                Step::Found(found) if excepted(found.key) => {}
                 Step::Found(found) => return self.fetch.hit::<K>(shared, self.walk.index(), found).map(Some),
                 Step::End => return Ok(None),
                 Step::CutShort => {
@@ -85,7 +91,7 @@ impl<K: Key> Stream<'_, K> {
     }
 }
 
-impl<K: Key> Iterator for Stream<'_, K> {
+impl<K: Key + ?Sized> Iterator for Stream<'_, K> {
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed), [`Error::Cancelled`](crate::Error::Cancelled), and if payloads cannot be
     /// read. Nothing follows then.
@@ -101,7 +107,7 @@ impl<K: Key> Iterator for Stream<'_, K> {
     }
 }
 
-impl<K: Key> std::iter::FusedIterator for Stream<'_, K> {}
+impl<K: Key + ?Sized> std::iter::FusedIterator for Stream<'_, K> {}
 
 /// What [`Search::group_by`] finds.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,7 +129,7 @@ pub struct Group<G, T> {
     pub hits: Vec<Hit<T>>,
 }
 
-impl<'a, K: Key> Search<'a, K> {
+impl<'a, K: Key + ?Sized> Search<'a, K> {
     /// The records nearest to the query one after the other, as many as are asked for. `ef` says how far the walk looks
     /// ahead, `exact` compares with all before the first; a `k` has no effect. Walks compare vectors, not codes.
     ///

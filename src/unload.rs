@@ -3,14 +3,13 @@
 use crate::collection::Collection;
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::key::Key;
 use crate::shared::{Open, Shared};
 use lodestore_engine::Index;
 
 /// Not a node: of a slot that is not handed out, its number.
 const NONE: u32 = u32::MAX;
 
-impl<K: Key> Collection<K> {
+impl Collection<u64> {
     /// A copy of its graph, with vectors as `f32` and numbered from 0 up without holes: see [`Graph`]. Records that are
     /// [marked as deleted](Self::mark_deleted) are deleted nodes of it. What was removed or replaced is unlinked first and
     /// is not in it. Searches go on meanwhile, writes wait while it is copied.

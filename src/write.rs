@@ -11,10 +11,11 @@ use crate::catalog::Row;
 use crate::check::{check_payload, check_vector};
 use crate::error::{Error, Result};
 use crate::flight::Flight;
-use crate::op;
+use crate::key::RowKey;
+use crate::op::{self, LoggedKey};
 use crate::options::Durability;
 use crate::shared::{Open, Shared, Task};
-use lodestore_engine::{Id, Index, Place, SlotBytes, vector_crc};
+use lodestore_engine::{Id, Index, NewKeys, Place, SlotBytes, StoredKey, vector_crc};
 use lodestore_wal::log::{Appender, Commit};
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -33,7 +34,7 @@ const OVERLAP_ROWS: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Change<'a> {
     pub(crate) target: &'a Arc<Open>,
-    pub(crate) key: u64,
+    pub(crate) key: RowKey,
     pub(crate) action: Action<'a>,
 }
 
@@ -70,6 +71,7 @@ impl Shared {
     pub(crate) fn write(&self, changes: &[Change<'_>]) -> Result<Vec<bool>> {
         self.check_open()?;
         for (row, change) in changes.iter().enumerate() {
+            change.key.check(row)?;
             if let Action::Put { vector, payload } = change.action {
                 check_vector(change.target, vector, row)?;
                 check_payload(payload, row)?;
@@ -251,8 +253,8 @@ impl<'a> Batch<'a> {
         self.changes
             .iter()
             .map(|change| match change.action {
-                Action::Put { vector, payload } => op::put_len(vector.len(), payload.len()),
-                Action::Remove => op::REMOVE_LEN,
+                Action::Put { vector, payload } => op::put_len(change.key.bytes().len(), vector.len(), payload.len()),
+                Action::Remove => op::remove_len(change.key.bytes().len()),
                 Action::Mark | Action::Unmark => op::MARK_LEN,
             })
             .sum()
@@ -261,11 +263,11 @@ impl<'a> Batch<'a> {
     /// Runs under the log's lock. An error means that nothing has changed.
     fn sequence<'s>(&self, shared: &'s Shared, log: &mut Appender<'_>) -> Result<Sequenced<'s>> {
         let existing = self.existing_slots(shared)?;
-        let places = self.write_slots(log.next_lsn(), &existing)?;
+        let Chosen { places, key_ends } = self.write_slots(log.next_lsn(), &existing)?;
         // The slot as of each change: an earlier one of this batch may have given the key another one.
         let slot_of = |at: usize| match existing[at].record {
             Record::Slot(slot) => Some(slot),
-            Record::PutBy(earlier) => Some(places[earlier].expect("a put has a place").slot),
+            Record::PutBy(earlier) => Some(places[earlier].expect("a put has a place").0.slot),
             Record::None => None,
         };
         for (at, change) in self.changes.iter().enumerate() {
@@ -282,6 +284,9 @@ impl<'a> Batch<'a> {
             changed: Vec::with_capacity(self.changes.len()),
             last_lsn: log.next_lsn() - 1,
         };
+        for (target, end) in self.targets.iter().zip(key_ends) {
+            end.into_iter().for_each(|end| target.index.advance_keys(end));
+        }
         for (at, change) in self.changes.iter().enumerate() {
             let target = self.target_of[at];
             let (open, index) = (change.target, &self.targets[target].index);
@@ -297,14 +302,14 @@ impl<'a> Batch<'a> {
             }
             match change.action {
                 Action::Put { vector, payload } => {
-                    let place = places[at].expect("a put has a place");
+                    let (place, raw) = places[at].expect("a put has a place");
                     index.advance(place);
-                    let (key, geometry) = (change.key, index.geometry());
+                    let (key, geometry) = (change.logged(raw, index), index.geometry());
                     let (element, dim) = (geometry.element, geometry.dim);
                     let put = op::Put { collection, key, place, old, element, dim, vector, payload };
                     done.last_lsn = op::append_put(log, &put);
                     let row = Row { slot: place.slot, payload: payload.into() };
-                    shared.catalog.stage(done.last_lsn, (collection, change.key), Some(row));
+                    shared.catalog.stage(done.last_lsn, change.key.clone(), Some(row));
                     if let Some(old) = old.filter(|_| marked) {
                         shared.catalog.stage_mark(done.last_lsn, collection, old, false);
                     }
@@ -315,8 +320,9 @@ impl<'a> Batch<'a> {
                 }
                 Action::Remove => {
                     let Some(slot) = old else { continue };
-                    done.last_lsn = op::append_remove(log, collection, change.key, slot);
-                    shared.catalog.stage(done.last_lsn, (collection, change.key), None);
+                    let key = change.logged(index.id_of(slot).key, index);
+                    done.last_lsn = op::append_remove(log, collection, key, slot);
+                    shared.catalog.stage(done.last_lsn, change.key.clone(), None);
                     if marked {
                         shared.catalog.stage_mark(done.last_lsn, collection, slot, false);
                     }
@@ -344,11 +350,11 @@ impl<'a> Batch<'a> {
 
     /// For each change, what there is of its key's record before it.
     fn existing_slots(&self, shared: &Shared) -> Result<Vec<Existing>> {
-        let mut latest: HashMap<(u32, u64), Existing> = HashMap::new();
+        let mut latest: HashMap<&RowKey, Existing> = HashMap::new();
         let mut existing = Vec::with_capacity(self.changes.len());
         for (at, change) in self.changes.iter().enumerate() {
-            let key = (change.target.id, change.key);
-            let before = match latest.get(&key) {
+            let key = &change.key;
+            let before = match latest.get(key) {
                 Some(&before) => before,
                 None => match shared.catalog.slot(key)? {
                     Some(slot) => {
@@ -366,8 +372,8 @@ impl<'a> Batch<'a> {
         Ok(existing)
     }
 
-    /// Chooses places for all puts and writes their vectors and ids there.
-    fn write_slots(&self, first_lsn: u64, existing: &[Existing]) -> Result<Vec<Option<Place>>> {
+    /// Chooses places for all puts and writes their keys, vectors and ids there.
+    fn write_slots(&self, first_lsn: u64, existing: &[Existing]) -> Result<Chosen> {
         let mut lsns = Vec::with_capacity(self.changes.len());
         let mut next = first_lsn;
         for (change, existing) in self.changes.iter().zip(existing) {
@@ -375,8 +381,9 @@ impl<'a> Batch<'a> {
             // What changes nothing leaves no record.
             next += u64::from(matches!(change.action, Action::Put { .. }) || existing.is_changed_by(change.action));
         }
-        let mut places = vec![None; self.changes.len()];
-        for target in self.targets.iter().filter(|t| !t.puts.is_empty()) {
+        let mut places: Vec<Option<(Place, u64)>> = vec![None; self.changes.len()];
+        let mut key_ends = vec![None; self.targets.len()];
+        for (target, key_end) in self.targets.iter().zip(&mut key_ends).filter(|(t, _)| !t.puts.is_empty()) {
             let index = &target.index;
             let chosen = index.places(target.puts.len() as u32);
             let slots = chosen.iter().map(|place| place.slot).collect::<Vec<_>>();
@@ -384,13 +391,24 @@ impl<'a> Batch<'a> {
             let (slots_then, uppers_then) = next(chosen.last().expect("at least one put"));
             index.reserve(slots_then, uppers_then)?;
             slots.iter().filter(|&&slot| slot < index.next_slot()).try_for_each(|&slot| index.announce(slot))?;
+            let mut new_keys = NewKeys::after(index.next_key());
+            for (&(at, _), &place) in target.puts.iter().zip(&chosen) {
+                let raw = match existing[at].record {
+                    Record::PutBy(earlier) => places[earlier].expect("an earlier put").1,
+                    Record::Slot(slot) => self.changes[at].key_in(index, Some(slot), &mut new_keys)?,
+                    Record::None => self.changes[at].key_in(index, None, &mut new_keys)?,
+                };
+                places[at] = Some((place, raw));
+            }
+            index.write_keys(&new_keys)?;
+            *key_end = (!new_keys.is_empty()).then_some(new_keys.end());
             let ids: Vec<Id> = target
                 .puts
                 .iter()
                 .zip(&chosen)
                 .zip(&target.checksums)
                 .map(|((&(at, _), place), &vector_crc)| Id {
-                    key: self.changes[at].key,
+                    key: places[at].expect("chosen above").1,
                     lsn: lsns[at],
                     vector_crc,
                     upper: place.upper,
@@ -398,11 +416,41 @@ impl<'a> Batch<'a> {
                 })
                 .collect();
             index.write_slots(&slots, &target.bytes, &ids)?;
-            for (&(at, _), place) in target.puts.iter().zip(chosen) {
-                places[at] = Some(place);
+        }
+        Ok(Chosen { places, key_ends })
+    }
+}
+
+/// What [`Batch::write_slots`] has chosen.
+struct Chosen {
+    /// For each put, where it goes, and what its id has for its key.
+    places: Vec<Option<(Place, u64)>>,
+    /// For each collection, where its new keys end, if there are any.
+    key_ends: Vec<Option<u32>>,
+}
+
+impl Change<'_> {
+    /// What an id has for the key: if the record in `old` has it, too, its place is used again.
+    fn key_in(&self, index: &Index, old: Option<u32>, new: &mut NewKeys) -> Result<u64> {
+        if index.geometry().key.in_id() {
+            return Ok(self.key.number().expect("keys are of the collection's type"));
+        }
+        let bytes = self.key.bytes();
+        if let Some(slot) = old.filter(|&slot| slot < index.next_slot()) {
+            let raw = index.id_of(slot).key;
+            // A damaged key must not be kept on.
+            if index.key(raw).is_ok_and(|kept| kept == StoredKey::Bytes(bytes)) {
+                return Ok(raw);
             }
         }
-        Ok(places)
+        Ok(new.add(bytes)?)
+    }
+
+    fn logged(&self, raw: u64, index: &Index) -> LoggedKey<'_> {
+        match self.key.number().filter(|_| index.geometry().key.in_id()) {
+            Some(number) => LoggedKey::Number(number),
+            None => LoggedKey::Bytes(raw, self.key.bytes()),
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use lodestore::Durability;
 use lodestore_wal::disk::CrashMode;
 use machine::{Machine, Setup, Wrong};
 use model::{Op, State};
+use parking_lot::Mutex;
 use program::{Counts, Program};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 mod faulty;
 mod machine;
@@ -16,7 +18,7 @@ mod program;
 /// How the lights go out, and by which seed.
 const CRASHES: [(CrashMode, u64); 5] = [
     (CrashMode::PowerLoss, 1),
-    (CrashMode::PowerLoss, 2),
+    (CrashMode::Garbage, 2),
     (CrashMode::KeepNothing, 0),
     (CrashMode::KeepAll, 0),
     (CrashMode::ProcessKill, 0),
@@ -56,6 +58,9 @@ fn every_durable_step_of_a_synced_store() {
 fn every_durable_step_of_a_buffered_store() {
     every_durable_step(Durability::Buffered);
 }
+
+/// Programs of a short run.
+const PROGRAMS: u64 = 150;
 
 /// The number that an environment variable holds.
 fn number(name: &str, default: u64) -> u64 {
@@ -108,8 +113,28 @@ fn crashes_while_recovering_from_crashes() {
             Err(wrong) => panic!("{wrong}\n{}", replay("crashes_while_recovering", seed)),
         }
     }
-    println!("{} crashes, {} of them while opening", counts.crashes, counts.in_recovery);
+    println!("{counts}");
     assert!(counts.in_recovery * 2 >= counts.crashes, "{counts:?}");
+}
+
+/// A cleanly closed store that is opened again and again, each time until the process or the power ends, without ever
+/// being written to.
+#[test]
+fn openings_of_a_closed_store_that_are_cut_short() {
+    lodestore_wal::log::fix_salt(0);
+    let mut closed = Machine::new(Setup::new(Durability::Sync), 1);
+    closed.run(&[Op::Create(0), model::Maker::new(1).put(0, 3)]).unwrap();
+    for (first, second, seed) in (1..10).flat_map(|a| (1..10).flat_map(move |b| (0..6).map(move |seed| (a, b, seed)))) {
+        let mut machine = closed.rebooted(CrashMode::KeepAll, seed);
+        for (step, mode) in [(first, CrashMode::ProcessKill), (second, CrashMode::PowerLoss)] {
+            machine.sim.crash_at(step);
+            drop(machine.open());
+            machine.reboot(mode, seed);
+        }
+        if let Err(wrong) = machine.recover() {
+            panic!("killed at step {first}, no power at step {second}, {seed}: {wrong}");
+        }
+    }
 }
 
 /// How to see a failure again.
@@ -117,20 +142,76 @@ fn replay(test: &str, seed: u64) -> String {
     format!("replay: LODESTORE_SEED={seed} LODESTORE_CRASH_PROGRAMS=1 cargo test --test integration {test}")
 }
 
+/// Runs the program of a seed.
+fn run_program(seed: u64, setup: Setup) -> Result<Counts, (Counts, Wrong)> {
+    let mut program = Program::new(seed, setup);
+    match program.run() {
+        Ok(()) => Ok(program.counts),
+        Err(wrong) => {
+            let story = program.story.join("\n");
+            let wrong = format!("{story}\nseed {seed}: {wrong}\n{}", replay("random_programs", seed));
+            Err((program.counts, wrong))
+        }
+    }
+}
+
+/// `LODESTORE_CRASH_PROGRAMS` programs, or as many as meet `LODESTORE_CRASH_POINTS`, by all cores then.
 #[test]
 fn random_programs() {
     lodestore_wal::log::fix_salt(0);
     let first = number("LODESTORE_SEED", 1);
+    let points = number("LODESTORE_CRASH_POINTS", 0);
+    let programs = if points > 0 { u64::MAX - first } else { number("LODESTORE_CRASH_PROGRAMS", PROGRAMS) };
+    let threads = if points > 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+    let began = std::time::Instant::now();
+    let (next, done) = (AtomicU64::new(first), Mutex::new((0u64, Counts::default())));
+    let told = || {
+        let (programs, counts) = &*done.lock();
+        println!("{programs} programs from seed {first}, {counts}, {:.0?}", began.elapsed());
+    };
+    std::thread::scope(|scope| {
+        let work = || loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + programs || points > 0 && done.lock().1.crashes >= points {
+                break;
+            }
+            let counts = run_program(seed, Program::setup(seed)).unwrap_or_else(|(_, wrong)| panic!("{wrong}"));
+            let mut done = done.lock();
+            done.0 += 1;
+            done.1 += counts;
+            if done.0.is_multiple_of(100) && points > 0 {
+                drop(done);
+                told();
+            }
+        };
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+    told();
+    let (_, counts) = *done.lock();
+    assert!(counts.in_recovery * 2 >= counts.crashes || counts.crashes < 1000, "{counts}");
+}
+
+/// The first program that goes wrong, before so many crash points are met: what the tests of mutants ask for.
+pub(crate) fn hunt(points: u64) -> (u64, u64, Option<Wrong>) {
+    lodestore_wal::log::fix_salt(0);
     let mut counts = Counts::default();
-    for seed in first..first + number("LODESTORE_CRASH_PROGRAMS", 300) {
-        let mut program = Program::new(seed, Program::setup(seed));
-        if let Err(wrong) = program.run() {
-            let story = program.story.join("\n");
-            panic!("{story}\nseed {seed}: {wrong}\n{}", replay("random_programs", seed));
+    let mut seed = 0;
+    while counts.crashes < points {
+        seed += 1;
+        let run = std::panic::AssertUnwindSafe(|| run_program(seed, Program::setup(seed)));
+        match std::panic::catch_unwind(run) {
+            Ok(Ok(more)) => counts += more,
+            Ok(Err((more, wrong))) => {
+                let wrong = wrong.lines().find(|line| line.starts_with("seed ")).unwrap_or_default().to_owned();
+                counts += more;
+                return (counts.crashes, seed, Some(wrong));
+            }
+            // Not what the store should do, and a sign all the same.
+            Err(_) => return (counts.crashes, seed, Some(format!("seed {seed}: a panic"))),
         }
-        counts += program.counts;
     }
-    println!("{counts:?}");
+    (counts.crashes, seed, None)
 }
 
 /// Crashes, recovers, does what is left of the program, and leaves the very graph that it would have left otherwise.
@@ -189,23 +270,19 @@ fn recovery_makes_the_graph_that_would_have_been() {
     }
 }
 
-/// Every duty that must not be neglected, and how many programs may pass before it is noticed.
+/// Duties towards single files that must not be neglected (`tests/mutants.rs` has those of the protocol), and how many programs may pass before it is noticed.
 #[test]
 fn neglected_duties_are_noticed() {
     lodestore_wal::log::fix_salt(0);
     let mutants = [
-        Mutant::Sync("wal/", ".wal"),
-        Mutant::Sync("ckpt/", ".pgs"),
         Mutant::Sync("c/", "vectors"),
         Mutant::Sync("c/", "codes"),
         Mutant::Sync("c/", "ids"),
+        Mutant::Sync("c/", "keys"),
         Mutant::Sync("c/", "links"),
         Mutant::Sync("c/", "tombs"),
         Mutant::Sync("", "heads"),
         Mutant::Sync("", "catalog.redb"),
-        Mutant::Sync("", "SUPER"),
-        Mutant::SyncDir("wal"),
-        Mutant::SyncDir("ckpt"),
         Mutant::SyncDir("c"),
     ];
     let mut unnoticed = Vec::new();

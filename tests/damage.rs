@@ -6,6 +6,7 @@ mod bytes;
 mod files;
 mod log;
 
+use crate::support::keyed::{Docs, Numbered};
 use crate::support::model::{Model, Rng, seed};
 use files::{Files, Outcome, Table, Watch};
 use lodestore::{Codes, Error, Metric, Store, StoreOptions};
@@ -33,7 +34,7 @@ fn fill(store: &Store, seed: u64) -> Models {
     let mut models = Models::default();
     let plain =
         store.collection::<u64>("plain").dim(6).m(4).codes(Codes::Eight).ef_construction(32).open_or_create().unwrap();
-    let angles = store.collection::<u64>("angles").dim(5).metric(Metric::Cosine).m(3).open_or_create().unwrap();
+    let angles = store.collection::<str>("angles").dim(5).metric(Metric::Cosine).m(3).open_or_create().unwrap();
     for key in 0..45 {
         let (vector, payload) = (rng.vector(6), format!("plain {key}").into_bytes());
         plain.put(key, &vector, &payload).unwrap();
@@ -42,11 +43,11 @@ fn fill(store: &Store, seed: u64) -> Models {
     for round in 0..40 {
         let key = rng.below(30) as u64;
         if round % 4 == 3 {
-            angles.remove(key).unwrap();
+            angles.remove(str::key(key)).unwrap();
             models.angles.remove(key);
         } else {
             let (vector, payload) = (rng.vector(5), vec![round as u8; rng.below(40)]);
-            angles.put(key, &vector, &payload).unwrap();
+            angles.put(str::key(key), &vector, &payload).unwrap();
             models.angles.put(key, &vector, &payload);
         }
     }
@@ -75,8 +76,8 @@ fn ask(opened: lodestore::Result<Store>, states: &[Models]) -> Outcome {
     let mut found: Vec<_> = states.iter().enumerate().rev().map(|(n, models)| (n, compare(&store, models))).collect();
     if !report.ok() {
         // Damage must not bring down a writer either. What it says is its own business.
-        for docs in ["plain", "angles"].into_iter().filter_map(|name| store.collection::<u64>(name).open().ok()) {
-            let _ = docs.put(7, &vec![0.5; docs.dim()], b"on damaged ground");
+        for docs in ["plain", "angles"].into_iter().filter_map(|name| Docs::open(&store, name).ok()) {
+            let _ = docs.put(7, &vec![0.5; docs.info().dim], b"on damaged ground");
             let _ = docs.remove(8);
         }
         let _ = store.close();
@@ -93,14 +94,17 @@ fn ask(opened: lodestore::Result<Store>, states: &[Models]) -> Outcome {
 }
 
 fn compare(store: &Store, models: &Models) -> Option<String> {
-    [("plain", &models.plain), ("angles", &models.angles)].into_iter().find_map(|(name, model)| {
-        let difference = match store.collection::<u64>(name).open() {
-            Ok(docs) => model.difference(&docs, KEYS).or_else(|| model.search_difference(&docs, 5, 64)),
-            Err(Error::NoCollection { .. }) if model.0.is_empty() => None,
-            Err(error) => Some(error.to_string()),
-        };
-        difference.map(|what| format!("{name}: {what}"))
-    })
+    let plain = differs::<u64>(store, "plain", &models.plain);
+    plain.or_else(|| differs::<str>(store, "angles", &models.angles))
+}
+
+fn differs<K: Numbered + ?Sized>(store: &Store, name: &str, model: &Model) -> Option<String> {
+    let difference = match store.collection::<K>(name).open() {
+        Ok(docs) => model.difference(&docs, KEYS).or_else(|| model.search_difference(&docs, 5, 64)),
+        Err(Error::NoCollection { .. }) if model.0.is_empty() => None,
+        Err(error) => Some(error.to_string()),
+    };
+    difference.map(|what| format!("{name}: {what}"))
 }
 
 fn closed_store(seed: u64) -> (Files, Models) {

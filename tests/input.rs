@@ -175,8 +175,8 @@ fn counts_that_do_not_go_together() {
         let error = fix.refused(|f| f.plain.put_many(&keys, &vectors, Some(&two)));
         assert!(matches!(error, Error::RowCount { what: "payloads", got: 2, .. }), "{error:?}");
     }
-    fix.plain.put_many(&[], &[0.0; 0], None).unwrap();
-    fix.plain.put_many(&[], &[0.0; 0], Some(&[])).unwrap();
+    fix.plain.put_many(&[0u64; 0], &[0.0; 0], None).unwrap();
+    fix.plain.put_many(&[0u64; 0], &[0.0; 0], Some(&[])).unwrap();
     assert_eq!(fix.plain.search_many(&[0.0; 0]).threads(7).run().unwrap().rows(), 0);
     fix.store.batch().commit().unwrap();
     assert_eq!(fix.plain.len(), 2);

@@ -12,19 +12,23 @@ mod damage;
 mod element;
 mod filter;
 mod input;
+mod keys;
 mod load;
 mod marking;
 mod metric;
+mod mutants;
 mod packed;
 mod process;
 mod reach;
 mod recall;
 mod recovery;
+mod repair;
 mod tidy;
 mod crash;
 
 mod support {
     pub(crate) mod data;
     pub(crate) mod files;
+    pub(crate) mod keyed;
     pub(crate) mod model;
 }

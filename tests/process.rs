@@ -4,6 +4,7 @@
 //! returned; whatever has a line must be in the store afterwards.
 
 mod script;
+mod strace;
 
 use crate::support::data::{Data, Set};
 use crate::support::files;
@@ -20,7 +21,15 @@ const STORE: &str = "LODESTORE_TEST_STORE";
 const FROM: &str = "LODESTORE_TEST_FROM";
 
 fn start(job: &str, store: &Path, from: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    start_under(&[], job, store, from)
+}
+
+/// Starts it as the argument of another command.
+fn start_under(command: &[String], job: &str, store: &Path, from: &str) -> Child {
+    let this = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
+    let words = [command, &[this]].concat();
+    Command::new(&words[0])
+        .args(&words[1..])
         .args(["process::child", "--exact", "--nocapture"])
         .envs([(JOB, job), (FROM, from)])
         .env(STORE, store)
@@ -58,6 +67,7 @@ fn child() {
             Ok(_) => say("opened"),
             Err(error) => say(&format!("refused: {error}")),
         },
+        "fixed" => strace::work(store.as_ref()),
         "hold" => {
             let _store = Store::open(&store).unwrap();
             say("holding");
@@ -124,8 +134,8 @@ fn kill_a_writer(job: &str, path: &Path, acked: &mut Progress, rng: &mut Rng) ->
     let lines = lines(&mut child);
     let reader = std::thread::spawn(move || lines.collect::<Vec<_>>());
     // One in five dies while it opens the store.
-    let delay = if rng.below(5) == 0 { 5 + rng.below(60) } else { 100 + rng.below(900) };
-    std::thread::sleep(Duration::from_millis(delay as u64));
+    let micros = if rng.below(5) == 0 { 5_000 + rng.below(60_000) } else { 60_000 + rng.below(300_000) };
+    std::thread::sleep(Duration::from_micros(micros as u64));
     child.kill().unwrap();
     child.wait().unwrap();
     for line in reader.join().unwrap() {
@@ -143,7 +153,7 @@ fn kill_a_writer(job: &str, path: &Path, acked: &mut Progress, rng: &mut Rng) ->
 }
 
 fn kill_writers(job: &str) {
-    let kills = std::env::var("LODESTORE_KILLS").map_or(15, |n| n.parse::<usize>().unwrap()).div_ceil(3);
+    let kills = std::env::var("LODESTORE_KILLS").map_or(200, |n| n.parse::<usize>().unwrap()).div_ceil(3);
     let mut rng = Rng::new(seed(job));
     let Data { glosses, queries, .. } = Data::load();
     let dir = tempfile::tempdir().unwrap();
@@ -181,7 +191,7 @@ fn kill_writers(job: &str) {
             notes.0.len(),
             report.collections.iter().map(|c| c.unreachable).sum::<u64>(),
         );
-        if model.0.len() > 100 && (kill % 5 == 3 || kill + 1 == kills) {
+        if model.0.len() > 100 && (kill % 25 == 23 || kill + 1 == kills) {
             let built = fresh(&model, glosses.dim);
             let (now, then) =
                 (recall(&docs, &model, &queries), recall(&collections(&built, glosses.dim).0, &model, &queries));

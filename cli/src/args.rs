@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Info(InspectArgs),
     /// Check every checksum and graph invariant; exit status 1 if anything is damaged, 130 if stopped by Ctrl-C
     Verify(VerifyArgs),
+    /// Save what is whole in a damaged store into a new one; exit status 1 if anything was lost or cannot be read
+    Repair(RepairArgs),
     /// Compare searches with exact search on stored vectors: recall, and the ef that it takes
     Recall(RecallArgs),
     /// Write everything the log holds into its place, so that the next open replays nothing
@@ -311,6 +313,18 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "LEVEL", default_value = "full", conflicts_with = "absent")]
     pub(crate) level: VerifyLevel,
     /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RepairArgs {
+    /// The damaged store's directory, which is left as it is
+    pub(crate) store: PathBuf,
+    /// The new store's directory: missing or empty
+    #[arg(long, value_name = "NEW")]
+    pub(crate) to: PathBuf,
+    /// Print the report as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -17,6 +17,7 @@ mod records;
 mod inspect;
 mod backup;
 mod verify;
+mod repair;
 mod demo;
 
 use std::process::ExitCode;
@@ -50,6 +51,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Unmark(args) => records::unmark(&args),
         Command::Info(args) => inspect::info(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Repair(args) => repair::run(&args),
         Command::Recall(args) => recall::run(&args),
         Command::Checkpoint(args) => inspect::checkpoint(&args),
         Command::Compact(args) => compact::run(&args),

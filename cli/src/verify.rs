@@ -152,7 +152,8 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     if problem_count > 0 {
         let problems =
             if problem_count == 1 { "1 problem".to_owned() } else { format!("{} problems", count(problem_count)) };
-        eprintln!("error: {} is damaged: {problems} found", args.store.display());
+        let cure = "`lodestore repair` saves what is whole into a new one";
+        eprintln!("error: {} is damaged: {problems} found; {cure}", args.store.display());
         return Ok(ExitCode::FAILURE);
     }
     eprintln!("stopped: nothing is wrong with what was checked until then");

@@ -261,6 +261,26 @@ fn damage_is_told_with_its_place() {
     let damaged: Vec<_> = files.iter().filter(|file| file["damage_count"] != 0).collect();
     assert_eq!(damaged.len(), 1, "{report}");
     assert_eq!((&damaged[0]["name"], &damaged[0]["damage"][0]["offset"]), (&"c/0/vectors".into(), &640.into()));
+
+    // Slots of 64 bytes, one for each key.
+    let output = place.run("repair @store --to @mended --json");
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_str(&texts(&output).0).unwrap();
+    assert_eq!(
+        (&report["records"], &report["collections"][0]["lost"]),
+        (&(ROWS as u64 - 1).into(), &1.into()),
+        "{report}"
+    );
+    let loss = &report["losses"][0];
+    assert_eq!(
+        (&loss["kind"], &loss["key"], &loss["offset"]),
+        (&"record".into(), &"10".into(), &640.into()),
+        "{report}"
+    );
+    place.ok("verify @mended");
+    assert!(place.error("get @mended words 10").contains("10"));
+    assert!(place.error("repair @store --to @mended").contains("mended"));
+    assert!(place.ok("repair @mended --to @again").contains("599 records in"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::images::{ImageWriter, Images, Target};
 use crate::index::{Index, tomb_words};
 use crate::sums::Array;
 use crate::superblock::{Super, Superblock};
+use lodestore_wal::mutant::{self, Mutant};
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, Error, Result};
 use std::sync::Arc;
@@ -57,7 +58,8 @@ impl Frozen {
 
     /// S1: what write-once slots hold becomes durable.
     pub fn sync_slots(&self) -> Result<()> {
-        self.0.iter().try_for_each(|frozen| frozen.index.sync_slots())
+        let sync = || self.0.iter().try_for_each(|frozen| frozen.index.sync_slots());
+        mutant::unless(Mutant::SlotsUnsynced, sync)
     }
 
     /// S2: writes every frozen page, with its checksum and the heads, into `ckpt/<no>.pgs`, durably. Returns its length.
@@ -157,7 +159,7 @@ pub fn recover_segments(disk: &dyn Disk, superblock: &Superblock, state: &mut Su
     for &no in &numbers {
         let file = disk.open(&names::ckpt(no))?;
         file.sync()?;
-        file.evict()?;
+        mutant::unless(Mutant::NoEviction, || file.evict())?;
     }
     let known = state.pending.max(state.done);
     // R3: a checkpoint that is whole is a legal state even if SUPER does not say so (its newest slot may be damaged).
@@ -206,7 +208,7 @@ fn sync_all_slots(disk: &dyn Disk) -> Result<()> {
     let paths = disk.list(names::COLLECTIONS_DIR)?;
     let paths = paths.iter().map(|name| format!("{}/{name}", names::COLLECTIONS_DIR));
     for (id, generation) in paths.filter_map(|path| names::parse_collection_dir(&path)) {
-        for part in [Part::Vectors, Part::Codes, Part::Ids] {
+        for part in [Part::Vectors, Part::Codes, Part::Keys, Part::Ids] {
             match disk.open(&names::part(id, generation, part)) {
                 Ok(file) => file.sync()?,
                 Err(error) if error.is_not_found() => {}

@@ -438,12 +438,14 @@ fn largest(x: &[f32]) -> f32 {
 mod tests {
     use super::*;
     use crate::element::{Element, Query};
+    use crate::keys::KeyType;
     use proptest::prelude::*;
 
     fn coder(dim: usize, metric: Metric, codes: u8) -> (Coder, Space) {
         let element = Element::F32;
         let space = Space::new(metric, element);
-        let geometry = Geometry { dim, element, metric, m: 16, ef_construction: 200, seed: 3, codes };
+        let geometry =
+            Geometry { dim, element, metric, m: 16, ef_construction: 200, seed: 3, codes, key: KeyType::U64 };
         (Coder::new(&geometry, &space), space)
     }
 

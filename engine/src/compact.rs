@@ -71,11 +71,6 @@ impl Index {
         Ok(())
     }
 
-    /// The slots, given out or not any more or not yet, whose id says `key`.
-    pub fn slots_with(&self, key: u64) -> Vec<u32> {
-        (0..self.ids.slots() as u32).filter(|&slot| self.id_of(slot).key == key && self.id_of(slot).lsn != 0).collect()
-    }
-
     /// The slots with a record, breadth first from the entry point, and from the first that is left when a walk has ended.
     fn walk_order(&self) -> Vec<u32> {
         let limit = self.limit();

@@ -7,6 +7,7 @@ use crate::codes::CodeQuery;
 use crate::findings::{Findings, Steps};
 use crate::geometry;
 use crate::index::{Index, tomb_words};
+use crate::keys::UNIT;
 use crate::metric::Metric;
 use crate::sums::Sums;
 use crate::view;
@@ -63,6 +64,7 @@ impl Index {
         for windows in [Some(&self.vectors), self.codes().map(|codes| &codes.windows), Some(&self.ids)] {
             lengths.extend(windows.map(|windows| (&**windows.file(), slots * windows.stride() as u64)));
         }
+        lengths.extend(self.keys.iter().map(|keys| (&**keys.file(), keys.bytes())));
         for (segment, slots) in self.arrays().into_iter().zip(covered) {
             lengths.push((&**segment.file(), segment.pages_for(slots) * PAGE as u64));
         }
@@ -90,7 +92,17 @@ impl Index {
             return;
         }
         self.check_behind_pages(findings);
+        self.check_keys(findings);
         self.check_slots(findings, steps);
+    }
+
+    /// Every entry of the keys segment, of records or not any more.
+    fn check_keys(&self, findings: &mut Findings) {
+        let Some(keys) = &self.keys else { return };
+        let file = &**keys.file();
+        keys.check_all(|unit, what| findings.damage(file.path(), u64::from(unit) * UNIT as u64, what));
+        findings.zeros(file, keys.bytes()..u64::MAX, false, UNUSED);
+        findings.checked(file, u64::MAX);
     }
 
     /// Compares the pages of lists and tombstones, as the last checkpoint left them in the files, with their checksums;

@@ -10,6 +10,7 @@
 use crate::sums::{Array, Sums};
 use crate::view::{self, PageImage};
 use crate::windows::{WINDOWS, Windows};
+use lodestore_wal::mutant::{self, Mutant};
 use lodestore_wal::{DiskFile, Mapping, PAGE, Result};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
@@ -182,7 +183,7 @@ impl CowSegment {
         }
         if bits.frozen.get(inside) {
             // The checkpoint wants the page as it is now, before this writer changes it.
-            if bits.captured.set(inside) {
+            if !mutant::on(Mutant::NoCapture) && bits.captured.set(inside) {
                 self.captures.lock().insert(page, view::page_image(map, inside));
             }
         } else if page < self.summed.load(Ordering::Acquire) {
@@ -238,7 +239,7 @@ impl CowSegment {
             let _lock = self.lock(page);
             bits.frozen.clear(inside);
             bits.captured.clear(inside);
-            if !bits.dirty.get(inside) {
+            if !bits.dirty.get(inside) || mutant::on(Mutant::ChangedPageDropped) {
                 view::drop_page(map, inside);
             }
         }

@@ -6,7 +6,9 @@ use crate::cow::CowSegment;
 use crate::heads::Head;
 use crate::ids::{self, Id};
 use crate::index::{Index, tomb_words};
+use crate::keys::{NewKeys, StoredKey};
 use crate::view;
+use lodestore_wal::mutant::{self, Mutant};
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, DiskFile, Error, PAGE, Result};
 
@@ -49,7 +51,7 @@ impl Index {
         let limit = u64::from(u32::MAX);
         let generation = self.generation().checked_add(1).ok_or(Error::TooLarge { got: limit + 1, limit })?;
         Index::create_generation(disk, uuid, (self.id(), generation), self.geometry())?;
-        let empty = Head { next_slot: 0, next_upper: 0, entry: 0, live: 0, free: 0, generation, ..head };
+        let empty = Head { next_slot: 0, next_upper: 0, entry: 0, live: 0, free: 0, generation, next_key: 0, ..head };
         let new = Index::open_with(disk, uuid, (self.id(), head.created), Some(empty), self.metrics())?;
         new.set_named(false);
         Ok((new, empty))
@@ -71,7 +73,7 @@ impl Index {
         let mut vectors = Appended::new(&**new.vectors.file());
         let mut codes = new.codes().map(|codes| Appended::new(&**codes.windows.file()));
         let mut ids = Appended::new(&**new.ids.file());
-        let mut upper = 0;
+        let (mut upper, mut keys) = (0, NewKeys::after(0));
         for &slot in order {
             // Damage must not get fresh, valid checksums.
             let id = self.checked_id(slot)?;
@@ -79,19 +81,29 @@ impl Index {
             if let (Some(codes), Some(from)) = (&mut codes, self.codes()) {
                 codes.add(view::bytes(&from.windows, slot))?;
             }
-            ids.add(&Id { upper, ..id }.encode())?;
+            let key = match self.key(id.key)? {
+                StoredKey::Number(key) => key,
+                StoredKey::Bytes(key) => keys.add(key)?,
+            };
+            if keys.len() >= AT_ONCE {
+                new.write_keys(&keys)?;
+                keys = NewKeys::after(keys.end());
+            }
+            ids.add(&Id { key, upper, ..id }.encode())?;
             upper += u32::from(id.level);
             told();
         }
         vectors.flush()?;
         codes.iter_mut().try_for_each(Appended::flush)?;
         ids.flush()?;
+        new.write_keys(&keys)?;
+        let next_key = keys.end();
         debug_assert_eq!(ids.at, slots * ids::STRIDE as u64);
         // No bit is ever set in a page of tombstones now, but each is to have its checksum.
         for word in (0..tomb_words(slots)).step_by(PAGE / 4) {
             new.tombs.touch(word as u32)?;
         }
-        let head = Head { next_slot: order.len() as u32, next_upper: upper, live: slots, ..empty };
+        let head = Head { next_slot: order.len() as u32, next_upper: upper, live: slots, next_key, ..empty };
         new.set_head(&head);
         Ok(new)
     }
@@ -139,9 +151,11 @@ impl Index {
             return Ok(());
         }
         self.settle_pages()?;
-        self.sync_slots()?;
-        self.arrays().into_iter().try_for_each(|segment| segment.file().sync())?;
-        self.sums.file().sync()?;
+        mutant::unless(Mutant::GenerationUnsynced, || {
+            self.sync_slots()?;
+            self.arrays().into_iter().try_for_each(|segment| segment.file().sync())?;
+            self.sums.file().sync()
+        })?;
         disk.sync_dir(&names::collection_dir(self.id(), self.generation()))?;
         let head = self.head();
         let slots = u64::from(head.next_slot);

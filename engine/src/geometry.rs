@@ -5,6 +5,7 @@
 //! `MetaFile`, 128 bytes, little-endian, written once and durable before the log names the collection.
 
 use crate::element::Element;
+use crate::keys::KeyType;
 use crate::metric::{Metric, USER_CODE};
 use crate::seeded;
 use crate::user_metric::{MAX_METRIC_NAME, MetricName};
@@ -34,7 +35,7 @@ pub(crate) const TRAILER: usize = 5;
 /// random direction, and what distances lose by that is less than what rounding takes.
 const LEFT_OUT: usize = 10;
 
-/// Dimension, element type, metric and graph parameters of a collection.
+/// Dimension, element type, metric, graph parameters and type of keys of a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// Components of a vector.
@@ -51,6 +52,8 @@ pub struct Geometry {
     pub seed: u64,
     /// Bits of a component in the codes that walks run on: 8 or 4, or 0 for none. Vectors of bits have none.
     pub codes: u8,
+    /// What its keys are.
+    pub key: KeyType,
 }
 
 impl Geometry {
@@ -166,7 +169,7 @@ struct MetaFile {
     metric: u8,
     /// 1 = f32, 2 = f16, 3 = bf16, 4 = i8, 5 = u8, 6 = bits.
     element: u8,
-    /// 1 = u64.
+    /// 1 = u64, 2 = u128, 3 = UUID, 4 = str, 5 = bytes.
     key: u8,
     /// 0 = no codes, 4 or 8 = their bits.
     codes: u8,
@@ -200,7 +203,7 @@ pub(crate) fn write_meta(
         dim: U32::new(geometry.dim as u32),
         metric: geometry.metric.code(),
         element: geometry.element.code(),
-        key: 1,
+        key: geometry.key.code(),
         codes: geometry.codes,
         m: U32::new(geometry.m as u32),
         ef_construction: U32::new(geometry.ef_construction as u32),
@@ -229,7 +232,16 @@ fn user_metric(bytes: &[u8]) -> Option<Metric> {
 }
 
 /// Reads and checks a generation's `meta`.
-pub(crate) fn read_meta(disk: &dyn Disk, uuid: [u8; 16], (id, generation): (u32, u32)) -> Result<Geometry> {
+pub(crate) fn read_meta(disk: &dyn Disk, uuid: [u8; 16], of: (u32, u32)) -> Result<Geometry> {
+    read_meta_of_any(disk, Some(uuid), of)
+}
+
+/// As [`read_meta`], of whatever store if that is not known.
+pub(crate) fn read_meta_of_any(
+    disk: &dyn Disk,
+    uuid: Option<[u8; 16]>,
+    (id, generation): (u32, u32),
+) -> Result<Geometry> {
     let name = names::part(id, generation, Part::Meta);
     let file = disk.open(&name)?;
     let length = file.len()?;
@@ -253,7 +265,7 @@ pub(crate) fn read_meta(disk: &dyn Disk, uuid: [u8; 16], (id, generation): (u32,
             format!("checksum {:08x}, computed {crc:08x}", meta.crc.get()),
         ));
     }
-    if meta.uuid != uuid || meta.id.get() != id {
+    if uuid.is_some_and(|uuid| meta.uuid != uuid) || meta.id.get() != id {
         return Err(Error::corrupt(name, 12, format!("belongs to collection {} of another store", meta.id.get())));
     }
     let users = || (meta.metric == USER_CODE).then(|| user_metric(&meta.metric_name)).flatten();
@@ -262,9 +274,8 @@ pub(crate) fn read_meta(disk: &dyn Disk, uuid: [u8; 16], (id, generation): (u32,
         .ok_or_else(|| Error::corrupt(&name, 36, format!("unknown metric code {}", meta.metric)))?;
     let element = Element::from_code(meta.element)
         .ok_or_else(|| Error::corrupt(&name, 37, format!("unknown element type {}", meta.element)))?;
-    if meta.key != 1 {
-        return Err(Error::corrupt(name, 38, format!("unknown key type {}", meta.key)));
-    }
+    let key = KeyType::from_code(meta.key)
+        .ok_or_else(|| Error::corrupt(&name, 38, format!("unknown key type {}", meta.key)))?;
     let geometry = Geometry {
         dim: meta.dim.get() as usize,
         element,
@@ -273,6 +284,7 @@ pub(crate) fn read_meta(disk: &dyn Disk, uuid: [u8; 16], (id, generation): (u32,
         ef_construction: meta.ef_construction.get() as usize,
         seed: meta.seed.get(),
         codes: meta.codes,
+        key,
     };
     geometry.check().map_err(|what| Error::corrupt(name, 32, what))?;
     Ok(geometry)
@@ -285,7 +297,7 @@ mod tests {
 
     fn geometry() -> Geometry {
         let (element, metric) = (Element::F32, Metric::Cosine);
-        Geometry { dim: 128, element, metric, m: 16, ef_construction: 200, seed: 9, codes: 8 }
+        Geometry { dim: 128, element, metric, m: 16, ef_construction: 200, seed: 9, codes: 8, key: KeyType::U64 }
     }
 
     #[test]
@@ -362,10 +374,12 @@ mod tests {
         let built_in = |element| if element == Element::Bits { Metric::Hamming } else { Metric::L2 };
         let all = Element::ALL.map(|element| (element, built_in(element)));
         for (element, metric) in all.into_iter().chain(users.map(|metric| (Element::F16, metric))) {
-            let other = Geometry { element, metric, codes: 0, ..geometry() };
-            disk.remove(&names::part(3, 0, Part::Meta)).unwrap();
-            write_meta(&disk, [7; 16], (3, 0), &other).unwrap();
-            assert_eq!(read_meta(&disk, [7; 16], (3, 0)).unwrap(), other);
+            for key in KeyType::ALL {
+                let other = Geometry { element, metric, codes: 0, key, ..geometry() };
+                disk.remove(&names::part(3, 0, Part::Meta)).unwrap();
+                write_meta(&disk, [7; 16], (3, 0), &other).unwrap();
+                assert_eq!(read_meta(&disk, [7; 16], (3, 0)).unwrap(), other);
+            }
         }
         disk.remove(&names::part(3, 0, Part::Meta)).unwrap();
         write_meta(&disk, [7; 16], (3, 0), &geometry()).unwrap();

@@ -33,7 +33,9 @@ struct Record {
     free: U32,
     /// Which generation of the collection's files; compacting makes the next one.
     generation: U32,
-    spare: [u8; 76],
+    /// Units of the keys segment that are in use.
+    next_key: U32,
+    spare: [u8; 72],
     crc: U32,
 }
 const _: () = assert!(size_of::<Record>() == SIZE);
@@ -55,6 +57,18 @@ pub struct Head {
     pub free: u32,
     /// Which generation of its files: how many times it was compacted.
     pub generation: u32,
+    /// Units of its keys segment that are in use.
+    pub next_key: u32,
+}
+
+/// Where a collection's record is: page of the file, and byte in it.
+pub(crate) fn place(id: u32) -> (u64, usize) {
+    (u64::from(id / PER_PAGE), (id % PER_PAGE) as usize * SIZE)
+}
+
+/// A collection's head in the page that holds it.
+pub(crate) fn in_page(page: &[u8; PAGE], id: u32, at: usize) -> Result<Option<Head>> {
+    decode(page[at..at + SIZE].try_into().expect("a record"), id, u64::from(id) * SIZE as u64)
 }
 
 /// The open heads file.
@@ -139,7 +153,8 @@ fn encode(id: u32, head: &Head) -> [u8; SIZE] {
         created: U64::new(head.created),
         free: U32::new(head.free),
         generation: U32::new(head.generation),
-        spare: [0; 76],
+        next_key: U32::new(head.next_key),
+        spare: [0; 72],
         crc: U32::new(0),
     };
     let mut bytes = [0; SIZE];
@@ -168,6 +183,7 @@ fn decode(bytes: &[u8; SIZE], id: u32, at: u64) -> Result<Option<Head>> {
         created: record.created.get(),
         free: record.free.get(),
         generation: record.generation.get(),
+        next_key: record.next_key.get(),
     }))
 }
 
@@ -182,8 +198,17 @@ mod tests {
         let heads = Heads::new(disk.create(names::HEADS).unwrap());
         assert_eq!(heads.read(5).unwrap(), None);
         let head = |n| {
-            let (next_upper, live) = (n / 16, u64::from(n));
-            Head { next_slot: n, next_upper, entry: 7 << 32 | 3, live, created: 1, free: n, generation: n / 2 }
+            let (next_upper, live, next_key) = (n / 16, u64::from(n), 3 * n);
+            Head {
+                next_slot: n,
+                next_upper,
+                entry: 7 << 32 | 3,
+                live,
+                created: 1,
+                free: n,
+                generation: n / 2,
+                next_key,
+            }
         };
         for (page, image) in heads.updated(&[(70, head(9)), (0, head(1)), (31, head(2))]).unwrap() {
             heads.file.write_at(page * PAGE as u64, &image[..]).unwrap();

@@ -14,6 +14,7 @@ const CRC_AT: usize = 28;
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
 #[repr(C)]
 struct IdSlot {
+    /// A `u64`, or of other keys the reference (`keys.rs`).
     key: U64,
     lsn: U64,
     /// CRC-32 of the vector's components.
@@ -29,7 +30,7 @@ const _: () = assert!(size_of::<IdSlot>() == STRIDE);
 /// The decoded content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Id {
-    /// The record's key.
+    /// The record's key if it is a `u64`, or else where it is ([`keys`](crate::keys)).
     pub key: u64,
     /// The log record that made the slot.
     pub lsn: u64,

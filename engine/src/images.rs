@@ -13,6 +13,7 @@
 
 use crate::geometry::{FORMAT_MAJOR, MAX_SLOTS};
 use crate::view::PageImage;
+use lodestore_wal::mutant::{self, Mutant};
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, DiskFile, Error, PAGE, Result};
 use std::sync::Arc;
@@ -175,8 +176,8 @@ impl ImageWriter {
         self.file.write_at(0, &self.header)?;
         debug_assert_eq!(self.at, length(self.rows.len() as u64));
         self.file.set_len(self.at)?;
-        self.file.sync()?;
-        disk.sync_dir(names::CKPT_DIR)?;
+        mutant::unless(Mutant::CheckpointUnsynced, || self.file.sync())?;
+        mutant::unless(Mutant::CheckpointNameUnsynced, || disk.sync_dir(names::CKPT_DIR))?;
         Ok(self.at)
     }
 }
@@ -299,7 +300,7 @@ impl Images {
             let (target, page, crc) = self.pages[i];
             if current.as_ref().is_none_or(|(t, _)| *t != target) {
                 if let Some((_, file)) = current.take() {
-                    file.sync()?;
+                    sync_pages(&*file)?;
                 }
                 current = Some((target, open(target)?));
             }
@@ -318,10 +319,14 @@ impl Images {
             file.write_at(page * PAGE as u64, &image)?;
         }
         match current {
-            Some((_, file)) => file.sync(),
+            Some((_, file)) => sync_pages(&*file),
             None => Ok(()),
         }
     }
+}
+
+fn sync_pages(file: &dyn DiskFile) -> Result<()> {
+    mutant::unless(Mutant::PagesUnsynced, || file.sync())
 }
 
 fn read_checked(file: &dyn DiskFile, name: &str, at: u64) -> Result<[u8; PAGE]> {

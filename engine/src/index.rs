@@ -17,6 +17,7 @@ use crate::geometry::{self, Geometry, MAX_SLOTS};
 use crate::heads::Head;
 use crate::ids::{self, Id};
 use crate::kernel::{self, LINE};
+use crate::keys::KeySegment;
 use crate::marks::Marks;
 use crate::metric::{Metric, Space};
 use crate::packed::Packed;
@@ -55,6 +56,8 @@ pub struct Index {
     /// What walks compare instead of vectors, if the collection has it.
     codes: Option<CodeSegment>,
     pub(crate) ids: Windows,
+    /// Keys that are not numbers, if the collection has such.
+    pub(crate) keys: Option<KeySegment>,
     pub(crate) links: CowSegment,
     pub(crate) upper: CowSegment,
     pub(crate) tombs: CowSegment,
@@ -144,7 +147,12 @@ impl Index {
         }
         geometry::write_meta(disk, uuid, (id, generation), geometry)?;
         for part in Part::SEGMENTS {
-            if part != Part::Codes || geometry.codes != 0 {
+            let is_used = match part {
+                Part::Codes => geometry.codes != 0,
+                Part::Keys => !geometry.key.in_id(),
+                _ => true,
+            };
+            if is_used {
                 disk.create(&names::part(id, generation, part))?.sync()?;
             }
         }
@@ -211,6 +219,7 @@ impl Index {
                 prefetched_lines: geometry.code_stride().min(AHEAD_OF_ONE) / LINE,
             }),
         };
+        let keys = if geometry.key.in_id() { None } else { Some(KeySegment::open(open(Part::Keys)?, head.next_key)?) };
         Ok(Self {
             id,
             generation: head.generation,
@@ -223,6 +232,7 @@ impl Index {
             prefetched_lines: geometry.point_bytes().min(AHEAD_OF_ONE).div_ceil(LINE),
             vectors: Windows::open(open(Part::Vectors)?, geometry.vector_stride(), Mapping::Shared, slots)?,
             ids: Windows::open(open(Part::Ids)?, ids::STRIDE, Mapping::Shared, slots)?,
+            keys,
             links: cow(Part::Links, geometry.links_stride(), slots, Array::Links)?,
             upper: cow(Part::Upper, geometry.upper_stride(), u64::from(head.next_upper), Array::Upper)?,
             tombs: cow(Part::Tombs, 4, tomb_words(slots), Array::Tombs)?,
@@ -324,6 +334,7 @@ impl Index {
             created: self.created,
             free: self.free() as u32,
             generation: self.generation,
+            next_key: self.next_key(),
         }
     }
 
@@ -334,6 +345,7 @@ impl Index {
         self.entry.store(head.entry, Ordering::Release);
         self.live.store(head.live, Ordering::Release);
         self.dead.store(u64::from(head.next_slot) - head.live - u64::from(head.free), Ordering::Release);
+        self.advance_keys(head.next_key);
     }
 
     /// Pages changed since the last checkpoint.

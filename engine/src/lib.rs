@@ -23,6 +23,7 @@
 //! | `doubt` | nodes linked while others were linked |
 //! | `windows` | slot numbers to addresses |
 //! | `view` | typed views of mapped memory (`unsafe`) |
+//! | [`keys`] | types of keys, and those that are not numbers |
 //! | `marks` | which slots are marked as deleted |
 //! | [`geometry`] | what a collection is; its meta file |
 //! | [`heads`] | counters of each collection as of the last checkpoint |
@@ -39,6 +40,7 @@
 //! | [`superblock`] | SUPER: which checkpoint holds |
 //! | [`index`] | one collection's segments |
 //! | `slots` | what goes into a slot: vector, code, id |
+//! | `keyed` | the keys of slots |
 //! | `pack` | an index's packed neighbourhoods |
 //! | `reuse` | free slots, and how they get another vector |
 //! | `soft` | records that are marked as deleted, and may come back |
@@ -57,6 +59,7 @@
 //! | `generation` | a collection's files written anew: slots, pages, names |
 //! | [`compact`] | a collection without its dead slots |
 //! | [`load`] | a graph that another library built |
+//! | [`salvage`] | what is whole in a collection's files |
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("lodestore maps its little-endian files directly; this target is big-endian");
@@ -75,6 +78,7 @@ mod free;
 mod doubt;
 mod windows;
 mod view;
+pub mod keys;
 mod marks;
 pub mod geometry;
 pub mod heads;
@@ -91,6 +95,7 @@ mod select;
 pub mod superblock;
 pub mod index;
 mod slots;
+mod keyed;
 mod pack;
 mod reuse;
 mod soft;
@@ -109,6 +114,7 @@ pub mod verify;
 mod generation;
 pub mod compact;
 pub mod load;
+pub mod salvage;
 
 pub use checkpoint::{Frozen, recover_segments};
 pub use element::{Element, Query};
@@ -118,10 +124,12 @@ pub use geometry::Geometry;
 pub use heads::{Head, Heads};
 pub use ids::Id;
 pub use index::{Index, Place};
+pub use keys::{KeyType, MAX_KEY, NewKeys, StoredKey};
 pub use metric::Metric;
 pub use pending::Replayed;
 pub use query::{Keep, Neighbour, Wanted};
 pub use readers::Reading;
+pub use salvage::{Overlay, Salvage, SalvagedKey, SlotId};
 pub use scratch::Counters;
 pub use search::{GoOn, Watch};
 pub use slots::{SlotBytes, vector_crc};

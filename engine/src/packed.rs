@@ -366,6 +366,7 @@ mod tests {
     use super::*;
     use crate::element::Element;
     use crate::geometry::Geometry;
+    use crate::keys::KeyType;
     use crate::metric::Space;
     use lodestore_wal::{Disk, Mapping, MemDisk};
 
@@ -379,8 +380,16 @@ mod tests {
 
     impl Set {
         fn new(dim: usize, metric: Metric, bits: u8, count: usize) -> Self {
-            let geometry =
-                Geometry { dim, element: Element::F32, metric, m: 16, ef_construction: 9, seed: 3, codes: bits };
+            let geometry = Geometry {
+                dim,
+                element: Element::F32,
+                metric,
+                m: 16,
+                ef_construction: 9,
+                seed: 3,
+                codes: bits,
+                key: KeyType::U64,
+            };
             let coder = Coder::new(&geometry, &Space::new(metric, Element::F32));
             let file = MemDisk::new().create("codes").unwrap();
             let windows = Windows::open(file.clone(), geometry.code_stride(), Mapping::Shared, 0).unwrap();

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 /// A record found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Neighbour {
-    /// Its key.
+    /// Its key, as its id has it: [`Index::key`] reads it.
     pub key: u64,
     /// Its slot.
     pub slot: u32,
@@ -22,7 +22,7 @@ pub struct Neighbour {
     pub distance: f32,
 }
 
-/// Says of a key whether its record may be found.
+/// Says of a key, as an id has it, whether its record may be found.
 pub type Keep<'a> = dyn Fn(u64) -> bool + Sync + 'a;
 
 /// What a search is to find, and how.
@@ -394,17 +394,20 @@ impl Index {
             }
             let Id { key, lsn, .. } = self.id_of(slot);
             let earlier = if found.len() <= FEW && places.is_empty() {
-                found.iter().position(|n| n.key == key)
+                found.iter().position(|n| self.is_same_key(n.key, key))
             } else {
                 if places.is_empty() {
-                    places.extend(found.iter().enumerate().map(|(at, n)| (n.key, at)));
+                    places.extend(found.iter().enumerate().map(|(at, n)| (self.key_hash(n.key), at)));
                 }
-                places.get(&key).copied()
+                // Two keys may have one hash.
+                let same = |at: &usize| self.is_same_key(found[*at].key, key);
+                let of_hash = places.get(&self.key_hash(key)).copied();
+                of_hash.and_then(|at| Some(at).filter(same).or_else(|| (0..found.len()).find(same)))
             };
             match earlier {
                 None => {
                     if !places.is_empty() {
-                        places.insert(key, found.len());
+                        places.insert(self.key_hash(key), found.len());
                     }
                     found.push(Neighbour { key, slot, distance });
                 }

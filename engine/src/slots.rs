@@ -104,6 +104,7 @@ impl Index {
     pub(crate) fn sync_slots(&self) -> Result<()> {
         self.vectors.file().sync()?;
         self.codes().iter().try_for_each(|codes| codes.windows.file().sync())?;
+        self.keys.iter().try_for_each(|keys| keys.file().sync())?;
         self.ids.file().sync()
     }
 

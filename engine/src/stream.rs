@@ -12,12 +12,12 @@
 use crate::distances::ExactTo;
 use crate::element::Query;
 use crate::index::{GraphLevel, Index};
+use crate::keyed::SeenKeys;
 use crate::metric::Point;
 use crate::query::{Keep, Neighbour};
 use crate::readers::Seat;
 use crate::scratch::{Candidate, Counters, Scratch};
 use crate::search::{Distances, Until, Watch, begin, go_on};
-use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A query that is kept.
@@ -51,7 +51,7 @@ pub struct Walk {
     rest_from: u32,
     rest: Vec<Candidate>,
     all_known: bool,
-    given: HashSet<u64>,
+    given: SeenKeys,
 }
 
 /// What a walk has come to.
@@ -80,7 +80,7 @@ impl Walk {
         let mut scratch = index.scratch.take();
         scratch.pool.reset_keeping_all(ef.max(1));
         scratch.visited.reset(0);
-        let (ef, given) = (ef.max(1), HashSet::new());
+        let (ef, given) = (ef.max(1), SeenKeys::default());
         Self {
             index,
             seat,
@@ -116,7 +116,7 @@ impl Walk {
                 Some((Candidate { distance, slot }, true)) => {
                     // While updates run, the old and the new slot of a record may both be found.
                     let key = self.index.id_of(slot).key;
-                    if self.given.insert(key) {
+                    if self.given.add(&self.index, key) {
                         return Step::Found(Neighbour { key, slot, distance });
                     }
                 }
@@ -133,7 +133,7 @@ impl Walk {
     }
 
     /// The index that it walks on.
-    pub fn index(&self) -> &Index {
+    pub fn index(&self) -> &Arc<Index> {
         &self.index
     }
 

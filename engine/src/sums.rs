@@ -24,6 +24,17 @@ pub(crate) enum Array {
     Tombs,
 }
 
+/// Where a page's checksum is: page of the file, and word.
+pub(crate) fn place(array: Array, page: u64) -> (u64, usize) {
+    (3 * (page / PER_PAGE) + array as u64, (page % PER_PAGE) as usize)
+}
+
+/// Whether a page of checksums is what was written, or was never written.
+pub(crate) fn whole(image: &[u8; PAGE]) -> bool {
+    let own = u32::from_le_bytes(image[OWN..].try_into().expect("four bytes"));
+    own == crc32fast::hash(&image[..OWN]) || image.iter().all(|&byte| byte == 0)
+}
+
 /// The checksums of one collection.
 #[derive(Debug)]
 pub(crate) struct Sums {
@@ -40,13 +51,9 @@ impl Sums {
         self.windows.file()
     }
 
-    fn place(array: Array, page: u64) -> (u64, usize) {
-        (3 * (page / PER_PAGE) + array as u64, (page % PER_PAGE) as usize)
-    }
-
     /// The checksum that the last checkpoint recorded for a page.
     pub(crate) fn recorded(&self, array: Array, page: u64) -> Result<u32> {
-        let (sum_page, word) = Self::place(array, page);
+        let (sum_page, word) = place(array, page);
         if sum_page >= self.windows.slots() {
             let what = format!("no checksum for page {page} of {array:?}");
             return Err(Error::corrupt(self.file().path(), sum_page * PAGE as u64, what));
@@ -68,7 +75,7 @@ impl Sums {
     /// The new images of the checksum pages after the given data pages changed. Makes room for them in the file.
     pub(crate) fn updated(&self, changed: &[(Array, u64, u32)]) -> Result<Vec<(u64, PageImage)>> {
         let mut images: Vec<(u64, PageImage)> = Vec::new();
-        let mut places: Vec<_> = changed.iter().map(|&(a, page, crc)| (Self::place(a, page), crc)).collect();
+        let mut places: Vec<_> = changed.iter().map(|&(a, page, crc)| (place(a, page), crc)).collect();
         places.sort_unstable();
         for ((sum_page, word), crc) in places {
             if images.last().is_none_or(|(last, _)| *last != sum_page) {

@@ -8,6 +8,7 @@
 
 use crate::findings::Findings;
 use crate::geometry::FORMAT_MAJOR;
+use lodestore_wal::mutant::{self, Mutant};
 use lodestore_wal::{Disk, DiskFile, Error, PAGE, Result, names};
 use std::sync::Arc;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
@@ -83,8 +84,12 @@ impl Superblock {
     /// A not-found error if there is no SUPER; [`Error::Corrupt`] if no slot is valid.
     pub fn open(disk: &dyn Disk) -> Result<(Self, Super)> {
         let file = disk.open(names::SUPER)?;
-        file.sync()?;
-        file.evict()?;
+        mutant::unless(Mutant::OldSuperUnsynced, || file.sync())?;
+        mutant::unless(Mutant::NoEviction, || file.evict())?;
+        Self::read(file)
+    }
+
+    fn read(file: Arc<dyn DiskFile>) -> Result<(Self, Super)> {
         let length = file.len()?;
         if length < 2 * PAGE as u64 {
             return Err(Error::corrupt(names::SUPER, length, format!("8192 bytes expected, the file has {length}")));
@@ -109,6 +114,14 @@ impl Superblock {
             (None, Some(error)) => Err(error),
             (None, None) => Err(Error::corrupt(names::SUPER, 0, "both slots are empty")),
         }
+    }
+
+    /// Reads the slot that holds, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn peek(disk: &dyn Disk) -> Result<Super> {
+        Ok(Self::read(disk.open(names::SUPER)?)?.1)
     }
 
     /// Compares both slots, as the file has them, with the state that holds. Nobody writes meanwhile.
@@ -142,7 +155,8 @@ impl Superblock {
     /// Writes the next state, with the next `seq`, and makes it durable.
     pub fn write(&self, state: &mut Super) -> Result<()> {
         state.seq += 1;
-        self.file.write_at((state.seq % 2) * PAGE as u64, &encode(state))?;
+        let slot = if mutant::on(Mutant::OneSuperSlot) { 0 } else { state.seq % 2 };
+        self.file.write_at(slot * PAGE as u64, &encode(state))?;
         self.file.sync()
     }
 }

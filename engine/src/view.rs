@@ -35,6 +35,17 @@ pub(crate) fn bytes(windows: &Windows, slot: u32) -> &[u8] {
     unsafe { std::slice::from_raw_parts(address, windows.stride()) }
 }
 
+/// The bytes of write-once slots that follow each other; `None` if they are not all there, or not in one piece.
+#[inline]
+pub(crate) fn span(windows: &Windows, first: u32, count: u32) -> Option<&[u8]> {
+    let last = first.checked_add(count.checked_sub(1)?)?;
+    if u64::from(last) >= windows.slots() || !Windows::are_together(first, last) {
+        return None;
+    }
+    // SAFETY: as for `bytes`: the last one is there, and so are all, in the one map that the first is in.
+    Some(unsafe { std::slice::from_raw_parts(windows.address(first), count as usize * windows.stride()) })
+}
+
 /// The bytes of four write-once slots.
 #[inline(always)]
 pub(crate) fn bytes_4(windows: &Windows, slots: [u32; 4]) -> [&[u8]; 4] {

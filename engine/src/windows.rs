@@ -82,6 +82,22 @@ impl Windows {
         }
     }
 
+    /// Whether slots from one to the other follow each other in memory, too.
+    pub(crate) fn are_together(first: u32, last: u32) -> bool {
+        window_of(first) == window_of(last)
+    }
+
+    /// Where the window of a slot ends.
+    pub(crate) fn window_end(slot: u32) -> u32 {
+        window_slots(window_of(slot).0).end as u32
+    }
+
+    /// The first slot from `next` on from which `count` slots follow each other in memory.
+    pub(crate) fn contiguous(next: u32, count: u32) -> u32 {
+        let last = next.saturating_add(count.saturating_sub(1));
+        if Self::are_together(next, last) { next } else { Self::window_end(next) }
+    }
+
     /// # Panics
     /// If they are memory.
     pub(crate) fn file(&self) -> &Arc<dyn DiskFile> {

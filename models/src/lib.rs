@@ -31,6 +31,9 @@ mod disk {
 mod error {
     pub(crate) use lodestore_wal::error::*;
 }
+mod mutant {
+    pub(crate) use lodestore_wal::mutant::*;
+}
 mod names {
     pub(crate) use lodestore_wal::names::*;
 }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lodestore._native import Collection, in_memory
+from lodestore._native import Collection, Store, in_memory
 from lodestore._results import BatchHits
 
 Labels = NDArray[np.uint64]
@@ -57,14 +57,15 @@ class Base:
         self._space, self._dim = space, dim
         self._threads = os.cpu_count() or 1
         self._max_elements = 0
+        self._store: Store | None = None
         self._collection: Collection | None = None
         # Held by calls that change what is in the index.
         self._changing = threading.RLock()
 
-    def _open(self, **settings: Any) -> Collection:
+    def _open(self, **settings: Any) -> tuple[Store, Collection]:
         # Normalised vectors under "ip" have hnswlib's cosine distances, to zero vectors, too.
-        metric = SPACES[self._space]
-        return in_memory().collection("items", self._dim, metric=metric, **settings)  # type: ignore[arg-type]
+        store, metric = in_memory(), SPACES[self._space]
+        return store, store.collection("items", self._dim, metric=metric, **settings)  # type: ignore[arg-type]
 
     def _items(self) -> Collection:
         if self._collection is None:
@@ -133,9 +134,10 @@ class Base:
         if not padded and (counts < k).any():
             raise RuntimeError(f"Cannot return the results in a contiguous 2D array. {few}")
         # Of equal distances the smaller label comes first.
-        for row in np.flatnonzero((distances[:, 1:] == distances[:, :-1]).any(axis=1)):
-            order = np.lexsort((labels[row], distances[row]))
-            labels[row] = labels[row][order]
+        ties = np.flatnonzero((distances[:, 1:] == distances[:, :-1]).any(axis=1))
+        if len(ties):
+            order = np.lexsort((labels[ties], distances[ties]), axis=-1)
+            labels[ties] = np.take_along_axis(labels[ties], order, axis=1)
         return labels, distances
 
     @staticmethod

@@ -135,6 +135,15 @@ def read(file: BinaryIO, size: int, dtype: np.dtype[Any], count: int) -> NDArray
     return np.frombuffer(file.read(count * dtype.itemsize), dtype)
 
 
+# What hnswlib calls the fields that it complains of.
+_THEIRS = {"offset_level0": "offsetLevel0", "offset_data": "offsetData", "max_M": "maxM", "max_M0": "maxM0"}
+
+
+def theirs(field: str) -> str:
+    """A field in hnswlib's words."""
+    return f"{_THEIRS.get(field, field)}_"
+
+
 def expected(header: NDArray[np.void], dim: int) -> dict[str, int]:
     """What the fields of a header must be that follow from M and the dimension."""
     M = int(header["M"])

@@ -101,11 +101,11 @@ class Index(Base):
             print(f"warning: M is {M}, which is more than {_hnswfile.MOST_M}: that is taken instead", file=sys.stderr)
             M = _hnswfile.MOST_M
         m, candidates = min(max(M, LEAST_M), MOST_M), min(max(ef_construction, 1), MOST_EF)
-        collection = self._open(m=m, ef_construction=candidates, codes=self._codes)
+        store, collection = self._open(m=m, ef_construction=candidates, codes=self._codes)
         self._max_elements, self._M, self._ef_construction, self._seed = max_elements, M, ef_construction, seed
         self._allow_replace = allow_replace
         self._next, self._all, self._deleted = 0, set(), {}
-        self._collection = collection
+        self._store, self._collection = store, collection
 
     def add_items(
         self,
@@ -141,8 +141,12 @@ class Index(Base):
                 # Perhaps some rows are there.
                 self._look_again(wanted)
                 raise
+            if spare and self._store is not None:
+                # Together, so that they are unlinked together.
+                with self._store.batch() as batch:
+                    for label in spare:
+                        batch.remove(items, label)
             for label in spare:
-                items.remove(label)
                 self._all.remove(label)
                 del self._deleted[label]
             for label in back:
@@ -288,9 +292,10 @@ class Index(Base):
         """Becomes the index of these bytes; stays what it was if that fails."""
         header = np.frombuffer(data, _hnswfile.HEADER, 1)[0]
         count, room = int(header["cur_element_count"]), int(header["max_elements"])
-        collection, labels, hidden = _take_hnswlib(data, self._dim, SPACES[self._space], self._codes)
+        store, collection, labels, hidden = _take_hnswlib(data, self._dim, SPACES[self._space], self._codes)
         with self._changing:
-            self._collection, self._max_elements = collection, max_elements if max_elements >= count else room
+            self._store, self._collection = store, collection
+            self._max_elements = max_elements if max_elements >= count else room
             self._M, self._ef_construction = int(header["M"]), int(header["ef_construction"])
             self._allow_replace, self._next = allow_replace, count
             self._all = set(labels.tolist())
@@ -363,7 +368,7 @@ class Index(Base):
             return
         for field, value in _hnswfile.expected(params, self._dim).items():  # type: ignore[arg-type]
             if params[field] != value:
-                raise RuntimeError(f"Unpickle Error: Invalid value of {field} ")
+                raise RuntimeError(f"Unpickle Error: Invalid value of {_hnswfile.theirs(field)} ")
         self._max_elements = params["max_elements"]
         try:
             self._take(_hnswfile.join(params), self._max_elements, params.get("allow_replace_deleted", False))
@@ -387,7 +392,7 @@ class BFIndex(Base):
 
     def _begin(self, max_elements: int) -> None:
         # Nobody walks its graph.
-        self._collection = self._open(m=LEAST_M, ef_construction=1, codes="none")
+        self._store, self._collection = self._open(m=LEAST_M, ef_construction=1, codes="none")
         self._max_elements = max_elements
         self._present: set[int] = set()
 
@@ -440,7 +445,8 @@ class BFIndex(Base):
         loaded._begin(max_elements if max_elements >= len(elements) else room)
         loaded._items().put_many(elements["label"], elements["vector"])
         with self._changing:
-            self._collection, self._max_elements = loaded._collection, loaded._max_elements
+            self._store, self._collection = loaded._store, loaded._collection
+            self._max_elements = loaded._max_elements
             self._present = set(elements["label"].tolist())
 
     def get_current_count(self) -> int:

@@ -13,6 +13,7 @@ pub(crate) fn raise(error: Error) -> PyErr {
         | Error::SpareBit { .. }
         | Error::ZeroVector { .. }
         | Error::Magnitude { .. }
+        | Error::KeyTooLong { .. }
         | Error::PayloadTooLarge { .. }
         | Error::TooLarge { .. }
         | Error::CollectionExists { .. }

@@ -3,7 +3,7 @@
 use crate::collection::Collection;
 use crate::errors::raise;
 use crate::input;
-use crate::store::codes_of;
+use crate::store::{Store as PyStore, codes_of};
 use crate::waiting::Waiting;
 use lodestore::foreign::hnswlib;
 use lodestore::{Error, Metric, Store};
@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-/// A collection in memory that is the graph of hnswlib's index in `data`; the labels of its elements, in their order, and
+/// A store in memory with a collection that is the graph of hnswlib's index in `data`; the labels of its elements, in their order, and
 /// which of them are deleted.
 #[pyfunction]
 pub(crate) fn _take_hnswlib<'py>(
@@ -21,20 +21,21 @@ pub(crate) fn _take_hnswlib<'py>(
     dim: usize,
     metric: &str,
     codes: &str,
-) -> PyResult<(Collection, Bound<'py, PyArray1<u64>>, Bound<'py, PyArray1<bool>>)> {
+) -> PyResult<(PyStore, Collection, Bound<'py, PyArray1<u64>>, Bound<'py, PyArray1<bool>>)> {
     let metric = if metric == "l2" { Metric::L2 } else { Metric::InnerProduct };
     let codes = codes_of(codes)?;
     let mut waiting = Waiting::new(None, 0);
     let taken = py.detach(|| -> Result<_, Error> {
         let graph = hnswlib::read(&data, "index", &hnswlib::Reading::default().dim(dim))?.graph;
-        let builder = Store::in_memory()?.collection::<u64>("items").metric(metric).codes(codes);
+        let store = Store::in_memory()?;
+        let builder = store.collection::<u64>("items").metric(metric).codes(codes);
         // As it is: what hnswlib found is found.
         let loaded = builder.load(&graph).relink(false).while_told(|_, _| waiting.go_on(0)).run()?;
-        Ok((loaded.collection, graph.keys().to_vec(), graph.deleted().to_vec()))
+        Ok((store, loaded.collection, graph.keys().to_vec(), graph.deleted().to_vec()))
     });
     waiting.end()?;
-    let (collection, keys, deleted) = taken.map_err(raise)?;
-    Ok((Collection(collection), keys.into_pyarray(py), deleted.into_pyarray(py)))
+    let (store, collection, keys, deleted) = taken.map_err(raise)?;
+    Ok((PyStore::in_memory(store), Collection(collection), keys.into_pyarray(py), deleted.into_pyarray(py)))
 }
 
 /// The file of hnswlib's index that has a collection's graph, with room for so many elements, and these settings.

@@ -57,7 +57,7 @@ pub(crate) fn open(
 #[pyfunction]
 pub(crate) fn in_memory(py: Python<'_>) -> PyResult<Store> {
     let store = py.detach(lodestore::Store::in_memory).map_err(raise)?;
-    Ok(Store { store, path: None })
+    Ok(Store::in_memory(store))
 }
 
 fn durability_of(value: &Bound<'_, PyAny>) -> PyResult<Durability> {
@@ -98,6 +98,13 @@ fn check_key_type(key: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         return Ok(());
     }
     Err(refuse(format!("key is {}; keys are integers from 0 to 2**64 - 1 in this version: key=int", kind.name()?)))
+}
+
+impl Store {
+    /// One that is in memory.
+    pub(crate) fn in_memory(store: lodestore::Store) -> Self {
+        Self { store, path: None }
+    }
 }
 
 #[pymethods]

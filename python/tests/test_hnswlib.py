@@ -328,7 +328,7 @@ def test_complaints_are_hnswlibs(small):
     with pytest.raises(ValueError, match="^get_items accepts a list of indices and returns a list of vectors$"):
         index.get_items(np.uint64(1))
     state = index.__getstate__()[0]
-    for field, text in [("ser_version", "Invalid serialization version!"), ("label_offset", "Invalid value of label_offset ")]:
+    for field, text in [("ser_version", "Invalid serialization version!"), ("label_offset", "Invalid value of label_offset_ ")]:
         with pytest.raises(RuntimeError, match=text):
             hnswlib.Index(params=state | {field: 5})
 

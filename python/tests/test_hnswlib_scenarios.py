@@ -118,7 +118,7 @@ def test_ef_and_padding_for_one_call(rng):
 
 def test_replaced_items_are_found_as_well_as_others(rng):
     """Recall after all of the index was replaced is that of one that was not."""
-    count, k = 2500, 50
+    count, k = 1200, 50
     points, more = rng.random((count, 16), np.float32), rng.random((count, 16), np.float32)
     queries = rng.random((200, 16), np.float32)
     replaced = hnswlib.Index("l2", 16)

@@ -238,6 +238,8 @@ impl<'a, 'p> Writer<'a, 'p> {
         let file = self.to.open(&temporary)?;
         file.evict()?;
         Manifest::open(file, number)?;
+        // The name of the blocks must last before the one that relies on them does.
+        self.to.sync_dir("")?;
         self.to.rename(&temporary, &name)?;
         self.to.sync_dir("")?;
         self.report.written = self.at + manifest;

@@ -1,7 +1,8 @@
 //! New slots for all records of a collection, at once.
 
-use super::{Catalog, RECORDS, decode_row, encode_key, failed, guarded, marks, put_applied, seal};
+use super::{Catalog, RECORDS, decode_row, failed, guarded, marks, put_applied, seal};
 use crate::error::{Error, Result};
+use crate::key::RowKey;
 use parking_lot::MutexGuard;
 use redb::{Durability, ReadableDatabase, ReadableTable};
 use std::collections::BTreeSet;
@@ -18,7 +19,7 @@ pub(crate) struct Move<'a> {
 impl Catalog {
     /// Begins to give the records of these keys these slots; keys without a record are passed over. Nobody stages rows
     /// until it is committed.
-    pub(crate) fn begin_move(&self, collection: u32, slots: Vec<(u64, u32)>) -> Result<Move<'_>> {
+    pub(crate) fn begin_move(&self, collection: u32, slots: Vec<(RowKey, u32)>) -> Result<Move<'_>> {
         self.begin(collection, slots, None)
     }
 
@@ -27,13 +28,13 @@ impl Catalog {
     pub(crate) fn begin_load(
         &self,
         collection: u32,
-        slots: Vec<(u64, u32)>,
+        slots: Vec<(RowKey, u32)>,
         marked: BTreeSet<u32>,
     ) -> Result<Move<'_>> {
         self.begin(collection, slots, Some(marked))
     }
 
-    fn begin(&self, collection: u32, mut slots: Vec<(u64, u32)>, made: Option<BTreeSet<u32>>) -> Result<Move<'_>> {
+    fn begin(&self, collection: u32, mut slots: Vec<(RowKey, u32)>, made: Option<BTreeSet<u32>>) -> Result<Move<'_>> {
         // What is staged names the old slots.
         self.apply()?;
         let applying = self.applying.lock();
@@ -52,23 +53,23 @@ impl Catalog {
                 let mut last = None;
                 let mut records = txn.open_table(RECORDS).map_err(failed)?;
                 let mut value = Vec::new();
-                for (key, slot) in slots {
-                    let key = encode_key((collection, key));
-                    match records.get(key.as_slice()).map_err(failed)? {
+                for (key, slot) in &slots {
+                    let (key, slot) = (key.row(), *slot);
+                    match records.get(key).map_err(failed)? {
                         Some(row) => {
-                            let (old, payload) = decode_row(&key, row.value())?;
+                            let (old, payload) = decode_row(key, row.value())?;
                             // Two slots may name a key when segments are ahead; its row has a new slot already then.
                             let marks = if last == Some(key) { &mut moved } else { &mut marked };
                             if marks.remove(&old) {
                                 moved.insert(slot);
                             }
                             last = Some(key);
-                            seal(&mut value, &key, &[&slot.to_le_bytes(), payload]);
+                            seal(&mut value, key, &[&slot.to_le_bytes(), payload]);
                         }
-                        None if make => seal(&mut value, &key, &[&slot.to_le_bytes()]),
+                        None if make => seal(&mut value, key, &[&slot.to_le_bytes()]),
                         None => continue,
                     }
-                    records.insert(key.as_slice(), value.as_slice()).map_err(failed)?;
+                    records.insert(key, value.as_slice()).map_err(failed)?;
                     rows += 1;
                 }
             }
@@ -88,8 +89,10 @@ impl Catalog {
         guarded(|| {
             let txn = db.begin_read().map_err(failed)?;
             let table = txn.open_table(RECORDS).map_err(failed)?;
-            let (first, last) = (encode_key((collection, 0)), encode_key((collection, u64::MAX)));
-            let mut rows = table.range(first.as_slice()..=last.as_slice()).map_err(failed)?;
+            let first = &collection.to_be_bytes()[..];
+            // There is no collection of the highest number.
+            let next = &collection.saturating_add(1).to_be_bytes()[..];
+            let mut rows = table.range(first..next).map_err(failed)?;
             rows.try_fold(0, |count, row| row.map(|_| count + 1).map_err(failed))
         })
     }

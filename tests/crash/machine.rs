@@ -2,10 +2,12 @@
 
 use super::faulty::Mutant;
 use super::model::{COLLECTIONS, DIM, History, KEYS, Op, State, Value};
-use lodestore::{Codes, Collection, Durability, Error, Metric, Record, Store, VerifyReport};
+use crate::support::keyed::Docs;
+use lodestore::{Codes, Collection, Durability, Error, Key, KeyType, Metric, Record, Store, VerifyReport};
 use lodestore_wal::Disk;
 use lodestore_wal::disk::{CrashMode, SimDisk};
 use lodestore_wal::names::{self, Part};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -30,9 +32,10 @@ impl Setup {
 }
 
 /// An open store and its open collections.
+#[derive(Clone)]
 pub(super) struct Live {
     pub(super) store: Store,
-    collections: BTreeMap<usize, Collection<u64>>,
+    collections: BTreeMap<usize, Docs>,
 }
 
 /// A disk, what has happened on it, and what must be there.
@@ -82,6 +85,7 @@ impl Machine {
             self.history.states.push(next);
         }
         let durable = match op {
+            Op::Meanwhile(calls, write) => return self.checkpoint_meanwhile(live, *calls, write),
             Op::Reopen => {
                 live.store.close().map_err(|error| (None, error))?;
                 self.closed();
@@ -90,7 +94,7 @@ impl Machine {
             }
             _ => match live.carry_out(op) {
                 Ok(()) => {
-                    matches!(op, Op::Sync | Op::Checkpoint | Op::Compact(..))
+                    matches!(op, Op::Sync | Op::Checkpoint | Op::CompactAll | Op::Compact(..))
                         || self.setup.durability == Durability::Sync
                 }
                 Err(error) => return Err((Some(live), error)),
@@ -101,6 +105,69 @@ impl Machine {
             self.history.synced = self.history.written;
         }
         Ok(live)
+    }
+
+    /// Takes a checkpoint, and carries out a write, whose state is the history's last, once the checkpoint has made so
+    /// many calls behind its first step. A checkpoint that makes fewer is followed by the write.
+    fn checkpoint_meanwhile(&mut self, live: Live, calls: u64, write: &Op) -> Result<Live, (Option<Live>, Error)> {
+        let (mut live, last) = (live, self.history.last());
+        let before = last - 1;
+        if let Op::Write(changes) = write {
+            // Opening one waits for a checkpoint that writes SUPER.
+            let opened = changes.iter().try_for_each(|(collection, ..)| live.collection(*collection).map(drop));
+            if let Err(error) = opened {
+                self.history.states.truncate(before + 1);
+                return Err((Some(live), error));
+            }
+        }
+        let written = Arc::new(Mutex::new(None));
+        {
+            let (mut live, write, written) = (live.clone(), write.clone(), written.clone());
+            let mut left = None;
+            self.sim.set_hook(Some(move |call: &str, path: &str| {
+                if left.is_none() && call == "create" && path.starts_with("ckpt/") {
+                    left = Some(calls);
+                }
+                match &mut left {
+                    None => true,
+                    // redb waits for nobody while it writes; a thread of its own would wait for it.
+                    Some(0) if path.starts_with(names::CATALOG) => true,
+                    Some(0) => {
+                        *written.lock() = Some(live.carry_out(&write));
+                        false
+                    }
+                    Some(left) => {
+                        *left -= 1;
+                        true
+                    }
+                }
+            }));
+        }
+        let taken = live.store.checkpoint();
+        self.sim.set_hook(None::<fn(&str, &str) -> bool>);
+        if taken.is_ok() {
+            // All that there was before it is in it.
+            (self.history.written, self.history.synced) = (before, before);
+        }
+        let written = written.lock().take();
+        let written = match (written, &taken) {
+            (None, Ok(())) => live.carry_out(write),
+            (None, Err(_)) => {
+                self.history.states.truncate(before + 1);
+                Ok(())
+            }
+            (Some(written), _) => written,
+        };
+        if written.is_ok() && self.history.last() == last {
+            self.history.written = last;
+            if self.setup.durability == Durability::Sync {
+                self.history.synced = last;
+            }
+        }
+        match written.and(taken) {
+            Ok(()) => Ok(live),
+            Err(error) => Err((Some(live), error)),
+        }
     }
 
     /// Crashes the disk and turns it on again.
@@ -129,6 +196,14 @@ impl Machine {
         live.store.close().map_err(|error| format!("it does not close again: {error}"))
     }
 
+    /// As [`recover`](Self::recover), without closing and opening again.
+    pub(super) fn glance(&mut self) -> Result<(), Wrong> {
+        let live = self.open().map_err(|error| format!("it does not open: {error}"))?;
+        self.check(&live)?;
+        self.sim.crash_at(0);
+        Ok(())
+    }
+
     /// Compares all of an open store with the model.
     pub(super) fn check(&mut self, live: &Live) -> Result<(), Wrong> {
         let missing = self.settle(live)?;
@@ -147,7 +222,7 @@ impl Machine {
             // After magic and number come the next slot and the next upper list; both kinds of lists have 64 bytes.
             let Ok(head) = read(names::HEADS, id * 128, 128) else { continue };
             let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes")) as usize;
-            let (slots, uppers, generation) = (word(8), word(12), word(44) as u32);
+            let (slots, uppers, generation, keys) = (word(8), word(12), word(44) as u32, word(48));
             graphs.push((format!("head {id}"), head[..24].to_vec()));
             for (part, len) in [
                 (Part::Links, slots * 64),
@@ -155,6 +230,7 @@ impl Machine {
                 (Part::Tombs, slots.div_ceil(32) * 4),
                 (Part::Vectors, slots * 64),
                 (Part::Codes, if id % 2 == 0 { slots * 64 } else { 0 }),
+                (Part::Keys, keys * 16),
             ] {
                 let path = names::part(id as u32, generation, part);
                 let bytes = if len == 0 { Vec::new() } else { read(&path, 0, len).expect("as long as its head says") };
@@ -185,36 +261,45 @@ impl Machine {
 }
 
 impl Live {
-    fn collection(&mut self, collection: usize) -> Result<&Collection<u64>, Error> {
-        let (name, _, _) = COLLECTIONS[collection];
+    fn collection(&mut self, collection: usize) -> Result<&Docs, Error> {
+        let (name, ..) = COLLECTIONS[collection];
         if !self.collections.contains_key(&collection) {
-            self.collections.insert(collection, self.store.collection(name).open()?);
+            self.collections.insert(collection, Docs::open(&self.store, name)?);
         }
         Ok(&self.collections[&collection])
+    }
+
+    fn create<K: Key + ?Sized>(&self, collection: usize) -> Result<Collection<K>, Error> {
+        let (name, element, metric, _) = COLLECTIONS[collection];
+        // One walks on codes, one on vectors.
+        let codes = [Codes::Eight, Codes::None][collection % 2];
+        let builder = self.store.collection(name).dim(DIM).element(element).metric(metric).codes(codes).m(4);
+        builder.ef_construction(24).create()
     }
 
     fn carry_out(&mut self, op: &Op) -> Result<(), Error> {
         match op {
             Op::Create(collection) => {
-                let (name, element, metric) = COLLECTIONS[*collection];
-                // One walks on codes, one on vectors.
-                let codes = [Codes::Eight, Codes::None][*collection % 2];
-                let builder = self.store.collection(name).dim(DIM).element(element).metric(metric).codes(codes).m(4);
-                self.collections.insert(*collection, builder.ef_construction(24).create()?);
+                let docs = match COLLECTIONS[*collection].3 {
+                    KeyType::Str => Docs::Str(self.create(*collection)?),
+                    KeyType::Bytes => Docs::Bytes(self.create(*collection)?),
+                    _ => Docs::Number(self.create(*collection)?),
+                };
+                self.collections.insert(*collection, docs);
                 Ok(())
             }
             Op::Write(changes) => match &changes[..] {
                 [(collection, key, Some(value))] => {
-                    self.collection(*collection)?.put(key, &value.vector, &value.payload)
+                    self.collection(*collection)?.put(*key, &value.vector, &value.payload)
                 }
-                [(collection, key, None)] => self.collection(*collection)?.remove(key).map(|_| ()),
+                [(collection, key, None)] => self.collection(*collection)?.remove(*key).map(|_| ()),
                 changes => {
                     let mut batch = self.store.batch();
                     for (collection, key, value) in changes {
                         let target = self.collection(*collection)?;
                         match value {
-                            Some(value) => batch.put(target, key, &value.vector, &value.payload)?,
-                            None => batch.remove(target, key)?,
+                            Some(value) => target.batch_put(&mut batch, *key, &value.vector, &value.payload)?,
+                            None => target.batch_remove(&mut batch, *key)?,
                         }
                     }
                     batch.commit()
@@ -235,8 +320,8 @@ impl Live {
                         let mut batch = self.store.batch();
                         for &(key, mark) in keys {
                             match mark {
-                                true => batch.mark_deleted(&target, key)?,
-                                false => batch.unmark_deleted(&target, key)?,
+                                true => target.batch_mark(&mut batch, key)?,
+                                false => target.batch_unmark(&mut batch, key)?,
                             }
                         }
                         batch.commit()
@@ -245,8 +330,9 @@ impl Live {
             }
             Op::Sync => self.store.sync(),
             Op::Checkpoint => self.store.checkpoint(),
-            Op::Compact(collection, erase) => self.collection(*collection)?.compact().erase(*erase).run().map(drop),
-            Op::Reopen => unreachable!("the machine does that"),
+            Op::Compact(collection, erase) => self.collection(*collection)?.compact(*erase),
+            Op::CompactAll => self.store.compact().run().map(drop),
+            Op::Meanwhile(..) | Op::Reopen => unreachable!("the machine does that"),
         }
     }
 
@@ -257,7 +343,7 @@ impl Live {
         for info in self.store.collections().map_err(failed)? {
             let known = COLLECTIONS.iter().position(|(name, ..)| *name == info.name);
             let collection = known.ok_or_else(|| format!("a collection '{}'", info.name))?;
-            let records = self.store.collection::<u64>(&info.name).open().map_err(failed)?;
+            let records = Docs::open(&self.store, &info.name).map_err(failed)?;
             let mut found = BTreeMap::new();
             for key in 0..KEYS {
                 let record = records.get(key).map_err(failed)?;
@@ -273,8 +359,9 @@ impl Live {
                 found.extend(record.or(hidden).map(|record| (key, value(record))));
             }
             let marked = found.values().filter(|value| value.marked).count() as u64;
-            if (records.len() + marked, info.marked) != (found.len() as u64, marked) {
-                return Err(format!("'{}' has {} records and a length of {}", info.name, found.len(), records.len()));
+            let counted = records.info();
+            if (counted.len + marked, info.marked) != (found.len() as u64, marked) {
+                return Err(format!("'{}' has {} records and a length of {}", info.name, found.len(), counted.len));
             }
             state.insert(collection, found);
         }
@@ -288,12 +375,11 @@ impl Live {
         for (&collection, records) in state {
             let records: BTreeMap<u64, &Value> =
                 records.iter().filter(|(_, value)| !value.marked).map(|(&key, value)| (key, value)).collect();
-            let (name, _, metric) = COLLECTIONS[collection];
-            let open = self.store.collection::<u64>(name).open().map_err(|error| error.to_string())?;
+            let (name, _, metric, _) = COLLECTIONS[collection];
+            let open = Docs::open(&self.store, name).map_err(|error| error.to_string())?;
             let search = |vector: &[f32], k| {
                 // More candidates than there are slots: whatever links lead to is found.
-                let hits = open.search(vector).k(k).ef(5000).run().map_err(|error| format!("searching: {error}"))?;
-                Ok::<_, Wrong>(hits.iter().map(|hit| (hit.key, hit.distance)).collect::<Vec<_>>())
+                open.search(vector, k, 5000).map_err(|error| format!("searching: {error}"))
             };
             let all = search(&[1.0; DIM], 2 * KEYS as usize)?;
             let keys: BTreeSet<u64> = all.iter().map(|(key, _)| *key).collect();

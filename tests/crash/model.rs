@@ -1,15 +1,18 @@
 //! What the store must hold: operations, and a plain map that they act upon.
 
 use crate::support::model::Rng;
-use lodestore::{Element, Metric};
+use lodestore::{Element, KeyType, Metric};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub(super) const DIM: usize = 8;
 /// Keys are below this, so that most writes meet a record that is there.
 pub(super) const KEYS: u64 = 24;
-pub(super) const COLLECTIONS: [(&str, Element, Metric); 3] =
-    [("plain", Element::F32, Metric::L2), ("angles", Element::F16, Metric::Cosine), ("late", Element::I8, Metric::L2)];
+pub(super) const COLLECTIONS: [(&str, Element, Metric, KeyType); 3] = [
+    ("plain", Element::F32, Metric::L2, KeyType::U64),
+    ("angles", Element::F16, Metric::Cosine, KeyType::Str),
+    ("late", Element::I8, Metric::L2, KeyType::Bytes),
+];
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Value {
@@ -32,6 +35,10 @@ pub(super) enum Op {
     Mark(usize, Vec<(u64, bool)>),
     Sync,
     Checkpoint,
+    /// A write in the middle of a checkpoint: after so many of its calls to the disk.
+    Meanwhile(u64, Box<Op>),
+    /// All collections.
+    CompactAll,
     /// A collection, and whether to erase.
     Compact(usize, bool),
     Reopen,
@@ -64,7 +71,8 @@ impl Op {
                     records.entry(*key).and_modify(|value| value.marked = *mark);
                 }
             }
-            Op::Sync | Op::Checkpoint | Op::Compact(..) | Op::Reopen => return None,
+            Op::Meanwhile(_, write) => return write.act(&state),
+            Op::Sync | Op::Checkpoint | Op::CompactAll | Op::Compact(..) | Op::Reopen => return None,
         }
         Some(state)
     }
@@ -141,7 +149,7 @@ impl Maker {
         }
         let collection = present[self.rng.within(0..present.len() as u64) as usize];
         let key = self.rng.within(0..KEYS);
-        match self.rng.within(0..25) {
+        match self.rng.within(0..30) {
             0..8 => self.put(collection, key),
             8..11 => self.remove(collection, key),
             11..14 => {
@@ -168,6 +176,17 @@ impl Maker {
                 let changes = self.rng.within(2..6);
                 Op::Mark(collection, (0..changes).map(|_| (self.rng.within(0..KEYS / 2), self.rng.one_in(2))).collect())
             }
+            25 => Op::CompactAll,
+            26..29 => {
+                // A checkpoint of a small store makes some thirty calls.
+                let calls = self.rng.within(0..32);
+                let write = match self.rng.within(0..3) {
+                    0 => self.put(collection, key),
+                    1 => self.remove(collection, key),
+                    _ => self.batch(&[(collection, key), (collection, key / 2), (present[0], key / 3)]),
+                };
+                Op::Meanwhile(calls, Box::new(write))
+            }
             _ => Op::Reopen,
         }
     }
@@ -190,5 +209,11 @@ pub(super) fn script() -> Vec<Op> {
     ops.extend([make.put(1, 3), make.remove(0, 8), Op::Compact(0, false), make.put(0, 21), make.remove(0, 9)]);
     ops.extend([Op::Mark(1, vec![(10, true)]), Op::Compact(0, true), Op::Compact(1, false), make.put(1, 4)]);
     ops.extend([Op::Mark(0, vec![(3, false)]), make.put(0, 5), make.remove(1, 2)]);
+    // While the checkpoint file is written, before the commit point, while pages are applied.
+    for (calls, key) in [(1, 3), (12, 9), (20, 11)] {
+        ops.push(make.put(0, key));
+        let write = make.batch(&[(0, key), (1, key), (0, key + 1)]);
+        ops.push(Op::Meanwhile(calls, Box::new(write)));
+    }
     ops
 }

@@ -5,14 +5,16 @@ use super::model::{Maker, Op};
 use lodestore::{Durability, Error};
 use lodestore_wal::disk::CrashMode;
 
-/// Crash points met.
+/// Crash points met: moments at which the power, or the process, ended, and what was left was opened and compared.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     pub(super) crashes: u64,
-    /// Of which while a store was being opened.
+    /// Of which while a store was being opened, or recovered from the crash before.
     pub(super) in_recovery: u64,
-    /// Failed syncs and writes, full disks.
+    /// Failed calls, full disks.
     pub(super) faults: u64,
+    /// Operations carried out.
+    pub(super) ops: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -20,6 +22,14 @@ impl std::ops::AddAssign for Counts {
         self.crashes += other.crashes;
         self.in_recovery += other.in_recovery;
         self.faults += other.faults;
+        self.ops += other.ops;
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Counts { crashes, in_recovery, faults, ops } = self;
+        write!(f, "{crashes} crash points, {in_recovery} of them in recovery, {faults} faults, {ops} operations")
     }
 }
 
@@ -28,14 +38,22 @@ impl std::ops::AddAssign for Counts {
 enum Fault {
     /// The power fails at a step.
     Crash,
+    /// The power fails in a sync.
+    CrashInSync,
     /// The process ends between two operations.
     Kill,
     Sync,
     Write,
+    Read,
+    /// Any call at all.
+    Call,
     FullOnce,
     Full,
     None,
 }
+
+/// Further ways in which each crash of a program might have ended, which are opened and compared beside it.
+const IMAGES: u64 = 3;
 
 pub(super) struct Program {
     machine: Machine,
@@ -43,6 +61,8 @@ pub(super) struct Program {
     pub(super) counts: Counts,
     /// What happened, for a report.
     pub(super) story: Vec<String>,
+    /// Whether that is also said at once, for a program that does not end.
+    aloud: bool,
 }
 
 impl Program {
@@ -52,6 +72,7 @@ impl Program {
             maker: Maker::new(seed),
             counts: Counts::default(),
             story: Vec::new(),
+            aloud: std::env::var_os("LODESTORE_CRASH_ALOUD").is_some(),
         }
     }
 
@@ -75,7 +96,11 @@ impl Program {
     }
 
     fn tell(&mut self, what: impl Into<String>) {
-        self.story.push(what.into());
+        let what = what.into();
+        if self.aloud {
+            println!("{what}");
+        }
+        self.story.push(what);
     }
 
     fn below(&mut self, n: u64) -> u64 {
@@ -83,25 +108,32 @@ impl Program {
     }
 
     fn life(&mut self) -> Result<(), Wrong> {
-        let fault = match self.below(12) {
+        let fault = match self.below(16) {
             0..4 => Fault::Crash,
-            4..6 => Fault::Kill,
-            6 | 7 => Fault::Sync,
-            8 => Fault::Write,
-            9 => Fault::FullOnce,
-            10 => Fault::Full,
+            4 | 5 => Fault::CrashInSync,
+            6 | 7 => Fault::Kill,
+            8 | 9 => Fault::Sync,
+            10 => Fault::Write,
+            11 => Fault::Read,
+            12 => Fault::Call,
+            13 => Fault::FullOnce,
+            14 => Fault::Full,
             _ => Fault::None,
         };
         // Half of the time within the opening.
         let early = self.maker.rng.one_in(2);
         let sim = self.machine.sim.clone();
         sim.set_tracing(true);
+        sim.set_short_writes(self.maker.rng.one_in(4));
         let soon =
             |program: &mut Self, opening: u64, working: u64| 1 + program.below(if early { opening } else { working });
         match fault {
             Fault::Crash => sim.crash_at(sim.steps() + soon(self, 60, 300)),
+            Fault::CrashInSync => sim.crash_at_sync(sim.syncs() + soon(self, 20, 80)),
             Fault::Sync => sim.fail_sync_at(sim.syncs() + soon(self, 20, 80)),
             Fault::Write => sim.fail_write_at(sim.writes() + soon(self, 20, 150)),
+            Fault::Read => sim.fail_read_at(sim.reads() + soon(self, 60, 300)),
+            Fault::Call => sim.fail_call_at(sim.calls() + soon(self, 150, 600)),
             Fault::FullOnce => sim.no_space_at_write(sim.writes() + soon(self, 20, 150)),
             Fault::Full => {
                 let room = soon(self, 20 << 10, 200 << 10);
@@ -117,9 +149,13 @@ impl Program {
                 return self.ended(None, error, false, true);
             }
         };
-        // Opening a collection makes room in its files.
+        // Opening a collection makes room in its files, and looking reads.
         let missing = match self.machine.settle(&live) {
             Err(_) if sim.is_crashed() => return self.ended(Some(live), Error::Closed, false, false),
+            Err(wrong) if self.faulted() => {
+                self.tell(format!("looking: {wrong}"));
+                return self.ended(None, Error::Poisoned { first: wrong }, false, false);
+            }
             settled => settled?,
         };
         if self.maker.rng.one_in(2) {
@@ -142,10 +178,12 @@ impl Program {
             let op = self.maker.any(self.machine.history.now());
             self.tell(format!("{} {}", self.machine.sim.steps(), brief(&op)));
             let before = self.machine.history.last();
+            self.counts.ops += 1;
             live = match self.machine.carry_out(live, &op) {
                 Ok(live) => live,
                 Err((live, error)) => {
-                    let begun = self.machine.history.last() > before;
+                    let history = &self.machine.history;
+                    let begun = history.last() > before.max(history.written);
                     self.tell(format!("failed: {error}"));
                     return self.ended(live, error, begun, false);
                 }
@@ -153,7 +191,7 @@ impl Program {
         }
         match fault {
             Fault::Kill => self.lights_out(Some(live), CrashMode::ProcessKill),
-            Fault::Crash => {
+            Fault::Crash | Fault::CrashInSync => {
                 let mode = self.mode();
                 self.lights_out(Some(live), mode)
             }
@@ -172,10 +210,11 @@ impl Program {
     }
 
     fn mode(&mut self) -> CrashMode {
-        match self.below(6) {
+        match self.below(8) {
             0 => CrashMode::KeepNothing,
             1 => CrashMode::KeepAll,
-            2 => CrashMode::ProcessKill,
+            2 | 3 => CrashMode::ProcessKill,
+            4 => CrashMode::Garbage,
             _ => CrashMode::PowerLoss,
         }
     }
@@ -188,18 +227,69 @@ impl Program {
     fn lift(&mut self) {
         let sim = &self.machine.sim;
         sim.crash_at(u64::MAX);
+        sim.crash_at_sync(u64::MAX);
         sim.fail_sync_at(u64::MAX);
         sim.fail_write_at(u64::MAX);
+        sim.fail_read_at(u64::MAX);
+        sim.fail_call_at(u64::MAX);
         sim.no_space_at_write(u64::MAX);
         sim.no_space_after(u64::MAX);
     }
 
     fn lights_out(&mut self, live: Option<Live>, mode: CrashMode) -> Result<(), Wrong> {
+        for _ in 0..IMAGES {
+            let (mode, seed) = (self.mode(), self.maker.rng.next());
+            self.counts.crashes += 1;
+            let mut image = self.machine.rebooted(mode, seed);
+            let mut what = format!("as it might have been, {mode:?} {seed}");
+            let opened = self.crash_again(&mut image, &mut what).and_then(|()| image.glance());
+            opened.map_err(|wrong| format!("{what}: {wrong}"))?;
+        }
         self.counts.crashes += 1;
         let seed = self.maker.rng.next();
-        self.tell(format!("{mode:?} {seed}"));
         self.machine.reboot(mode, seed);
         drop(live);
+        let mut what = format!("{mode:?} {seed}");
+        let nothing = Machine::new(self.machine.setup, 0);
+        let mut machine = std::mem::replace(&mut self.machine, nothing);
+        let again = self.crash_again(&mut machine, &mut what);
+        self.tell(what);
+        self.machine = machine;
+        again
+    }
+
+    /// Crashes recoveries, none to four of them, one after the other.
+    fn crash_again(&mut self, machine: &mut Machine, what: &mut String) -> Result<(), Wrong> {
+        for _ in 0..self.below(4) + self.below(2) {
+            let sim = machine.sim.clone();
+            // Recovery takes some seventy steps or, with nothing to replay, a dozen.
+            let soon = 1 + [8, 16, 60][self.below(3) as usize] * self.below(1 << 16) / (1 << 16);
+            if self.maker.rng.one_in(3) {
+                sim.crash_at_sync(sim.syncs() + 1 + soon / 3);
+            } else {
+                sim.crash_at(sim.steps() + soon);
+            }
+            sim.set_tracing(self.aloud);
+            let live = machine.open();
+            if self.aloud {
+                println!("{what}\n  {}", sim.trace().join("\n  "));
+            }
+            self.counts.crashes += 1;
+            if sim.is_crashed() {
+                self.counts.in_recovery += 1;
+            } else {
+                // Open before it got so far: a moment later it is killed.
+                sim.crash_at(u64::MAX);
+                sim.crash_at_sync(u64::MAX);
+                let live = live.map_err(|error| format!("it does not open: {error}"))?;
+                machine.settle(&live)?;
+                // Dropping it closes it no more.
+                sim.crash_at(0);
+            }
+            let (mode, seed) = (self.mode(), self.maker.rng.next());
+            *what += &format!("; while opening, at step {}, {mode:?} {seed}", sim.steps());
+            machine.reboot(mode, seed);
+        }
         Ok(())
     }
 
@@ -215,6 +305,7 @@ impl Program {
             return Err(format!("nothing was wrong with the disk: {error}"));
         }
         self.counts.faults += 1;
+        self.tell(format!("{error}"));
         if !matches!(error, Error::Io { .. } | Error::NoSpace { .. } | Error::Poisoned { .. } | Error::Catalog(_)) {
             return Err(format!("an unfitting error: {error}"));
         }

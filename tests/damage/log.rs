@@ -2,6 +2,7 @@
 
 use super::files::{self, Files, Outcome, Table, Watch};
 use super::{Models, ask, fill, options};
+use crate::support::keyed::Numbered;
 use crate::support::model::{Rng, seed};
 use lodestore::disk::Disk;
 use lodestore::{Codes, Durability, Error, Metric, Store};
@@ -15,7 +16,7 @@ fn unclosed_store(durability: Durability) -> (Files, Vec<Models>) {
     let mut rng = Rng::new(5);
     let mut states = vec![Models::default()];
     let plain = store.collection::<u64>("plain").dim(6).m(4).codes(Codes::Four).open_or_create().unwrap();
-    let angles = store.collection::<u64>("angles").dim(5).metric(Metric::Cosine).m(3).open_or_create().unwrap();
+    let angles = store.collection::<str>("angles").dim(5).metric(Metric::Cosine).m(3).open_or_create().unwrap();
     for n in 0..40u64 {
         let mut now = states[states.len() - 1].clone();
         let key = rng.below(25) as u64;
@@ -27,14 +28,14 @@ fn unclosed_store(durability: Durability) -> (Files, Vec<Models>) {
             }
             2 => {
                 let vector = rng.vector(5);
-                angles.put(key, &vector, b"").unwrap();
+                angles.put(str::key(key), &vector, b"").unwrap();
                 now.angles.put(key, &vector, b"");
             }
             3 => {
                 let (one, two) = (rng.vector(6), rng.vector(5));
                 let mut batch = store.batch();
                 batch.put(&plain, key, &one, b"both").unwrap();
-                batch.put(&angles, key + 1, &two, b"both").unwrap();
+                batch.put(&angles, str::key(key + 1), &two, b"both").unwrap();
                 batch.remove(&plain, key + 2).unwrap();
                 batch.commit().unwrap();
                 now.plain.put(key, &one, b"both");

@@ -2,6 +2,7 @@
 
 use super::say;
 use crate::support::data::{Data, Set};
+use crate::support::keyed::Numbered;
 use crate::support::model::{Model, Rng};
 use lodestore::{Collection, Durability, Metric, Store, StoreOptions};
 use std::path::Path;
@@ -45,9 +46,9 @@ pub(super) fn options(job: &str) -> StoreOptions {
     Store::options().durability(durability).checkpoint_log_bytes(256 << 10).checkpoint_dirty_bytes(512 << 10)
 }
 
-pub(super) fn collections(store: &Store, dim: usize) -> (Collection<u64>, Collection<u64>) {
+pub(super) fn collections(store: &Store, dim: usize) -> (Collection<u64>, Collection<str>) {
     let docs = store.collection::<u64>("docs").dim(dim).metric(Metric::Cosine).ef_construction(100);
-    (docs.open_or_create().unwrap(), store.collection::<u64>("notes").dim(4).open_or_create().unwrap())
+    (docs.open_or_create().unwrap(), store.collection::<str>("notes").dim(4).open_or_create().unwrap())
 }
 
 pub(super) fn write_until_killed(job: &str, path: &Path, from: Progress) {
@@ -82,12 +83,16 @@ pub(super) fn write_until_killed(job: &str, path: &Path, from: Progress) {
             let mut batch = store.batch();
             for (key, row) in batch_rows(batches) {
                 batch.put(&docs, key, glosses.vector(row), batch_payload(batches).as_bytes()).unwrap();
-                batch.put(&notes, key, &glosses.vector(row)[..4], b"").unwrap();
+                batch.put(&notes, str::key(key), &glosses.vector(row)[..4], b"").unwrap();
             }
             batch.remove(&docs, batch_removes(batches)).unwrap();
             batch.commit().unwrap();
             batches += 1;
             say("batch");
+            // Changes no record; the importers wait.
+            if batches % 12 == 7 {
+                docs.compact().erase(batches % 24 == 7).run().unwrap();
+            }
         }
     });
 }

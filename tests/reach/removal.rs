@@ -230,6 +230,7 @@ fn levels(docs: &Collection<u64>) -> impl Fn(u64) -> u8 + use<> {
         ef_construction: info.ef_construction,
         seed: info.seed,
         codes: 0,
+        key: info.key,
     };
     move |key| geometry.level(key as u32)
 }

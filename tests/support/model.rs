@@ -1,5 +1,6 @@
 //! What a store must hold, kept beside it in the plainest way; exact search; numbers from a seed.
 
+use super::keyed::Numbered;
 use lodestore::{Collection, Metric};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -91,20 +92,21 @@ impl Model {
     }
 
     /// What a collection says otherwise of any key below `keys` or of the model; `None` if nothing.
-    pub(crate) fn difference(&self, docs: &Collection<u64>, keys: u64) -> Option<String> {
+    pub(crate) fn difference<K: Numbered + ?Sized>(&self, docs: &Collection<K>, keys: u64) -> Option<String> {
         if docs.len() != self.0.len() as u64 {
             return Some(format!("{} records, {} expected", docs.len(), self.0.len()));
         }
         for key in (0..keys).chain(self.0.range(keys..).map(|(key, _)| *key)) {
-            let found = match docs.get(key) {
+            let found = match docs.get(K::key(key)) {
                 Ok(found) => found.map(|record| (record.vector, record.payload)),
                 Err(error) => return Some(format!("get({key}): {error}")),
             };
             if found.as_ref() != self.0.get(&key) {
                 return Some(format!("key {key}: {found:?}, {:?} expected", self.0.get(&key)));
             }
-            if docs.contains(key).ok() != Some(self.0.contains_key(&key)) {
-                return Some(format!("contains({key}): {:?}", docs.contains(key)));
+            let contains = docs.contains(K::key(key));
+            if contains.as_ref().ok() != Some(&self.0.contains_key(&key)) {
+                return Some(format!("contains({key}): {contains:?}"));
             }
         }
         None
@@ -112,7 +114,12 @@ impl Model {
 
     /// What searches for every record's vector say otherwise than exact search; `None` if nothing. For collections so
     /// small that a search with `ef` candidates sees all of them.
-    pub(crate) fn search_difference(&self, docs: &Collection<u64>, k: usize, ef: usize) -> Option<String> {
+    pub(crate) fn search_difference<K: Numbered + ?Sized>(
+        &self,
+        docs: &Collection<K>,
+        k: usize,
+        ef: usize,
+    ) -> Option<String> {
         for (key, (query, _)) in &self.0 {
             let hits = match docs.search(query).k(k).ef(ef).with_payloads().run() {
                 Ok(hits) => hits,
@@ -123,8 +130,8 @@ impl Model {
                 return Some(format!("search for {key}: {} hits, {} expected", hits.len(), exact.len()));
             }
             for (hit, exact) in hits.iter().zip(exact) {
-                let Some((vector, payload)) = self.0.get(&hit.key) else {
-                    return Some(format!("search for {key} found {}, which is not there", hit.key));
+                let Some((vector, payload)) = self.0.get(&K::number(&hit.key)) else {
+                    return Some(format!("search for {key} found {:?}, which is not there", hit.key));
                 };
                 let own = distance(docs.metric(), query, vector);
                 if !same_distance(hit.distance, exact) || !same_distance(hit.distance, own) {

@@ -5,6 +5,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`error`] | what can go wrong, with the numbers |
+//! | [`mutant`] | deliberate bugs, in test builds only |
 //! | `sync` | locks and atomics that a model checker can replace |
 //! | [`names`] | every file name |
 //! | [`map`] | memory maps (`unsafe` lives here) |
@@ -13,6 +14,7 @@
 //! | [`log`] | groups, group commit, rotation, replay |
 
 pub mod error;
+pub mod mutant;
 mod sync;
 pub mod names;
 pub mod map;

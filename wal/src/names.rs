@@ -6,8 +6,8 @@
 //! LOCK  SUPER  heads  catalog.redb
 //! wal/NNNNNNNN.wal      log files
 //! ckpt/NNNNNNNN.pgs     page images of a checkpoint
-//! c/<id>/{meta,vectors,codes,ids,links,upper,tombs,sums}   one collection
-//! c/<id>.<generation>/                                     the same, once compacted: generations count from 0, the bare id
+//! c/<id>/{meta,vectors,codes,ids,keys,links,upper,tombs,sums}   one collection
+//! c/<id>.<generation>/                                          the same, once compacted: generations count from 0, the bare id
 //! c/<id>.recall         what was measured of a collection's recall
 //! *.tmp                 being written; removed at open
 //! ```
@@ -48,6 +48,8 @@ pub enum Part {
     Codes,
     /// Keys, LSNs, levels and vector checksums, write-once slots.
     Ids,
+    /// Keys that are not numbers, appended; of a collection that has them.
+    Keys,
     /// Level-0 link lists.
     Links,
     /// Link lists of the levels above 0.
@@ -59,9 +61,9 @@ pub enum Part {
 }
 
 impl Part {
-    /// All that slots are in; codes only of a collection that has them.
-    pub const SEGMENTS: [Part; 7] =
-        [Part::Vectors, Part::Codes, Part::Ids, Part::Links, Part::Upper, Part::Tombs, Part::Sums];
+    /// All that slots are in; codes and keys only of a collection that has them.
+    pub const SEGMENTS: [Part; 8] =
+        [Part::Vectors, Part::Codes, Part::Ids, Part::Keys, Part::Links, Part::Upper, Part::Tombs, Part::Sums];
 
     /// The file's name within its collection's directory.
     pub fn name(self) -> &'static str {
@@ -70,6 +72,7 @@ impl Part {
             Part::Vectors => "vectors",
             Part::Codes => "codes",
             Part::Ids => "ids",
+            Part::Keys => "keys",
             Part::Links => "links",
             Part::Upper => "upper",
             Part::Tombs => "tombs",

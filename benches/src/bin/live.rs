@@ -352,8 +352,8 @@ fn geometry(info: &CollectionInfo) -> Geometry {
         Codes::Four => 4,
         _ => 0,
     };
-    let &CollectionInfo { dim, metric, element, m, ef_construction, seed, .. } = info;
-    Geometry { dim, metric, element, m, ef_construction, seed, codes }
+    let &CollectionInfo { dim, metric, element, m, ef_construction, seed, key, .. } = info;
+    Geometry { dim, metric, element, m, ef_construction, seed, codes, key }
 }
 
 fn latencies(run: &str, mut times: Vec<Duration>) -> Value {

@@ -6,6 +6,7 @@ use crate::element::{Element, Query};
 use crate::geometry::Geometry;
 use crate::ids::Id;
 use crate::insert::Ways;
+use crate::keys::KeyType;
 use crate::metric::Metric;
 use crate::pending::Replayed;
 use crate::reuse::FREE;
@@ -22,7 +23,8 @@ fn index() -> Index {
     let disk = MemDisk::new();
     disk.create_dir(names::COLLECTIONS_DIR).unwrap();
     let (element, metric) = (Element::F32, Metric::L2);
-    let geometry = Geometry { dim: 4, element, metric, m: 4, ef_construction: 16, seed: 1, codes: 0 };
+    let geometry =
+        Geometry { dim: 4, element, metric, m: 4, ef_construction: 16, seed: 1, codes: 0, key: KeyType::U64 };
     Index::create(&disk, UUID, 0, &geometry).unwrap();
     Index::open(&disk, UUID, 0, 1, None).unwrap()
 }

@@ -1,7 +1,7 @@
 //! Any bytes as a collection's `meta`: opening the collection must end in an error or in one that works.
 #![cfg_attr(fuzzing, no_main)]
 
-use lodestore_engine::{Element, Geometry, Id, Index, Metric, Query, SlotBytes, vector_crc};
+use lodestore_engine::{Element, Geometry, Id, Index, KeyType, Metric, NewKeys, Query, SlotBytes, vector_crc};
 use lodestore_fuzz::{UUID, get, put, reseal, switch, with_switch};
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, MemDisk};
@@ -27,12 +27,16 @@ fn open(input: &[u8]) {
     let (element, floats) = (geometry.element, vec![1.0; geometry.dim]);
     let mut vector = Vec::new();
     element.encode(&floats, &mut vector).expect("every type has a 1");
+    let mut keys = NewKeys::after(0);
+    let key = if geometry.key.in_id() { 7 } else { keys.add(b"seven").expect("an empty segment") };
+    index.write_keys(&keys).expect("memory does not fail");
+    index.advance_keys(keys.end());
     for place in index.places(3) {
         index
             .reserve(u64::from(place.slot) + 1, u64::from(place.upper) + u64::from(place.level))
             .expect("a little room");
         let (level, upper) = (place.level, place.upper);
-        let id = Id { key: 7, lsn: 1, vector_crc: vector_crc(&vector), upper, level };
+        let id = Id { key, lsn: 1, vector_crc: vector_crc(&vector), upper, level };
         let mut bytes = SlotBytes::default();
         index.encode(&vector, &mut bytes);
         index.write_slots(&[place.slot], &bytes, &[id]).expect("memory does not fail");
@@ -51,10 +55,11 @@ fn seeds() -> Vec<Vec<u8>> {
     [(Element::F32, Metric::L2, 8), (Element::F32, Metric::InnerProduct, 8), (Element::Bits, Metric::Hamming, 0)]
         .into_iter()
         .chain(numbers)
-        .flat_map(|(element, metric, codes)| {
+        .zip(KeyType::ALL.into_iter().cycle())
+        .flat_map(|((element, metric, codes), key)| {
             let disk = MemDisk::new();
             disk.create_dir(names::COLLECTIONS_DIR).expect("a directory in memory");
-            let geometry = Geometry { dim: 3, element, metric, m: 4, ef_construction: 8, seed: 1, codes };
+            let geometry = Geometry { dim: 3, element, metric, m: 4, ef_construction: 8, seed: 1, codes, key };
             Index::create(&disk, UUID, 0, &geometry).expect("memory does not fail");
             let bytes = get(&disk, &names::part(0, 0, Part::Meta));
             [with_switch(true, &bytes), with_switch(false, &bytes)]

@@ -245,7 +245,7 @@ impl World {
 
     /// Marks a record as deleted, or brings one back.
     fn mark(&mut self, at: usize, script: &mut Script<'_>) {
-        let (key, mark) = (script.key(), script.byte() % 2 == 0);
+        let (key, mark) = (script.key(), script.byte().is_multiple_of(2));
         let (docs, live, marked) = (&self.docs[at], &mut self.model[at], &mut self.marked[at]);
         let (changed, from, to) = match mark {
             true => (docs.mark_deleted(key), live, marked),

@@ -10,16 +10,18 @@
 use super::mem::{Entry, Locks, Tree};
 use super::{Disk, DiskFile, DiskLock};
 use crate::error::{Error, Result};
-use crate::map::{Map, Mapping};
 use crate::names;
 use file::Node;
+use handle::SimFile;
 use parking_lot::{Mutex, MutexGuard};
 use rng::Rng;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 mod file;
+mod handle;
 mod rng;
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,9 @@ pub enum CrashMode {
     /// Of what was not synced anything may be there: any subset of the sectors, each in any content it has had, some
     /// torn at a byte; any length a file has had; any prefix or subset of what was done to a directory.
     PowerLoss,
+    /// As `PowerLoss`, and of a sector in which the power fails nothing is left but garbage. In files whose writes share
+    /// sectors, that is so of the bytes written only.
+    Garbage,
     /// Only what was synced.
     KeepNothing,
     /// Everything reached the platter, except what a failed sync had lost.
@@ -45,9 +50,18 @@ pub struct SimDisk {
     locks: Arc<Locks>,
 }
 
-#[derive(Debug)]
+/// Called with a call and its path. Whether it wants to be called again.
+type Hook = Box<dyn FnMut(&str, &str) -> bool + Send>;
+
 struct Shared {
     state: Mutex<State>,
+    hook: Mutex<Option<Hook>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state.lock().fmt(f)
+    }
 }
 
 #[derive(Debug)]
@@ -57,10 +71,16 @@ struct State {
     syncs: u64,
     writes: u64,
     crash_at: u64,
+    crash_at_sync: u64,
     crashed: bool,
     fail_sync_at: u64,
     fail_write_at: u64,
     no_space_at_write: u64,
+    calls: u64,
+    fail_call_at: u64,
+    reads: u64,
+    fail_read_at: u64,
+    short_writes: bool,
     /// Bytes that files may still grow by, in all.
     room: u64,
     trace: Option<Vec<String>>,
@@ -89,10 +109,16 @@ impl SimDisk {
             syncs: 0,
             writes: 0,
             crash_at: u64::MAX,
+            crash_at_sync: u64::MAX,
             crashed: false,
             fail_sync_at: u64::MAX,
             fail_write_at: u64::MAX,
             no_space_at_write: u64::MAX,
+            calls: 0,
+            fail_call_at: u64::MAX,
+            reads: 0,
+            fail_read_at: u64::MAX,
+            short_writes: false,
             room: u64::MAX,
             trace: None,
             names: Tree::default(),
@@ -103,7 +129,10 @@ impl SimDisk {
     }
 
     fn with(state: State) -> Arc<SimDisk> {
-        Arc::new(SimDisk { shared: Arc::new(Shared { state: Mutex::new(state) }), locks: Arc::default() })
+        Arc::new(SimDisk {
+            shared: Arc::new(Shared { state: Mutex::new(state), hook: Mutex::default() }),
+            locks: Arc::default(),
+        })
     }
 
     /// How many calls so far changed something or made it durable. Each is a point to crash at.
@@ -149,7 +178,50 @@ impl SimDisk {
         self.shared.state.lock().no_space_at_write = n;
     }
 
-    /// From now on files can grow by `bytes` in all; what is cut off or removed counts as free again.
+    /// Calls `hook` before every step, with the call and its path, on the thread that makes the call and until it
+    /// returns false: to have something happen in the middle of something else, always at the same place. It may use the
+    /// disk; what it does there is not told to it. `None` ends that.
+    pub fn set_hook(&self, hook: Option<impl FnMut(&str, &str) -> bool + Send + 'static>) {
+        let hook = hook.map(|hook| Box::new(hook) as Hook);
+        // What the old one holds may use the disk when it goes.
+        let old = std::mem::replace(&mut *self.shared.hook.lock(), hook);
+        drop(old);
+    }
+
+    /// The power fails in the `n`-th sync (the first is 1), of a file or directory: what was written before it is not
+    /// durable yet.
+    pub fn crash_at_sync(&self, n: u64) {
+        self.shared.state.lock().crash_at_sync = n;
+    }
+
+    /// How many calls so far that can fail: all but dropping from the cache and mapping.
+    pub fn calls(&self) -> u64 {
+        self.shared.state.lock().calls
+    }
+
+    /// The `n`-th call (the first is 1) fails with an I/O error, once. One that changes something changes nothing then,
+    /// except that a write gets part of the way, and that a sync of a file loses what [`fail_sync_at`](Self::fail_sync_at)
+    /// says.
+    pub fn fail_call_at(&self, n: u64) {
+        self.shared.state.lock().fail_call_at = n;
+    }
+
+    /// How many reads so far; those through maps are not seen.
+    pub fn reads(&self) -> u64 {
+        self.shared.state.lock().reads
+    }
+
+    /// The `n`-th read (the first is 1) fails with an I/O error, once.
+    pub fn fail_read_at(&self, n: u64) {
+        self.shared.state.lock().fail_read_at = n;
+    }
+
+    /// Whether the system takes writes in pieces, as when a signal interrupts it. Each piece is a step.
+    pub fn set_short_writes(&self, on: bool) {
+        self.shared.state.lock().short_writes = on;
+    }
+
+    /// From now on files can grow by `bytes` in all, a write that does not fit by what fits of it; what is cut off or removed counts as free again.
     /// `u64::MAX` lifts the limit.
     pub fn no_space_after(&self, bytes: u64) {
         self.shared.state.lock().room = bytes;
@@ -213,20 +285,25 @@ impl SimDisk {
 
 impl Disk for SimDisk {
     fn create(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
+        self.shared.tell("create", path);
         let mut state = self.shared.state.lock();
         state.step("create", path, "")?;
+        state.call("create", path)?;
         Ok(self.handle(path, state.create(path)?))
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
-        let state = self.shared.powered("open", path)?;
+        let mut state = self.shared.powered("open", path)?;
+        state.call("open", path)?;
         let node = state.names.open(path).map_err(|e| Error::io("open", path, e))?;
         Ok(self.handle(path, node))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.shared.tell("rename", from);
         let mut state = self.shared.state.lock();
         state.step("rename", from, to)?;
+        state.call("rename", from)?;
         let (node, replaced) = state.names.rename(from, to).map_err(|e| Error::io("rename", from, e))?;
         if from == to {
             return Ok(());
@@ -246,8 +323,10 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, path: &str) -> Result<()> {
+        self.shared.tell("remove", path);
         let mut state = self.shared.state.lock();
         state.step("remove", path, "")?;
+        state.call("remove", path)?;
         let node = state.names.remove(path).map_err(|e| Error::io("remove", path, e))?;
         state.unlinked(&node)?;
         state.changed(vec![(path.to_owned(), None)]);
@@ -255,12 +334,16 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, dir: &str) -> Result<Vec<String>> {
-        self.shared.powered("list", dir)?.names.list(dir).map_err(|e| Error::io("list", dir, e))
+        let mut state = self.shared.powered("list", dir)?;
+        state.call("list", dir)?;
+        state.names.list(dir).map_err(|e| Error::io("list", dir, e))
     }
 
     fn create_dir(&self, path: &str) -> Result<()> {
+        self.shared.tell("create_dir", path);
         let mut state = self.shared.state.lock();
         state.step("create_dir", path, "")?;
+        state.call("create_dir", path)?;
         if state.names.create_dir(path).map_err(|e| Error::io("create directory", path, e))? {
             state.changed(vec![(path.to_owned(), Some(Entry::Dir))]);
         }
@@ -268,16 +351,20 @@ impl Disk for SimDisk {
     }
 
     fn remove_dir(&self, path: &str) -> Result<()> {
+        self.shared.tell("remove_dir", path);
         let mut state = self.shared.state.lock();
         state.step("remove_dir", path, "")?;
+        state.call("remove_dir", path)?;
         state.names.remove_dir(path).map_err(|e| Error::io("remove directory", path, e))?;
         state.changed(vec![(path.to_owned(), None)]);
         Ok(())
     }
 
     fn sync_dir(&self, dir: &str) -> Result<()> {
+        self.shared.tell("sync_dir", dir);
         let mut state = self.shared.state.lock();
         state.step("sync_dir", dir, "")?;
+        state.call("sync directory", dir)?;
         state.names.check_dir(dir).map_err(|e| Error::io("sync directory", dir, e))?;
         if state.sync_fails() {
             return Err(eio("sync directory", dir));
@@ -294,6 +381,7 @@ impl Disk for SimDisk {
 
     fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn DiskLock>> {
         let mut state = self.shared.powered("lock", path)?;
+        state.call("lock", path)?;
         let guard = self.locks.take(path, holder)?;
         let node = match state.names.open(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => state.create(path)?,
@@ -306,6 +394,15 @@ impl Disk for SimDisk {
 }
 
 impl Shared {
+    fn tell(&self, op: &str, path: &str) {
+        let taken = self.hook.lock().take();
+        if let Some(mut hook) = taken
+            && hook(op, path)
+        {
+            *self.hook.lock() = Some(hook);
+        }
+    }
+
     /// The state, unless the power is gone.
     fn powered(&self, op: &'static str, path: &str) -> Result<MutexGuard<'_, State>> {
         let state = self.state.lock();
@@ -325,12 +422,35 @@ impl State {
             let space = if what.is_empty() { "" } else { " " };
             trace.push(format!("{} {op} {path}{space}{what}", self.steps));
         }
-        if self.steps >= self.crash_at {
+        let at_sync = op.starts_with("sync") && self.syncs + 1 >= self.crash_at_sync;
+        if self.steps >= self.crash_at || at_sync {
             self.crashed = true;
             self.note("!crash");
             return Err(no_power(op, path));
         }
         Ok(())
+    }
+
+    /// Counts a call and says whether it is the one to fail.
+    fn call(&mut self, op: &'static str, path: &str) -> Result<()> {
+        self.calls += 1;
+        if self.calls != self.fail_call_at {
+            return Ok(());
+        }
+        self.event(op, path, "!eio");
+        Err(eio(op, path))
+    }
+
+    /// How much of a write of `len` bytes is taken at once.
+    fn piece(&mut self, len: usize) -> usize {
+        if self.short_writes && len > 1 && self.rng.one_in(2) { 1 + self.rng.index(len - 1) } else { len }
+    }
+
+    /// Writes down what is no step.
+    fn event(&mut self, op: &str, path: &str, what: &str) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{} {op} {path} {what}", self.steps));
+        }
     }
 
     /// Adds to the step written down last.
@@ -402,7 +522,7 @@ impl State {
         match mode {
             CrashMode::KeepNothing => {}
             CrashMode::KeepAll | CrashMode::ProcessKill => return self.names.entries.clone(),
-            CrashMode::PowerLoss => {
+            CrashMode::PowerLoss | CrashMode::Garbage => {
                 // Journalled directories lose the newest changes, others any.
                 let in_order = rng.one_in(2);
                 let cut = rng.below(self.pending.len() as u64 + 1);
@@ -434,88 +554,6 @@ impl DirOp {
                 None => names.remove(path),
             };
         }
-    }
-}
-
-/// An open file of a [`SimDisk`].
-#[derive(Debug)]
-struct SimFile {
-    shared: Arc<Shared>,
-    path: String,
-    node: Arc<Node>,
-}
-
-impl DiskFile for SimFile {
-    fn path(&self) -> &str {
-        &self.path
-    }
-
-    fn len(&self) -> Result<u64> {
-        let _power = self.shared.powered("stat", &self.path)?;
-        self.node.len()
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let _power = self.shared.powered("read", &self.path)?;
-        self.node.read(offset, buf)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let mut state = self.shared.powered("write", &self.path)?;
-        let (now, end) = (self.node.len()?, offset.saturating_add(bytes.len() as u64));
-        if let Err(crash) = state.step("write", &self.path, &format!("{offset}+{}", bytes.len())) {
-            self.node.write(offset, state.rng.prefix(bytes))?;
-            return Err(crash);
-        }
-        state.writes += 1;
-        if state.writes == state.no_space_at_write {
-            return Err(state.full(&self.path, bytes.len() as u64));
-        }
-        if state.writes == state.fail_write_at {
-            state.note("!eio");
-            self.node.write(offset, state.rng.prefix(bytes))?;
-            return Err(eio("write", &self.path));
-        }
-        state.take_room(&self.path, now, end)?;
-        self.node.write(offset, bytes)
-    }
-
-    fn allocate(&self, len: u64) -> Result<()> {
-        let mut state = self.shared.state.lock();
-        state.step("allocate", &self.path, &len.to_string())?;
-        let now = self.node.len()?;
-        state.take_room(&self.path, now, len)?;
-        self.node.set_len(len.max(now))
-    }
-
-    fn set_len(&self, len: u64) -> Result<()> {
-        let mut state = self.shared.state.lock();
-        state.step("set_len", &self.path, &len.to_string())?;
-        let now = self.node.len()?;
-        state.take_room(&self.path, now, len)?;
-        state.give_room(now.saturating_sub(len));
-        self.node.set_len(len)
-    }
-
-    fn sync(&self) -> Result<()> {
-        let mut state = self.shared.state.lock();
-        state.step("sync", &self.path, "")?;
-        if state.sync_fails() {
-            self.node.sync_badly(&mut state.rng);
-            return Err(eio("sync", &self.path));
-        }
-        self.node.sync();
-        Ok(())
-    }
-
-    fn evict(&self) -> Result<()> {
-        let _power = self.shared.powered("evict", &self.path)?;
-        self.node.evict()
-    }
-
-    fn map(&self, offset: u64, len: usize, mapping: Mapping) -> Result<Map> {
-        let _power = self.shared.powered("map", &self.path)?;
-        self.node.map(offset, len, mapping)
     }
 }
 

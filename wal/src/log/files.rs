@@ -4,6 +4,7 @@ use super::format::FileHeader;
 use super::space::Space;
 use crate::disk::Disk;
 use crate::error::Result;
+use crate::mutant::{self, Mutant};
 use crate::names;
 use std::hash::{BuildHasher, RandomState};
 
@@ -69,7 +70,7 @@ pub(super) fn begin(disk: &dyn Disk, space: &Space, header: &FileHeader) -> Resu
     let (bytes, crc) = header.encode();
     space.file().write_at(0, &bytes)?;
     space.file().sync()?;
-    disk.sync_dir(names::WAL_DIR)?;
+    mutant::unless(Mutant::LogNameUnsynced, || disk.sync_dir(names::WAL_DIR))?;
     Ok(crc)
 }
 

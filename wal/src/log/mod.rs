@@ -20,6 +20,7 @@
 //! | `files` | making and removing log files |
 //! | `commit` | one writes for all who wait |
 //! | `read` | groups of one file |
+//! | `salvage` | what is whole in a damaged log |
 //! | `scan` | recovery: which files, up to where, damage or torn end |
 
 mod commit;
@@ -27,6 +28,7 @@ mod files;
 mod format;
 mod pending;
 mod read;
+mod salvage;
 mod scan;
 mod space;
 #[cfg(test)]
@@ -34,12 +36,13 @@ mod tests;
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::mutant::{self, Mutant};
 use crate::names;
 use crate::poison::Poison;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use commit::{Seat, Turn, Writer};
 use files::Files;
-use format::FileHeader;
+use format::{FileHeader, Head, align_up};
 use pending::{Pending, Sequencer};
 use space::Space;
 use std::sync::Arc;
@@ -48,6 +51,7 @@ use std::sync::Arc;
 pub use files::fix_salt;
 pub use format::{IGNORABLE, MAX_GROUP};
 pub use pending::Appender;
+pub use salvage::{Salvaged, salvage, uuid_of};
 pub use scan::{LogScan, Record};
 
 /// How much a committed record survives.
@@ -101,6 +105,20 @@ struct Kept {
     syncs: AtomicU64,
 }
 
+impl Kept {
+    fn new(disk: Arc<dyn Disk>, uuid: [u8; 16], poison: Poison, writer: Writer, files: Files) -> Kept {
+        Kept {
+            disk,
+            uuid,
+            seat: Seat::new(writer, poison.clone()),
+            poison,
+            files: Mutex::new(files),
+            groups: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+        }
+    }
+}
+
 /// Where a log ends, for the file that goes on from there.
 #[derive(Clone, Copy, Debug)]
 struct Tail {
@@ -138,19 +156,28 @@ impl Log {
     /// Goes on behind `tail` in a new file, durable on return.
     fn start(disk: Arc<dyn Disk>, uuid: [u8; 16], poison: Poison, mut files: Files, tail: Tail) -> Result<Log> {
         poison.check()?;
+        if mutant::on(Mutant::OldTailAppended) && tail.file != 0 {
+            return Log::resume(disk, uuid, poison, files, tail);
+        }
         let no = files.reserve_no();
         let (writer, space) = next_file(&*disk, uuid, &poison, no, tail)?;
         files.push(no, tail.next_lsn);
-        let kept = Kept {
-            disk,
-            uuid,
-            seat: Seat::new(writer, poison.clone()),
-            poison,
-            files: Mutex::new(files),
-            groups: AtomicU64::new(0),
-            syncs: AtomicU64::new(0),
-        };
+        let kept = Kept::new(disk, uuid, poison, writer, files);
         Ok(Log::new(Sequencer::new(tail.next_lsn, Some(space)), tail.next_lsn, Some(kept)))
+    }
+
+    /// What only a [mutant](Mutant::OldTailAppended) does: goes on in the file that `tail` is of.
+    fn resume(disk: Arc<dyn Disk>, uuid: [u8; 16], poison: Poison, files: Files, tail: Tail) -> Result<Log> {
+        let file = disk.open(&names::wal(tail.file))?;
+        let Head::Whole(header, _) = read::head(&file)? else {
+            return Err(Error::corrupt(file.path(), 0, "no header"));
+        };
+        let mut space = Space::new(Arc::clone(&file))?;
+        space.ensure(align_up(tail.end))?;
+        let mut writer = Writer::new(file, tail.file, header.salt, header.first_lsn, tail.chain);
+        (writer.at, writer.end) = (align_up(tail.end), tail.end);
+        let seq = Sequencer::after(tail.next_lsn, space, writer.at);
+        Ok(Log::new(seq, tail.next_lsn, Some(Kept::new(disk, uuid, poison, writer, files))))
     }
 
     fn new(seq: Sequencer, next_lsn: u64, kept: Option<Kept>) -> Log {
@@ -323,7 +350,12 @@ impl Log {
     fn guarded(&self, kept: &Kept, turn: &mut Turn<'_>, f: impl FnOnce(&mut Writer) -> Result<()>) -> Result<()> {
         kept.poison.check()?;
         turn.begin();
-        kept.poison.guard(f(turn.writer()))?;
+        let done = f(turn.writer());
+        if mutant::on(Mutant::FailedSyncForgotten) && done.is_err() {
+            turn.end();
+            return done;
+        }
+        kept.poison.guard(done)?;
         turn.end();
         Ok(())
     }

@@ -48,6 +48,11 @@ impl Sequencer {
         Sequencer { next_lsn, groups: VecDeque::new(), space, bound: FILE_HEADER as u64, spare: Vec::new() }
     }
 
+    /// Goes on at `at` in a file that has records already.
+    pub(super) fn after(next_lsn: u64, space: Space, at: u64) -> Sequencer {
+        Sequencer { bound: at, ..Sequencer::new(next_lsn, Some(space)) }
+    }
+
     /// Bytes of the current file behind its header, written or to be written.
     pub(super) fn used(&self) -> u64 {
         self.bound - FILE_HEADER as u64

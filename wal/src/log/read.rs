@@ -12,7 +12,7 @@ const CHUNK: usize = 256 << 10;
 
 /// A file seen through a buffer.
 #[derive(Debug)]
-struct Window {
+pub(super) struct Window {
     file: Arc<dyn DiskFile>,
     len: u64,
     start: u64,
@@ -20,7 +20,7 @@ struct Window {
 }
 
 impl Window {
-    fn open(file: Arc<dyn DiskFile>) -> Result<Window> {
+    pub(super) fn open(file: Arc<dyn DiskFile>) -> Result<Window> {
         let len = file.len()?;
         Ok(Window { file, len, start: 0, bytes: Vec::new() })
     }
@@ -59,9 +59,24 @@ impl Window {
         Ok(whole.is_some_and(|group| header.verifies(group)).then_some(header))
     }
 
+    /// The group at `at`, as [`group`](Self::group) finds it, with its records.
+    pub(super) fn records(
+        &mut self,
+        at: u64,
+        fits: impl Fn(&GroupHeader) -> bool,
+    ) -> Result<Option<(GroupHeader, Group<'_>)>> {
+        let Some(header) = self.group(at, fits)? else { return Ok(None) };
+        let bytes = self.get(at, GROUP_HEADER + header.len as usize)?;
+        Ok(bytes.map(|bytes| {
+            let records = &bytes[GROUP_HEADER..];
+            let group = Group { at, first_lsn: header.first_lsn, count: header.records, records };
+            (header, group)
+        }))
+    }
+
     /// The first whole group that `fits`, at a multiple of [`ALIGN`] from `at` on. A group written after a sync is
     /// always at one.
-    fn find(&mut self, at: u64, fits: impl Fn(&GroupHeader) -> bool) -> Result<Option<(u64, GroupHeader)>> {
+    pub(super) fn find(&mut self, at: u64, fits: impl Fn(&GroupHeader) -> bool) -> Result<Option<(u64, GroupHeader)>> {
         let mut at = align_up(at);
         while at < self.len {
             if let Some(header) = self.group(at, &fits)? {

@@ -13,6 +13,7 @@ use super::read::{self, Reader};
 use super::{Log, Tail};
 use crate::disk::{Disk, DiskFile, nonzero};
 use crate::error::{Error, Result};
+use crate::mutant::{self, Mutant};
 use crate::names;
 use crate::poison::Poison;
 use std::sync::Arc;
@@ -94,8 +95,8 @@ impl LogScan {
         for &no in &numbers {
             let file = disk.open(&names::wal(no))?;
             if settle {
-                file.sync()?;
-                file.evict()?;
+                mutant::unless(Mutant::OldLogUnsynced, || file.sync())?;
+                mutant::unless(Mutant::NoEviction, || file.evict())?;
             }
             found.push((no, file));
         }
@@ -146,7 +147,7 @@ impl LogScan {
             // Where the next file continues, this one ends, whatever an unfinished write left behind.
             while !next.is_some_and(|next| continues(next, &reader)) {
                 let Some(group) = reader.next()? else {
-                    check_end(&mut reader, &name, next)?;
+                    mutant::unless(Mutant::ContinuationUnchecked, || check_end(&mut reader, &name, next))?;
                     break;
                 };
                 let mut records = group.records().zip(group.first_lsn..).peekable();

@@ -7,6 +7,7 @@ use crate::disk::mem::anonymous_file;
 use crate::disk::os::OsFile;
 use crate::error::Result;
 use crate::map::{Map, Mapping};
+use crate::names;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -64,11 +65,24 @@ struct Kept {
     version: usize,
     /// If not all of it did: chance for where it is torn.
     tear: Option<u64>,
+    /// What a torn sector is left with.
+    garbage: Garbage,
+}
+
+/// What the bytes of a torn sector are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Garbage {
+    /// The new ones up to a place, the old ones from there on.
+    None,
+    /// Anything where they change, the others as they were.
+    Written,
+    /// Anything.
+    Sector,
 }
 
 impl Kept {
     fn newest(versions: &[Version]) -> Option<Kept> {
-        Some(Kept { version: versions.len() - 1, tear: None })
+        Some(Kept { version: versions.len() - 1, tear: None, garbage: Garbage::None })
     }
 }
 
@@ -174,7 +188,12 @@ impl Node {
             new.fill(&seen)?;
             *new.platter.lock() = platter.clone();
         } else {
-            let image = platter.image(mode, rng);
+            let garbage = match mode {
+                CrashMode::Garbage if shares_sectors(path) => Garbage::Written,
+                CrashMode::Garbage => Garbage::Sector,
+                _ => Garbage::None,
+            };
+            let image = platter.image(mode, garbage, rng);
             new.fill(&image)?;
             new.platter.lock().durable = image;
         }
@@ -191,7 +210,7 @@ impl Node {
 
 impl Platter {
     /// What a crash leaves.
-    fn image(&self, mode: CrashMode, rng: &mut Rng) -> Arc<Vec<u8>> {
+    fn image(&self, mode: CrashMode, garbage: Garbage, rng: &mut Rng) -> Arc<Vec<u8>> {
         let mut durable = Arc::clone(&self.durable);
         if mode == CrashMode::KeepNothing || (self.written.is_empty() && self.lengths.is_empty()) {
             return durable;
@@ -203,7 +222,7 @@ impl Platter {
             CrashMode::KeepAll | CrashMode::ProcessKill => {
                 self.settle(image, all, |_, versions| Kept::newest(versions));
             }
-            CrashMode::PowerLoss => {
+            CrashMode::PowerLoss | CrashMode::Garbage => {
                 let kept = match rng.below(3) {
                     0 => 0,
                     1 => all,
@@ -223,8 +242,8 @@ impl Platter {
                         return Kept::newest(versions);
                     }
                     let version = if rng.one_in(3) { rng.index(versions.len()) } else { versions.len() - 1 };
-                    let tear = rng.one_in(8).then(|| rng.next());
-                    Some(Kept { version, tear })
+                    let tear = rng.one_in(if garbage == Garbage::None { 8 } else { 2 }).then(|| rng.next());
+                    Some(Kept { version, tear, garbage })
                 });
             }
         }
@@ -239,7 +258,7 @@ impl Platter {
         image.truncate(self.least(0, kept).min(len) as usize);
         image.resize(len as usize, 0);
         for (&sector, versions) in &self.written {
-            let Some(Kept { version, tear }) = pick(sector, versions) else { continue };
+            let Some(Kept { version, tear, garbage }) = pick(sector, versions) else { continue };
             let version = &versions[version];
             let from = sector * SECTOR;
             let upto = (from + SECTOR).min(len).min(self.least(version.after, kept));
@@ -248,8 +267,22 @@ impl Platter {
             }
             let old = &mut image[from as usize..upto as usize];
             let new = &version.bytes[..old.len()];
-            let torn_at = tear.map_or(old.len(), |chance| tear_within(old, new, chance));
-            old[..torn_at].copy_from_slice(&new[..torn_at]);
+            match tear {
+                None => old.copy_from_slice(new),
+                Some(chance) if garbage == Garbage::None => {
+                    let torn_at = tear_within(old, new, chance);
+                    old[..torn_at].copy_from_slice(&new[..torn_at]);
+                }
+                Some(chance) => {
+                    let mut rng = Rng::new(chance);
+                    for (old, new) in old.iter_mut().zip(new) {
+                        let anything = rng.next() as u8;
+                        if garbage == Garbage::Sector || old != new {
+                            *old = anything;
+                        }
+                    }
+                }
+            }
         }
     }
 
@@ -270,10 +303,20 @@ impl Platter {
     }
 }
 
-/// Where `new` is torn: among the bytes that it changes, because elsewhere a tear cannot be seen.
-fn tear_within(old: &[u8], new: &[u8], chance: u64) -> usize {
+/// The first and the last byte that differ.
+fn changed(old: &[u8], new: &[u8]) -> (usize, usize) {
     let differs = |at: &usize| old[*at] != new[*at];
     let (first, last) = ((0..old.len()).find(differs), (0..old.len()).rfind(differs));
-    let (first, last) = (first.unwrap_or(0), last.unwrap_or(0));
+    (first.unwrap_or(0), last.unwrap_or(0))
+}
+
+/// Whether writes into a file share sectors with each other, which relies on a sector's other bytes being left alone.
+fn shares_sectors(path: &str) -> bool {
+    path.starts_with(names::CATALOG) || ["vectors", "codes", "ids"].iter().any(|part| path.ends_with(part))
+}
+
+/// Where `new` is torn: among the bytes that it changes, because elsewhere a tear cannot be seen.
+fn tear_within(old: &[u8], new: &[u8], chance: u64) -> usize {
+    let (first, last) = changed(old, new);
     first + (chance % (last - first + 1) as u64) as usize
 }

@@ -1,7 +1,10 @@
 use super::super::os::suite::{self, disk_suite, expect_err, mapped};
 use super::*;
 
-const ALL: [CrashMode; 4] = [CrashMode::PowerLoss, CrashMode::KeepNothing, CrashMode::KeepAll, CrashMode::ProcessKill];
+mod faults;
+
+const ALL: [CrashMode; 5] =
+    [CrashMode::PowerLoss, CrashMode::Garbage, CrashMode::KeepNothing, CrashMode::KeepAll, CrashMode::ProcessKill];
 
 fn with_disk(test: impl FnOnce(&dyn Disk)) {
     test(&*SimDisk::new(1));

@@ -1,0 +1,91 @@
+//! The crash tests against the code with deliberate bugs: a test that cannot fail proves nothing.
+//!
+//! Each mutant of `lodestore_wal::mutant` is switched on in a process of its own, this test binary started again, which
+//! runs random programs until one goes wrong. `LODESTORE_MUTANTS=all` also runs those that other measures make up for,
+//! and `LODESTORE_MUTANT_POINTS` says how many crash points each is given.
+
+use lodestore_wal::mutant::{Mutant, VARIABLE};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What is known of a mutant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// The tests notice it.
+    Caught,
+    /// No test can, because of what else is done.
+    Redundant(&'static str),
+}
+
+fn known(mutant: Mutant) -> Known {
+    match mutant {
+        Mutant::LogRemovedEarly | Mutant::AppliedEarly => {
+            Known::Redundant("R3: a whole checkpoint file counts, whether SUPER names it or not")
+        }
+        Mutant::ContinuationUnchecked => Known::Redundant("chain and salt of the groups, and LSNs without a gap"),
+        Mutant::OldTailAppended => Known::Redundant("the chain, the salt and blocks of their own"),
+        Mutant::CompactionUnsynced => {
+            Known::Redundant("S0 of the checkpoint that follows, before anything durable relies on it")
+        }
+        _ => Known::Caught,
+    }
+}
+
+/// Crash points that a mutant may survive before it counts as not caught.
+const POINTS: &str = "30000";
+const POINTS_VARIABLE: &str = "LODESTORE_MUTANT_POINTS";
+
+/// Does nothing unless the test below started it.
+#[test]
+fn child() {
+    if std::env::var_os(VARIABLE).is_none() {
+        return;
+    }
+    let points = std::env::var(POINTS_VARIABLE).expect("set by who started it");
+    let (met, programs, wrong) = crate::crash::hunt(points.parse().expect("a number"));
+    match wrong {
+        Some(wrong) => println!("\ncaught after {met} crash points, {programs} programs: {wrong:.160}"),
+        None => println!("\nnot caught in {met} crash points, {programs} programs"),
+    }
+}
+
+/// What the child says, or that it died without a word.
+fn hunt(mutant: Mutant, points: &str) -> String {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["mutants::child", "--exact", "--nocapture"])
+        .env(VARIABLE, format!("{mutant:?}"))
+        .env(POINTS_VARIABLE, points)
+        .stderr(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    let line = said.lines().find(|line| line.starts_with("caught") || line.starts_with("not caught"));
+    line.map_or_else(|| format!("caught: the process ended with {}", child.status), str::to_owned)
+}
+
+#[test]
+fn every_mutant_is_caught() {
+    let points = std::env::var(POINTS_VARIABLE).unwrap_or_else(|_| POINTS.into());
+    let all = std::env::var("LODESTORE_MUTANTS").is_ok_and(|which| which == "all");
+    let mutants: Vec<Mutant> =
+        Mutant::ALL.iter().copied().filter(|&mutant| all || known(mutant) == Known::Caught).collect();
+    let (next, missed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let work = || {
+            while let Some(&mutant) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let said = hunt(mutant, &points);
+                let expected = match known(mutant) {
+                    Known::Caught => String::new(),
+                    Known::Redundant(with) => format!(" (made up for by {with})"),
+                };
+                println!("{mutant:?}: {}: {said}{expected}", mutant.what());
+                if known(mutant) == Known::Caught && !said.starts_with("caught") {
+                    missed.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        };
+        scope.spawn(work);
+        scope.spawn(work);
+    });
+    assert_eq!(missed.into_inner(), 0, "mutants were not caught");
+}
