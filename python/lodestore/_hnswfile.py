@@ -164,6 +164,7 @@ def save_bf(path: str | os.PathLike[str], labels: _Labels, vectors: NDArray[np.f
 
 def load_bf(path: str | os.PathLike[str], dim: int) -> tuple[int, NDArray[np.void]]:
     """The room and the elements of an exact index."""
+    path = os.fspath(path)
     try:
         file = open(path, "rb")
     except OSError as error:

@@ -312,8 +312,10 @@ class Index(Base):
         self, path_to_index: str | os.PathLike[str], max_elements: int = 0, allow_replace_deleted: bool = False
     ) -> None:
         """Reads a file of this module or of hnswlib, and takes its graph over as it is."""
+        # A number would be that of an open file.
+        path = os.fspath(path_to_index)
         try:
-            with open(path_to_index, "rb") as file:
+            with open(path, "rb") as file:
                 data = file.read()
         except OSError as error:
             raise RuntimeError("Cannot open file") from error

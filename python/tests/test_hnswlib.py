@@ -248,6 +248,14 @@ def test_damaged_files_are_refused(small, tmp_path):
         index.save_index(tmp_path / "no" / "folder")
 
 
+def test_the_number_of_an_open_file_is_no_path(small):
+    for index, path in [(index_of(small[:10]), 1), (hnswlib.BFIndex("l2", 16), True)]:
+        with pytest.raises(TypeError):
+            index.load_index(path)
+    with pytest.raises(TypeError):
+        index_of(small[:10]).save_index(2)
+
+
 def test_an_index_that_is_loaded_again_says_so(small, tmp_path, capfd):
     index = index_of(small[:10])
     index.save_index(tmp_path / "index.bin")
