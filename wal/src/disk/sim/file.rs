@@ -312,7 +312,7 @@ fn changed(old: &[u8], new: &[u8]) -> (usize, usize) {
 
 /// Whether writes into a file share sectors with each other, which relies on a sector's other bytes being left alone.
 fn shares_sectors(path: &str) -> bool {
-    path.starts_with(names::CATALOG) || ["vectors", "codes", "ids"].iter().any(|part| path.ends_with(part))
+    path.starts_with(names::CATALOG) || ["vectors", "codes", "ids", "keys"].iter().any(|part| path.ends_with(part))
 }
 
 /// Where `new` is torn: among the bytes that it changes, because elsewhere a tear cannot be seen.
