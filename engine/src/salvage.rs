@@ -10,6 +10,7 @@ use crate::keys::{self, KeyType, StoredKey};
 use crate::slots::vector_crc;
 use crate::sums::{self, Array};
 use crate::superblock::Super;
+use crate::view::PageImage;
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, DiskFile, Error, PAGE, Result};
 use std::cell::RefCell;
@@ -22,7 +23,7 @@ const AT_ONCE: u64 = 4096;
 /// Pages of a whole checkpoint file.
 #[derive(Debug, Default)]
 pub struct Overlay {
-    pages: HashMap<(Target, u64), Box<[u8; PAGE]>>,
+    pages: HashMap<(Target, u64), PageImage>,
     /// The LSN that it brings the segments to.
     pub ckpt_lsn: Option<u64>,
 }
@@ -61,7 +62,7 @@ impl Overlay {
     }
 
     /// A page of a file, or of the checkpoint that is to go there.
-    fn page(&self, target: Target, page: u64, file: &dyn DiskFile) -> Result<Box<[u8; PAGE]>> {
+    fn page(&self, target: Target, page: u64, file: &dyn DiskFile) -> Result<PageImage> {
         if let Some(image) = self.pages.get(&(target, page)) {
             return Ok(image.clone());
         }
@@ -126,7 +127,7 @@ pub struct Salvage {
     tombs: Result<Arc<dyn DiskFile>>,
     sums: Result<Arc<dyn DiskFile>>,
     /// The page of tombstones that was looked at last, if it is whole.
-    tomb_page: RefCell<Option<(u64, Option<Box<[u8; PAGE]>>)>>,
+    tomb_page: RefCell<Option<(u64, Option<PageImage>)>>,
 }
 
 impl Salvage {
@@ -249,7 +250,7 @@ impl Salvage {
         Some(bits & (1 << (slot % 32)) != 0)
     }
 
-    fn whole_tombs(&self, overlay: &Overlay, page: u64) -> Option<Box<[u8; PAGE]>> {
+    fn whole_tombs(&self, overlay: &Overlay, page: u64) -> Option<PageImage> {
         let target = |part| Target::Part(self.id, self.generation, part);
         let (tombs, sums) = (self.tombs.as_ref().ok()?, self.sums.as_ref().ok()?);
         let (sum_page, word) = sums::place(Array::Tombs, page);

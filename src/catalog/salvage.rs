@@ -17,6 +17,9 @@ use std::sync::Arc;
 /// A key as redb has it: the collection's number, and the key's bytes.
 pub(crate) type RawKey = Box<[u8]>;
 
+/// A slot, and the payload of the record there.
+type Kept = (u32, Arc<[u8]>);
+
 /// The collection of a raw key.
 pub(crate) fn collection_of(key: &[u8]) -> Option<u32> {
     key.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
@@ -32,7 +35,7 @@ pub(crate) struct Rows {
     /// Collection and slot of the records that are marked as deleted; known only if complete.
     pub(crate) marks: HashSet<(u32, u32)>,
     /// Slots and payloads. If not complete, there may be several of a key, and old ones.
-    pub(crate) of: HashMap<RawKey, Vec<(u32, Arc<[u8]>)>>,
+    pub(crate) of: HashMap<RawKey, Vec<Kept>>,
 }
 
 impl Rows {
