@@ -164,7 +164,7 @@ fn create(disk: &Arc<dyn Disk>, path: &Path) -> Result<()> {
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error.into()),
     }
-    for leftover in [names::HEADS, names::CATALOG, &names::tmp(names::SUPER)] {
+    for leftover in [names::HEADS, names::CATALOG, &names::tmp(names::CATALOG), &names::tmp(names::SUPER)] {
         let file = match disk.open(leftover) {
             Err(error) if error.is_not_found() => continue,
             file => file?,
@@ -185,7 +185,11 @@ fn create(disk: &Arc<dyn Disk>, path: &Path) -> Result<()> {
     disk.create_dir(names::COLLECTIONS_DIR)?;
     disk.create_dir(names::WAL_DIR)?;
     disk.create(names::HEADS)?.sync()?;
-    Catalog::create(Backend::new(disk.create(names::CATALOG)?, Poison::new())?, uuid)?;
+    // It has its name only once it is whole: what an interrupted creation leaves can be told from somebody's records.
+    let catalog = disk.create(&names::tmp(names::CATALOG))?;
+    Catalog::create(Backend::new(catalog.clone(), Poison::new())?, uuid)?;
+    catalog.sync()?;
+    disk.rename(&names::tmp(names::CATALOG), names::CATALOG)?;
     if disk.is_persistent() {
         drop(Log::create(disk.clone(), uuid, Poison::new())?);
     }
