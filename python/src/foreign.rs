@@ -12,6 +12,9 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
+/// The store, its collection, the keys in the order of the file, and which of them are deleted.
+type LoadedIndex<'py> = (PyStore, Collection, Bound<'py, PyArray1<u64>>, Bound<'py, PyArray1<bool>>);
+
 /// A store in memory with a collection that is the graph of hnswlib's index in `data`; the labels of its elements, in their order, and
 /// which of them are deleted.
 #[pyfunction]
@@ -21,7 +24,7 @@ pub(crate) fn _take_hnswlib<'py>(
     dim: usize,
     metric: &str,
     codes: &str,
-) -> PyResult<(PyStore, Collection, Bound<'py, PyArray1<u64>>, Bound<'py, PyArray1<bool>>)> {
+) -> PyResult<LoadedIndex<'py>> {
     let metric = if metric == "l2" { Metric::L2 } else { Metric::InnerProduct };
     let codes = codes_of(codes)?;
     let mut waiting = Waiting::new(None, 0);

@@ -1,5 +1,6 @@
 use super::super::os::suite::{self, disk_suite, expect_err, mapped};
 use super::*;
+use crate::map::Mapping;
 
 mod faults;
 
