@@ -281,7 +281,8 @@ def variants(name: str, hugetlb: bool) -> list[Variant]:
     if is_lodestore(name):
         codes = name.removeprefix("lodestore").removeprefix("-")
         made = ["--codes", codes] if codes else []
-        ways = [("", []), ("stop 1.2", ["--stop-beyond", "1.2"]), ("packed", ["--packed"])]
+        stop = ["--packed", "--stop-beyond", "1.2"]
+        ways = [("", []), ("packed", ["--packed"]), ("packed, stop 1.2", stop)]
         return [Variant(label, options={"import": made, "search": way}) for label, way in ways]
     found = [Variant(label, options) for label, options in OPTIONS.get(name, [("", {})])]
     if hugetlb and name in MALLOC:
