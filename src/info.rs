@@ -39,7 +39,7 @@ pub struct CollectionInfo {
     pub len: u64,
     /// Slots given out, those of replaced and removed records included.
     pub slots: u64,
-    /// Records that are [marked as deleted](Collection::mark_deleted); `len` does not count them.
+    /// Records that are [marked as deleted](crate::Collection::mark_deleted); `len` does not count them.
     pub marked: u64,
     /// Slots of replaced and removed records that are still linked.
     pub dead: u64,

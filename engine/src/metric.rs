@@ -24,7 +24,7 @@ pub enum Metric {
     Cosine,
     /// How many components differ, of [bits](Element::Bits) only; from 0 up to the dimension.
     Hamming,
-    /// One of the program's own: see [`UserMetric`](crate::UserMetric).
+    /// One of the program's own: see [`UserMetric`].
     User(MetricName),
 }
 

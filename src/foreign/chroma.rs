@@ -4,7 +4,7 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `header.bin` | i32 1, then the header of an index of [`hnswlib`](super::hnswlib) |
+//! | `header.bin` | i32 1, then the header of an index of [`hnswlib`] |
 //! | `data_level0.bin` | its elements, for as many as there is room |
 //! | `link_lists.bin` | its upper lists |
 //! | `length.bin` | f32 for each element: how long the vector was before it was normalised |

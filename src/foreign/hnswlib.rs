@@ -6,7 +6,7 @@
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 96 | [`Header`]'s fields in their order, before them u64 0 |
+//! | 96 | `Header`'s fields in their order, before them u64 0 |
 //! | count × element | u16 level-0 links, u8 flags (1 = deleted), u8 0, u32\[2M\] links, the vector, u64 label |
 //! | for each element | u32 bytes of its upper lists; for each level from 1 up u16 links, u16 0, u32\[M\] links |
 //!
@@ -309,7 +309,7 @@ pub(super) fn read_split(
     read_parts(&header, (level0, 0), m, &vectors, &mut Bytes::new(uppers, files[2]))
 }
 
-/// Bytes that [`write`] writes of a graph.
+/// Bytes that [`write()`] writes of a graph.
 pub fn size(graph: &Graph) -> u64 {
     let header = Header::of(graph, 0);
     let uppers: u64 = graph.levels().iter().map(|&level| u64::from(level)).sum();

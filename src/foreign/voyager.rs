@@ -3,7 +3,7 @@
 //! # Format
 //!
 //! `"VOYA"`, i32 1, i32 dimension, u8 space (0 Euclidean, 1 inner product, 2 cosine), u8 storage (0x10, 0x20 or 0x30),
-//! f32 longest norm, u8 transform; then an index as [`hnswlib`](super::hnswlib) has it, with vectors of the storage. Format
+//! f32 longest norm, u8 transform; then an index as [`hnswlib`] has it, with vectors of the storage. Format
 //! 0 has no header. With the transform vectors have one component more, so that inner products become distances.
 //!
 //! | storage | a component |
