@@ -133,6 +133,11 @@ impl Rest {
 }
 
 impl Aside {
+    fn touches(&self, offset: u64, length: usize) -> bool {
+        let end = offset + length as u64;
+        self.writes.iter().any(|(at, bytes)| *at < end && offset < at + bytes.len() as u64)
+    }
+
     fn read(&self, pages: &Pages, offset: u64, out: &mut [u8]) -> lodestore_wal::Result<()> {
         let end = offset + out.len() as u64;
         if !self.writes.iter().any(|(at, bytes)| *at <= offset && end <= at + bytes.len() as u64) {
@@ -167,7 +172,16 @@ impl redb::StorageBackend for Backend {
         let Inner { pages, aside, .. } = &*self.0;
         let mut failures = 0;
         loop {
-            let read = if self.0.has_aside() { aside.lock().read(pages, offset, out) } else { pages.read(offset, out) };
+            let read = 'read: {
+                if self.0.has_aside() {
+                    let aside = aside.lock();
+                    if aside.touches(offset, out.len()) {
+                        break 'read aside.read(pages, offset, out);
+                    }
+                }
+                // Without the lock: as long as a store is only read, all reads come by here.
+                pages.read(offset, out)
+            };
             match read {
                 Err(Error::Io { .. }) if failures < RETRIES => failures += 1,
                 read => return read.map_err(to_io),

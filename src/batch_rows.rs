@@ -16,7 +16,7 @@ const ROWS: usize = 1024;
 const BYTES: usize = 16 << 20;
 
 /// Rows on their way into a new collection.
-pub(crate) struct Rows {
+pub(crate) struct NewRows {
     shared: Arc<Shared>,
     open: Arc<Open>,
     rows: Vec<(RowKey, Vec<u8>, Vec<u8>)>,
@@ -37,7 +37,7 @@ fn make<K: Key + ?Sized>(
     Ok((collection.shared().clone(), collection.open.clone()))
 }
 
-impl Rows {
+impl NewRows {
     /// The store stays open as long as this.
     pub(crate) fn new(store: &Store, name: &str, geometry: &Geometry, codes: Codes) -> Result<Self> {
         let (shared, open) = match geometry.key {

@@ -141,12 +141,16 @@ impl<K: Key + ?Sized> CollectionBuilder<K> {
         self
     }
 
-    /// What was not set, as given here.
-    pub(crate) fn or(mut self, dim: usize, m: usize, ef_construction: usize) -> Self {
-        self.dim.get_or_insert(dim);
+    /// For a graph of vectors of `dim` components: what was not set, as given here.
+    pub(crate) fn or(mut self, dim: usize, m: usize, ef_construction: usize) -> Result<Self> {
+        let set = *self.dim.get_or_insert(dim);
+        if set != dim {
+            let what = format!("its vectors have {dim} components, the collection is to have {set}");
+            return Err(Error::Graph(what));
+        }
         self.m.get_or_insert(m);
         self.ef_construction.get_or_insert(ef_construction);
-        self
+        Ok(self)
     }
 
     /// Opens the collection, or makes it if it is not there.

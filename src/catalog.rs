@@ -31,7 +31,7 @@ use crate::key::RowKey;
 use lodestore_wal::{Poison, names};
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub(crate) use moving::Move;
 pub(crate) use rewrite::remove_leftover;
 pub(crate) use rows::RowSink;
-pub(crate) use salvage::{RawKey, Rows, collection_of};
+pub(crate) use salvage::{RawKey, SalvagedRows, collection_of};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const COLLECTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("collections");
@@ -95,7 +95,7 @@ pub(crate) struct Catalog {
     rest: Rest,
     staged: Mutex<Staged>,
     /// The newest row of every key in the queue, with its LSN.
-    overlay: RwLock<BTreeMap<RowKey, (u64, Option<Row>)>>,
+    overlay: RwLock<HashMap<RowKey, (u64, Option<Row>)>>,
     names: RwLock<BTreeMap<String, NameEntry>>,
     /// One batch at a time goes to redb.
     applying: Mutex<()>,
@@ -168,6 +168,10 @@ fn open<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8]> {
     }
 }
 
+fn database(backend: Backend) -> Result<Database> {
+    redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)
+}
+
 /// A record's slot and payload.
 fn decode_row<'a>(key: &[u8], value: &'a [u8]) -> Result<(u32, &'a [u8])> {
     let short = || damaged(format!("a record of {} bytes", value.len()));
@@ -192,17 +196,12 @@ fn put_applied(txn: &redb::WriteTransaction, lsn: u64) -> Result<()> {
 impl Catalog {
     /// Makes the catalogue of a new store, durable when this returns.
     pub(crate) fn create(backend: Backend, uuid: [u8; 16]) -> Result<()> {
-        let db = redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)?;
-        let mut txn = db.begin_write().map_err(failed)?;
-        make_durable(&mut txn)?;
-        {
-            let mut meta = txn.open_table(META).map_err(failed)?;
-            meta.insert(UUID, uuid.as_slice()).map_err(failed)?;
-            txn.open_table(COLLECTIONS).map_err(failed)?;
-            txn.open_table(RECORDS).map_err(failed)?;
-        }
-        put_applied(&txn, 0)?;
-        txn.commit().map_err(failed)
+        let mut applied = Vec::new();
+        seal(&mut applied, APPLIED.as_bytes(), &[&0u64.to_le_bytes()]);
+        Self::create_of(backend, |to| {
+            to(rows::META_NUMBER, APPLIED.as_bytes(), &applied)?;
+            to(rows::META_NUMBER, UUID.as_bytes(), &uuid)
+        })
     }
 
     /// Opens the catalogue of store `uuid`.
@@ -217,7 +216,7 @@ impl Catalog {
             return Err(damaged("the file is empty"));
         }
         let (poison, rest, spoilt) = (backend.poison().clone(), backend.resting(), backend.spoilt());
-        let db = redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)?;
+        let db = database(backend)?;
         let txn = db.begin_read().map_err(failed)?;
         let meta = txn.open_table(META).map_err(failed)?;
         let found = meta.get(UUID).map_err(failed)?.ok_or_else(|| damaged("no store identity"))?;
@@ -280,14 +279,18 @@ impl Catalog {
         self.names.read().get(name).copied()
     }
 
-    /// Notes what record `lsn` does to a key. Called in the order of the log.
-    pub(crate) fn stage(&self, lsn: u64, key: RowKey, row: Option<Row>) {
-        let bytes = row.as_ref().map_or(0, |r| r.payload.len());
+    /// Notes what record `lsn` does to a key, and of which slots of the collection it takes marks off. In one step: what
+    /// is staged may be applied at any moment, and says by its LSN that nothing is missing. Called in the order of the log.
+    pub(crate) fn stage(&self, lsn: u64, key: RowKey, row: Option<Row>, unmarked: impl IntoIterator<Item = u32>) {
+        let (bytes, collection) = (row.as_ref().map_or(0, |r| r.payload.len()), key.collection());
         self.overlay.write().insert(key.clone(), (lsn, row.clone()));
         let mut staged = self.staged.lock();
+        let before = staged.marks.len();
+        staged.marks.extend(unmarked.into_iter().map(|slot| (collection, slot, false)));
+        let rows = 1 + staged.marks.len() - before;
         staged.queue.push(StagedRow { lsn, key, row });
         staged.last_lsn = lsn;
-        self.staged_rows.fetch_add(1, Ordering::Relaxed);
+        self.staged_rows.fetch_add(rows, Ordering::Relaxed);
         self.staged_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 

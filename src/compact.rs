@@ -166,11 +166,23 @@ pub(crate) struct Next<'a> {
 
 impl Shared {
     fn compact(&self, open: &Open, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        let make = |old: &Index| Ok((self.next_generation(old, progress)?, ()));
+        self.replace_generation(open, make, op::append_compact).map(drop)
+    }
+
+    /// Steps C1 to C6: the collection goes over to the next generation of its files, which `make` writes (C2), by a log
+    /// record that `append` makes. Returns the record's LSN, and what else `make` returns.
+    pub(crate) fn replace_generation<'s, T>(
+        &'s self,
+        open: &Open,
+        make: impl FnOnce(&Index) -> Result<(Next<'s>, T)>,
+        append: impl FnOnce(&mut Appender<'_>, u32, &Head) -> u64,
+    ) -> Result<(u64, T)> {
         let mut number = self.checkpointing.lock();
         self.check_open()?;
         let log = self.log()?;
         self.link_pending()?;
-        {
+        let done = {
             // C1: the files hold all there is. Writers wait from here to C5.
             let _gate = self.gate.write();
             // What a failed write has left is not linked.
@@ -188,17 +200,20 @@ impl Shared {
                 error
             };
             // C2
-            let next = self.next_generation(&old, progress).map_err(undo)?;
-            self.go_over(open, &old, next, |log, head| op::append_compact(log, open.id, head), undo)?;
-        }
+            let (next, made) = make(&old).map_err(undo)?;
+            (self.go_over(open, &old, next, |log, head| append(log, open.id, head), undo)?, made)
+        };
         // C5, C6
         self.checkpoint_locked(&mut number)?;
-        if self.disk.is_persistent() { Ok(()) } else { self.remove_retired() }
+        if !self.disk.is_persistent() {
+            self.remove_retired()?;
+        }
+        Ok(done)
     }
 
     /// C3 and C4, by who holds the gate: the collection is the next generation from here on. `append` makes the record
     /// that says so; if it cannot be made, `undo` is called with why. Returns its LSN.
-    pub(crate) fn go_over(
+    fn go_over(
         &self,
         open: &Open,
         old: &Index,

@@ -213,7 +213,7 @@ pub enum Error {
         /// What it says.
         reason: String,
     },
-    /// The call was [cancelled](crate::Control::cancel), or its progress was answered with no. It has changed nothing.
+    /// The call was [cancelled](crate::Control::cancel), or its progress was answered with no. The call says what is left then.
     #[error("the call was cancelled")]
     Cancelled,
     /// A key without a record where one was needed.

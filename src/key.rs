@@ -3,7 +3,6 @@
 use crate::error::{Error, Result};
 use lodestore_engine::{KeyType, MAX_KEY, StoredKey};
 use smallvec::SmallVec;
-use std::borrow::Borrow;
 use std::fmt;
 
 mod sealed {
@@ -281,12 +280,6 @@ impl RowKey {
             (KeyType::U64, bytes) if bytes.len() == 8 => shown(StoredKey::Number(self.number().unwrap_or(0))),
             (_, bytes) => shown(StoredKey::Bytes(bytes)),
         }
-    }
-}
-
-impl Borrow<[u8]> for RowKey {
-    fn borrow(&self) -> &[u8] {
-        &self.0
     }
 }
 

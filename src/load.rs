@@ -13,7 +13,7 @@ use crate::open::reside;
 use crate::shared::{Open, Shared};
 use lodestore_engine::geometry::{MAX_EF_CONSTRUCTION, MAX_LEVEL, MAX_M};
 use lodestore_engine::load::Given;
-use lodestore_engine::{StoredKey, remove_generation};
+use lodestore_engine::{Index, StoredKey};
 use std::collections::HashMap;
 use std::fmt;
 
@@ -88,7 +88,8 @@ impl<'a, K: Key> Load<'a, K> {
     /// it was told not to go on. These leave an empty collection, or none.
     pub fn run(mut self) -> Result<Loaded<K>> {
         let graph = self.graph;
-        let (levels, entry) = clipped(graph);
+        let levels: Vec<u8> = graph.levels().iter().map(|&level| level.min(MAX_LEVEL)).collect();
+        let entry = graph.entry();
         let (dead, marked) = kinds_of(graph);
         let links = |node, level| graph.links(node, level);
         let (dead, marked) = (&dead[..], &marked[..]);
@@ -101,23 +102,18 @@ impl<'a, K: Key> Load<'a, K> {
         given.check().map_err(Error::Graph)?;
         let m = graph.m().clamp(2, MAX_M);
         let ef = graph.ef_construction().clamp(1, MAX_EF_CONSTRUCTION);
-        let collection = self.builder.or(graph.dim(), m, ef).open_or_create()?;
+        let collection = self.builder.or(graph.dim(), m, ef)?.open_or_create()?;
         let open = collection.open.clone();
         let stored = Components::from(graph.vectors()).stored(open.shape(), 0)?;
         let width = open.index().geometry().vector_bytes();
-        let rows = stored.chunks_exact(width).enumerate();
-        rows.into_iter().try_for_each(|(row, vector)| check_vector(&open, vector, row))?;
+        let mut rows = stored.chunks_exact(width).enumerate();
+        rows.try_for_each(|(row, vector)| check_vector(&open, vector, row))?;
         let given = Given { vectors: &stored, ..given };
         let unreachable = collection.shared().load(&open, &given, self.relink, &mut self.go_on)?;
         let count = |nodes: &[bool]| nodes.iter().filter(|&&is| is).count() as u64;
         let (deleted, duplicates) = (count(marked), count(dead));
         Ok(Loaded { collection, nodes: graph.len() as u64, deleted, duplicates, unreachable })
     }
-}
-
-/// The levels of the nodes and the entry point, without levels above the highest that there may be.
-fn clipped(graph: &Graph) -> (Vec<u8>, Option<u32>) {
-    (graph.levels().iter().map(|&level| level.min(MAX_LEVEL)).collect(), graph.entry())
 }
 
 /// Which nodes are dead, and which are marked as deleted: of several of one key one counts, and the others are dead.
@@ -144,52 +140,25 @@ impl Shared {
         relink: bool,
         go_on: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<u64> {
-        let mut number = self.checkpointing.lock();
-        self.check_open()?;
-        let log = self.log()?;
-        self.link_pending()?;
-        let unreachable = {
-            // C1
-            let _gate = self.gate.write();
-            self.poison.check()?;
-            if self.disk.is_persistent() {
-                let (frozen, lsn) = self.freeze(log)?;
-                self.write_frozen(&mut number, log, frozen, lsn)?;
-            }
-            let old = open.index();
+        let make = |old: &Index| {
             if old.live() + old.marked() != 0 {
                 return Err(Error::CollectionExists { name: open.name.clone() });
             }
-            let undo = |error: Error| {
-                if let Some(next) = old.generation().checked_add(1) {
-                    // Nothing names it; should this fail, opening removes it.
-                    let _ = remove_generation(&*self.disk, open.id, next);
-                }
-                error
-            };
             // Nobody else gives out numbers while the gate is held.
             let lsn = self.last_lsn() + 1;
-            let mut loaded = || -> Result<_> {
-                let loaded = old.load(&*self.disk, self.uuid, given, (lsn, relink), go_on)?;
-                let (index, unreachable) = loaded.ok_or(Error::Cancelled)?;
-                reside(&index, self.options.residency)?;
-                let row_key = |key| RowKey::new(open.id, StoredKey::Number(key));
-                let nodes = || (0..).zip(given.keys.iter().zip(given.dead).zip(given.marked));
-                let records =
-                    nodes().filter(|&(_, ((_, &dead), _))| !dead).map(|(slot, ((&key, _), _))| (row_key(key), slot));
-                let marked = nodes().filter(|&(_, (_, &marked))| marked).map(|(slot, _)| slot);
-                let moving = self.catalog.begin_load(open.id, records.collect(), marked.collect())?;
-                Ok((Next { index, moving }, unreachable))
-            };
-            let (next, unreachable) = loaded().map_err(undo)?;
-            let done = self.go_over(open, &old, next, |log, head| op::append_load(log, open.id, head), undo)?;
-            debug_assert_eq!(done, lsn);
-            unreachable
+            let loaded = old.load(&*self.disk, self.uuid, given, (lsn, relink), go_on)?;
+            let (index, unreachable) = loaded.ok_or(Error::Cancelled)?;
+            reside(&index, self.options.residency)?;
+            let row_key = |key| RowKey::new(open.id, StoredKey::Number(key));
+            let nodes = || (0..).zip(given.keys.iter().zip(given.dead).zip(given.marked));
+            let records =
+                nodes().filter(|&(_, ((_, &dead), _))| !dead).map(|(slot, ((&key, _), _))| (row_key(key), slot));
+            let marked = nodes().filter(|&(_, (_, &marked))| marked).map(|(slot, _)| slot);
+            let moving = self.catalog.begin_load(open.id, records.collect(), marked.collect())?;
+            Ok((Next { index, moving }, (lsn, unreachable)))
         };
-        self.checkpoint_locked(&mut number)?;
-        if !self.disk.is_persistent() {
-            self.remove_retired()?;
-        }
+        let (done, (lsn, unreachable)) = self.replace_generation(open, make, op::append_load)?;
+        debug_assert_eq!(done, lsn);
         Ok(unreachable)
     }
 }

@@ -177,6 +177,10 @@ impl Shared {
     /// # Errors
     /// Of the disk; searches go by it all the same, until the collection is closed.
     pub(crate) fn keep_recall(&self, open: &Open, report: &RecallReport) -> Result<()> {
+        // Closing waits for the gate: from then on the files are another's.
+        let _gate = self.gate.read();
+        self.check_open()?;
+        self.poison.check()?;
         let mut kept = open.recall.lock();
         *kept = Some(Some(Arc::new(report.clone())));
         write(&*self.disk, self.uuid, open, report)

@@ -354,11 +354,9 @@ impl Replay<'_> {
                 if catalogue {
                     // Of a compaction that the segments have and the catalogue has not, a slot may have been marked by
                     // the record that was in it before.
-                    for slot in old.into_iter().chain([place.slot]) {
-                        self.catalog.stage_mark(lsn, collection, slot, false);
-                    }
+                    let unmarked = old.into_iter().chain([place.slot]);
                     let row = Row { slot: place.slot, payload: payload.into() };
-                    self.catalog.stage(lsn, RowKey::new(collection, key.stored()), Some(row));
+                    self.catalog.stage(lsn, RowKey::new(collection, key.stored()), Some(row), unmarked);
                 }
             }
             Some(Op::Remove { collection, key, slot }) => {
@@ -376,8 +374,7 @@ impl Replay<'_> {
                     }
                 }
                 if catalogue {
-                    self.catalog.stage(lsn, RowKey::new(collection, key.stored()), None);
-                    self.catalog.stage_mark(lsn, collection, slot, false);
+                    self.catalog.stage(lsn, RowKey::new(collection, key.stored()), None, [slot]);
                 }
             }
             Some(Op::Mark { collection, slot, marked }) => {

@@ -7,19 +7,18 @@
 mod choose;
 mod sources;
 
-use crate::batch_rows::Rows as NewRows;
+use crate::batch_rows::NewRows;
 use crate::codes::Codes;
 use crate::error::{Error, Result};
 use crate::key::RowKey;
-use crate::options::Durability;
+use crate::options::{Durability, StoreOptions};
 use crate::store::Store;
 use choose::Choice;
-use lodestore_engine::Geometry;
+use lodestore_engine::{Geometry, UserMetric};
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, OsDisk};
 use sources::{Segments, Sources};
 use std::fmt;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -163,6 +162,8 @@ impl RepairReport {
 /// ```
 pub struct RepairOptions<'a> {
     progress: Box<dyn FnMut(u64, u64) -> bool + 'a>,
+    /// Of the new store.
+    store: StoreOptions,
 }
 
 impl Default for RepairOptions<'_> {
@@ -180,7 +181,14 @@ impl fmt::Debug for RepairOptions<'_> {
 impl<'a> RepairOptions<'a> {
     /// Without progress.
     pub fn new() -> Self {
-        Self { progress: Box::new(|_, _| true) }
+        Self { progress: Box::new(|_, _| true), store: Store::options().durability(Durability::Buffered) }
+    }
+
+    /// Registers a metric of the program's own, as [`StoreOptions::metric`] does: collections of one that is not
+    /// registered are lost.
+    pub fn metric(mut self, metric: impl UserMetric) -> Self {
+        self.store = self.store.metric(metric);
+        self
     }
 
     /// Calls `progress` now and then with the records written and those found in the collections looked at so far. If it
@@ -233,10 +241,9 @@ pub fn repair(path: impl AsRef<Path>, to: impl AsRef<Path>, options: RepairOptio
         lock => lock.ok(),
     };
     if std::fs::read_dir(to).is_ok_and(|mut found| found.next().is_some()) {
-        let source = io::Error::new(io::ErrorKind::AlreadyExists, "there is something already");
-        return Err(Error::Io { op: "create", path: to.display().to_string(), source });
+        return Err(Error::NotEmpty { path: to.to_owned() });
     }
-    let store = Store::options().durability(Durability::Buffered).open(to)?;
+    let store = options.store.open(to)?;
     let mut repair = Repair {
         sources: Sources::read(disk)?,
         store,
@@ -271,7 +278,7 @@ struct Repair<'a> {
 
 impl Repair<'_> {
     fn collection(&mut self, id: u32, generations: &[u32]) -> Result<()> {
-        let name = self.sources.names.get(&id).cloned().unwrap_or_else(|| format!("collection-{id}"));
+        let name = self.sources.names.get(&id).cloned().unwrap_or_else(|| self.name_for(id));
         let head = self.sources.head(id);
         // Of other files than those that the log has gone over to, the counters say nothing.
         let moved = self.sources.compacted.get(&id).map(|compacted| compacted.1);
@@ -282,8 +289,8 @@ impl Repair<'_> {
         let Some(geometry) = segments.as_ref().map(|segments| *segments.salvage.geometry()) else {
             // A collection that was only about to be made has neither a name nor records.
             if self.sources.names.contains_key(&id) || !chosen.is_empty() {
-                self.lost_whole(id, &name, chosen.len() as u64, &mut of);
-                self.report.collections.push(of);
+                let why = "without this file nothing says what the vectors are";
+                self.lost_whole(id, chosen.len() as u64, why, of);
             }
             return Ok(());
         };
@@ -297,13 +304,19 @@ impl Repair<'_> {
         }
         self.damaged_slots(segments.as_ref(), &name, head.is_some(), &mut of);
         self.total += chosen.len() as u64;
-        let mut rows = NewRows::new(&self.store, &name, &geometry, Codes::of_bits(geometry.codes))?;
+        let mut rows = match NewRows::new(&self.store, &name, &geometry, Codes::of_bits(geometry.codes)) {
+            Err(error @ (Error::UnknownMetric { .. } | Error::Setting(_))) => {
+                self.lost_whole(id, chosen.len() as u64, &error.to_string(), of);
+                return Ok(());
+            }
+            rows => rows?,
+        };
         for (key, choice) in chosen {
             let slot = match choice {
                 Choice::Logged => self.sources.events.get(&key).and_then(|event| Some(event.put.as_ref()?.slot)),
                 Choice::Slot { slot, .. } | Choice::Lost { slot } => Some(slot),
             };
-            let marked = slot.is_some_and(|slot| self.sources.marks.contains(&(id, slot)));
+            let marked = slot.is_some_and(|slot| self.sources.is_marked((id, slot), &key));
             if let Some((vector, payload)) = self.take(&key, choice, segments.as_ref(), &geometry, &name, &mut of) {
                 of.records += 1;
                 rows.put(&key[4..], vector, payload, marked)?;
@@ -320,15 +333,25 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Without `meta` nothing can be put anywhere.
-    fn lost_whole(&mut self, id: u32, name: &str, records: u64, of: &mut RepairedCollection) {
+    /// One that no other collection has.
+    fn name_for(&self, id: u32) -> String {
+        let mut name = format!("collection-{id}");
+        while self.sources.names.values().any(|other| *other == name) {
+            name.push('\'');
+        }
+        name
+    }
+
+    /// Nothing of a collection can be put anywhere.
+    fn lost_whole(&mut self, id: u32, records: u64, why: &str, mut of: RepairedCollection) {
         of.lost = records;
         self.report.losses.push(Loss {
-            collection: Some(name.to_owned()),
+            collection: Some(of.name.clone()),
             file: names::part(id, 0, Part::Meta),
-            why: format!("{records} records or more: without this file nothing says what the vectors are"),
+            why: format!("{records} records or more: {why}"),
             ..Loss::new(LossKind::Record)
         });
+        self.report.collections.push(of);
     }
 
     /// Slots that may hold a record of which not even the key is known.

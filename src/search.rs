@@ -32,7 +32,7 @@ pub struct Search<'a, K: Key + ?Sized> {
     /// `None`: [`DEFAULT_K`], or all if something else ends the search.
     pub(crate) k: Option<usize>,
     pub(crate) ef: usize,
-    ratio: Option<f32>,
+    pub(crate) ratio: Option<f32>,
     recall: Option<f64>,
     pub(crate) fetch: Fetch,
     pub(crate) which: Which<'a, K>,
@@ -256,7 +256,7 @@ impl<'a, K: Key + ?Sized> Search<'a, K> {
         components.one_row(shape, 0)?;
         let query = check_queries(self.open, components)?;
         let asked = self.k.unwrap_or(DEFAULT_K);
-        let ef = self.recall.map_or(Ok(self.ef), |recall| ef_for(shared, self.open, asked, recall))?;
+        let ef = self.candidates()?;
         let index = self.open.index();
         // Slots stay what they are until vectors are fetched.
         let _reading = index.reading();
@@ -273,6 +273,14 @@ impl<'a, K: Key + ?Sized> Search<'a, K> {
         found.truncate(asked);
         let hits = found.into_iter().map(|found| self.fetch.hit::<K>(shared, &index, found)).collect::<Result<_>>()?;
         Ok(Hits::new(hits, counters.into()))
+    }
+}
+
+impl<K: Key + ?Sized> Search<'_, K> {
+    /// The `ef` that was given, or that is enough for the recall.
+    pub(crate) fn candidates(&self) -> Result<usize> {
+        let k = self.k.unwrap_or(DEFAULT_K);
+        self.recall.map_or(Ok(self.ef), |recall| ef_for(&self.handle.0, self.open, k, recall))
     }
 }
 

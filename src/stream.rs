@@ -131,10 +131,12 @@ pub struct Group<G, T> {
 
 impl<'a, K: Key + ?Sized> Search<'a, K> {
     /// The records nearest to the query one after the other, as many as are asked for. `ef` says how far the walk looks
-    /// ahead, `exact` compares with all before the first; a `k` has no effect. Walks compare vectors, not codes.
+    /// ahead (as does `recall`, for as many as `k` says), `exact` compares with all before the first. Walks compare vectors,
+    /// not codes.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// As [`run`](Self::run); [`Error::Setting`](crate::Error::Setting) for [`stop_beyond`](Self::stop_beyond), since a
+    /// stream ends with whoever asks.
     pub fn stream(self) -> Result<Stream<'a, K>> {
         self.handle.0.check_open()?;
         let shape = self.open.shape();
@@ -142,7 +144,12 @@ impl<'a, K: Key + ?Sized> Search<'a, K> {
         components.one_row(shape, 0)?;
         let query = check_queries(self.open, components)?;
         let index = self.open.index();
-        let ef = self.ef.min(index.next_slot() as usize);
+        let ef = self.candidates()?.min(index.next_slot() as usize);
+        if self.ratio.is_some() {
+            return Err(Error::Setting(
+                "stop_beyond has no meaning for a stream, which goes on while it is asked".into(),
+            ));
+        }
         let walk = Walk::new(index, query.row(shape, 0), ef, self.which.exact);
         Ok(Stream {
             handle: self.handle.clone(),

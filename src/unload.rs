@@ -36,7 +36,7 @@ impl Collection<u64> {
 
 /// The slots with a record, also of one that is marked as deleted.
 fn slots_of(index: &Index) -> impl Iterator<Item = u32> + '_ {
-    (0..index.next_slot()).filter(|&slot| !index.is_dead(slot) || index.is_marked(slot))
+    (0..index.next_slot()).filter(|&slot| !index.is_gone(slot))
 }
 
 impl Shared {

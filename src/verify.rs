@@ -338,7 +338,7 @@ fn check_keys(index: &Index, rows: &[(RowKey, u32)], findings: &mut Findings) {
         let named = || key.shown(key_type);
         if slot >= index.next_slot() {
             findings.problem(format!("key {} is in slot {slot} of {}", named(), index.next_slot()));
-        } else if index.is_dead(slot) && !index.is_marked(slot) {
+        } else if index.is_gone(slot) {
             findings.problem(format!("key {} is in slot {slot}, which is a removed one", named()));
         } else {
             match index.key(index.id_of(slot).key) {

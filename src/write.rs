@@ -309,10 +309,7 @@ impl<'a> Batch<'a> {
                     let put = op::Put { collection, key, place, old, element, dim, vector, payload };
                     done.last_lsn = op::append_put(log, &put);
                     let row = Row { slot: place.slot, payload: payload.into() };
-                    shared.catalog.stage(done.last_lsn, change.key.clone(), Some(row));
-                    if let Some(old) = old.filter(|_| marked) {
-                        shared.catalog.stage_mark(done.last_lsn, collection, old, false);
-                    }
+                    shared.catalog.stage(done.last_lsn, change.key.clone(), Some(row), old.filter(|_| marked));
                     done.linked.push((target, place.slot));
                     if old.is_none() {
                         open.records.fetch_add(1, Ordering::AcqRel);
@@ -322,10 +319,7 @@ impl<'a> Batch<'a> {
                     let Some(slot) = old else { continue };
                     let key = change.logged(index.id_of(slot).key, index);
                     done.last_lsn = op::append_remove(log, collection, key, slot);
-                    shared.catalog.stage(done.last_lsn, change.key.clone(), None);
-                    if marked {
-                        shared.catalog.stage_mark(done.last_lsn, collection, slot, false);
-                    }
+                    shared.catalog.stage(done.last_lsn, change.key.clone(), None, marked.then_some(slot));
                     open.records.fetch_sub(1, Ordering::AcqRel);
                 }
                 Action::Mark | Action::Unmark => {

@@ -198,7 +198,7 @@ fn damage_is_said() {
         for at in places {
             file.write_at(at as u64, &[whole[at] ^ 1 << rng.below(8)]).unwrap();
             all += 1;
-            let backups = Backups::open_on(to.clone());
+            let backups = Backups::open_on(to.clone(), "to");
             let result = backups.and_then(|backups| {
                 for (number, model) in [(1, &first), (2, &model)] {
                     let new: Arc<dyn Disk> = SimDisk::new(2);
@@ -218,7 +218,7 @@ fn damage_is_said() {
         }
         for length in [0, 1, 63, 64, whole.len() / 2, whole.len() - 1] {
             file.set_len(length as u64).unwrap();
-            let backups = Backups::open_on(to.clone()).unwrap();
+            let backups = Backups::open_on(to.clone(), "to").unwrap();
             let damaged = (1..=2).any(|number| matches!(backups.verify(number), Err(Error::Corrupt { .. })));
             assert!(damaged, "{name} of {length} bytes");
             file.set_len(whole.len() as u64).unwrap();
@@ -227,7 +227,7 @@ fn damage_is_said() {
     }
     // Every byte of a backup's files means something.
     assert_eq!(said, all);
-    let backups = Backups::open_on(to).unwrap();
+    let backups = Backups::open_on(to, "to").unwrap();
     assert!(backups.verify(1).is_ok() && backups.verify(2).is_ok() && backups.damaged().is_empty());
 }
 
@@ -256,7 +256,7 @@ fn a_crash_leaves_the_backups_before() {
         crashes += 1;
         for mode in [CrashMode::PowerLoss, CrashMode::KeepNothing, CrashMode::KeepAll, CrashMode::ProcessKill] {
             let left = to.reboot(mode, rng.next());
-            let backups = Backups::open_on(left.clone()).unwrap();
+            let backups = Backups::open_on(left.clone(), "left").unwrap();
             assert!(backups.damaged().is_empty(), "step {step}, {mode:?}: {:?}", backups.damaged());
             let there = backups.list().len() as u64;
             assert!((1..=2).contains(&there) && (result.is_err() || there == 2), "step {step}, {mode:?}: {there}");
@@ -271,7 +271,7 @@ fn a_crash_leaves_the_backups_before() {
                 check(&store, &docs, if number == 1 { &first } else { &model }, 100);
             }
             let third = store.backup("").run_on(left.clone()).unwrap();
-            let backups = Backups::open_on(left).unwrap();
+            let backups = Backups::open_on(left, "left").unwrap();
             assert_eq!(backups.list().len() as u64, there + 1);
             backups.verify(third.number).unwrap();
         }
@@ -286,10 +286,18 @@ fn what_cannot_be_is_refused() {
     let docs = collection(&store, "docs", 2);
     docs.put(1, &[1.0, 2.0], b"").unwrap();
     let backups = dir.path().join("backups");
-    store.backup(&backups).run().unwrap();
+    let mut told = Vec::new();
+    let tell = |done, all| {
+        told.push((done, all));
+        true
+    };
+    store.backup(&backups).progress(tell).run().unwrap();
+    assert!(told.is_sorted() && told.iter().all(|(done, all)| done <= all), "{told:?}");
+    assert_eq!(told.last().map(|(done, all)| done == all), Some(true), "{told:?}");
 
     let other = open(&dir.path().join("other"));
-    assert!(matches!(other.backup(&backups).run(), Err(Error::OtherBackup { .. })));
+    let refused = other.backup(&backups).run();
+    assert!(matches!(&refused, Err(Error::OtherBackup { path, .. }) if *path == backups), "{refused:?}");
     let stopped = store.backup(&backups).progress(|_, _| false).run();
     assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
     let found = Backups::open(&backups).unwrap();

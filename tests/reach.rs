@@ -2,7 +2,7 @@
 //! away from all others; of any length under inner products. What removals do to it is in `reach/removal.rs`.
 
 use crate::support::data::Data;
-use crate::support::model::{Model, Rng, distance};
+use crate::support::model::{Model, Rng, distance, seed};
 use lodestore::disk::MemDisk;
 use lodestore::{Codes, Collection, Durability, Metric, Store};
 use std::cell::RefCell;
@@ -430,6 +430,35 @@ fn no_write_leaves_anything_out_of_reach() {
                 let found = &report.collections[0];
                 assert!(found.unreachable_by_level.iter().all(|&n| n == 0), "{metric}, {codes:?}, {write}: {found:?}");
             }
+        }
+    }
+}
+
+/// With four links a node, walks from one side may not come to what walks from the other do; with room for all records a
+/// search answers as if it compared with each.
+#[test]
+fn an_ef_of_all_records_finds_exactly() {
+    let data = Data::load();
+    let mut rng = Rng::new(seed("an_ef_of_all_records_finds_exactly"));
+    for metric in [Metric::L2, Metric::Cosine] {
+        let store = store(1);
+        let docs = store.collection::<u64>("docs").dim(6).metric(metric).m(2).ef_construction(20).create().unwrap();
+        for _ in 0..1500 {
+            let key = rng.within(0..300);
+            if rng.one_in(4) {
+                docs.remove(key).unwrap();
+            } else {
+                docs.put(key, &data.glosses.vector(rng.below(data.glosses.len()))[..6], b"").unwrap();
+            }
+        }
+        for _ in 0..200 {
+            let query = &data.glosses.vector(rng.below(data.glosses.len()))[6..12];
+            let found = |exact: bool| {
+                let search = docs.search(query).k(20).ef(300);
+                let hits = if exact { search.exact() } else { search }.run().unwrap();
+                hits.iter().map(|hit| (hit.key, hit.distance)).collect::<Vec<_>>()
+            };
+            assert_eq!(found(false), found(true), "{metric}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! explains: a slot that was written and never given out, and one that waits to be used again.
 
 use crate::codes::CodeQuery;
+use crate::cow::CowSegment;
 use crate::findings::{Findings, Steps};
 use crate::geometry;
 use crate::index::{Index, tomb_words};
@@ -11,6 +12,7 @@ use crate::keys::UNIT;
 use crate::metric::Metric;
 use crate::sums::Sums;
 use crate::view;
+use crate::windows::Windows;
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, DiskFile, Error, PAGE, Result};
 use std::ops::Range;
@@ -27,9 +29,6 @@ struct Rounded {
 
 impl Index {
     /// Reads `meta` again and compares the lengths of the files with the counters.
-    ///
-    /// # Errors
-    /// None: what is wrong is in the findings.
     pub fn check_files(&self, disk: &dyn Disk, uuid: [u8; 16], findings: &mut Findings) {
         let id = (self.id(), self.generation());
         let name = names::part(id.0, id.1, Part::Meta);
@@ -57,27 +56,31 @@ impl Index {
 
     /// The files of slots and pages, and how long each must be.
     fn lengths(&self) -> Vec<(&dyn DiskFile, u64)> {
-        let (slots, recorded) = (u64::from(self.next_slot()), self.recorded.lock().unwrap_or_default());
-        let covered =
-            [u64::from(recorded.next_slot), u64::from(recorded.next_upper), tomb_words(u64::from(recorded.next_slot))];
+        let slots = u64::from(self.next_slot());
         let mut lengths: Vec<(&dyn DiskFile, u64)> = Vec::new();
-        for windows in [Some(&self.vectors), self.codes().map(|codes| &codes.windows), Some(&self.ids)] {
-            lengths.extend(windows.map(|windows| (&**windows.file(), slots * windows.stride() as u64)));
-        }
+        lengths.extend(self.slot_windows().map(|windows| (&**windows.file(), slots * windows.stride() as u64)));
         lengths.extend(self.keys.iter().map(|keys| (&**keys.file(), keys.bytes())));
-        for (segment, slots) in self.arrays().into_iter().zip(covered) {
-            lengths.push((&**segment.file(), segment.pages_for(slots) * PAGE as u64));
-        }
+        lengths.extend(self.covered().map(|(segment, pages)| (&**segment.file(), pages * PAGE as u64)));
         lengths
+    }
+
+    /// The segments of slots that are written once.
+    fn slot_windows(&self) -> impl Iterator<Item = &Windows> {
+        [Some(&self.vectors), self.codes().map(|codes| &codes.windows), Some(&self.ids)].into_iter().flatten()
+    }
+
+    /// The segments of pages, each with how many of them the last checkpoint has written.
+    fn covered(&self) -> [(&CowSegment, u64); 3] {
+        let head = self.recorded.lock().unwrap_or_default();
+        let slots = u64::from(head.next_slot);
+        let [links, upper, tombs] = self.arrays();
+        let numbers = [slots, u64::from(head.next_upper), tomb_words(slots)];
+        [(links, numbers[0]), (upper, numbers[1]), (tombs, numbers[2])].map(|(of, slots)| (of, of.pages_for(slots)))
     }
 
     /// Steps that [`check_bytes`](Self::check_bytes) takes, about.
     pub(crate) fn byte_steps(&self) -> u64 {
-        let recorded = self.recorded.lock().unwrap_or_default();
-        let [links, upper, tombs] = self.arrays();
-        let slots = u64::from(recorded.next_slot);
-        let pages = links.pages_for(slots) + upper.pages_for(u64::from(recorded.next_upper));
-        pages + tombs.pages_for(tomb_words(slots)) + u64::from(self.limit())
+        self.covered().iter().map(|(_, pages)| pages).sum::<u64>() + u64::from(self.limit())
     }
 
     /// Checks pages, slots, and what lies between and behind them. Exact only while nobody writes.
@@ -108,13 +111,10 @@ impl Index {
     /// Compares the pages of lists and tombstones, as the last checkpoint left them in the files, with their checksums;
     /// calls `found` with what came of each, until that is an error itself. Says how many there are.
     pub(crate) fn check_pages(&self, mut found: impl FnMut(Result<()>) -> Result<()>) -> Result<u64> {
-        let Some(head) = *self.recorded.lock() else { return Ok(0) };
-        let slots = u64::from(head.next_slot);
-        let covered = [slots, u64::from(head.next_upper), tomb_words(slots)];
         let mut image: view::PageImage = Box::new([0; PAGE]);
         let mut count = 0;
-        for (segment, slots) in self.arrays().into_iter().zip(covered) {
-            let (pages, file) = (segment.pages_for(slots), segment.file());
+        for (segment, pages) in self.covered() {
+            let file = segment.file();
             for sum_page in Sums::covering(segment.array(), pages) {
                 found(self.sums.read(sum_page).map(drop))?;
             }
@@ -129,12 +129,9 @@ impl Index {
 
     /// Pages that no checkpoint has written are zeros, and so is what is left of a file behind its whole pages.
     fn check_behind_pages(&self, findings: &mut Findings) {
-        let head = self.recorded.lock().unwrap_or_default();
-        let slots = u64::from(head.next_slot);
-        let covered = [slots, u64::from(head.next_upper), tomb_words(slots)];
         let mut summed = Vec::new();
-        for (segment, slots) in self.arrays().into_iter().zip(covered) {
-            let (pages, file) = (segment.pages_for(slots), &**segment.file());
+        for (segment, pages) in self.covered() {
+            let file = &**segment.file();
             findings.zeros(file, pages * PAGE as u64..u64::MAX, true, "behind the last page that was written");
             findings.checked(file, u64::MAX);
             summed.extend(Sums::covering(segment.array(), pages));
@@ -151,17 +148,14 @@ impl Index {
         let (mut work, mut code, mut floats) = (CodeQuery::default(), Vec::new(), Vec::new());
         let mut rounded = Rounded::default();
         for slot in 0..self.limit() {
-            let free = self.free_place(slot).is_some();
-            let mut of_slot = Findings::default();
-            self.check_slot(slot, &mut of_slot, &mut rounded, (&mut work, &mut code, &mut floats));
-            if free {
+            if self.free_place(slot).is_some() {
+                let mut of_slot = Findings::default();
+                self.check_slot(slot, &mut of_slot, &mut rounded, (&mut work, &mut code, &mut floats));
                 // A crash may have left half of what was to be put there.
-                for what in of_slot.problems {
-                    findings.note(format!("{what}; the slot is free"));
-                }
+                of_slot.problems.into_iter().for_each(|what| findings.note(format!("{what}; the slot is free")));
             } else {
                 findings.slots += 1;
-                findings.append(of_slot);
+                self.check_slot(slot, findings, &mut rounded, (&mut work, &mut code, &mut floats));
             }
             if !steps.made(1) {
                 return;
@@ -175,8 +169,7 @@ impl Index {
                 names::part(self.id(), self.generation(), Part::Vectors)
             ));
         }
-        for windows in [Some(&self.vectors), self.codes().map(|codes| &codes.windows), Some(&self.ids)] {
-            let Some(windows) = windows else { continue };
+        for windows in self.slot_windows() {
             let (file, end) = (&**windows.file(), u64::from(self.limit()) * windows.stride() as u64);
             findings.zeros(file, end..u64::MAX, false, UNUSED);
             findings.checked(file, u64::MAX);

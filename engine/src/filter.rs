@@ -64,7 +64,7 @@ impl<D: Distances, F: Fn(u32) -> bool> Work for SearchPacked<'_, D, F> {
 fn gather<D: Distances>(kernel: impl Codes, filter: &Filter<'_, D>, scratch: &mut Scratch) -> Option<usize> {
     let &Filter { packed, tables, until, .. } = filter;
     let Scratch { pool, visited, fresh, block, counters, .. } = scratch;
-    if until.watch.ends(counters.hops) {
+    if until.watch.ends(counters.hops, AT_A_TIME as u64) {
         counters.cut_short = true;
         return None;
     }

@@ -134,6 +134,7 @@ impl Findings {
             here.bytes = here.bytes.max(found.bytes);
             here.checked = here.checked.max(found.checked);
             here.damage.extend(found.damage);
+            here.damage.truncate(MAX_PROBLEMS);
             here.damage_count += found.damage_count;
         }
     }

@@ -8,10 +8,11 @@ use crate::distances::{CodePairs, CodesTo, ExactPairs, ExactTo};
 use crate::index::{Entry, GraphLevel, Index};
 use crate::paths::Paths;
 use crate::scratch::{Candidate, Dropped, Scratch};
-use crate::search::{Distances, END, Pairs, Until, descend, search_level};
+use crate::search::{Distances, END, Level, Pairs, Until, descend, search_level};
 use crate::select::select;
 use crate::view;
 use lodestore_wal::Result;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A node being linked.
@@ -19,6 +20,25 @@ struct Node<D> {
     slot: u32,
     level: u8,
     distances: D,
+}
+
+/// A level that notes which nodes are expanded: each has its list asked for once.
+struct Noted<'a> {
+    level: GraphLevel<'a>,
+    expanded: RefCell<Vec<u32>>,
+}
+
+impl Level for Noted<'_> {
+    #[inline]
+    fn list(&self, slot: u32) -> &[AtomicU32] {
+        self.expanded.borrow_mut().push(slot);
+        self.level.list(slot)
+    }
+
+    #[inline]
+    fn prefetch_list(&self, slot: u32) {
+        self.level.prefetch_list(slot);
+    }
 }
 
 /// What a walk from the entry point towards a node has found, for each level from 0 up.
@@ -233,17 +253,18 @@ impl Index {
         let ef = self.geometry().ef_construction.max(self.geometry().m);
         let mut candidates = Vec::with_capacity(ef);
         for at in (0..=top).rev() {
-            let graph_level = GraphLevel { index: self, level: at };
+            let noted = Noted { level: GraphLevel { index: self, level: at }, expanded: RefCell::default() };
             let live = |s: u32| s != slot && !(any_dead && self.was_dead(s, slot));
             let mut more = Some(ef);
             while let Some(ef_now) = more {
-                search_level(&graph_level, distances, &[nearest], Until::ef(ef_now), live, scratch);
+                noted.expanded.borrow_mut().clear();
+                search_level(&noted, distances, &[nearest], Until::ef(ef_now), live, scratch);
                 more = self.uncrowded((ef, ef_now), &scratch.pool, |near| self.are_copies(slot, near));
             }
             if let Some(found) = scratch.pool.nearest() {
                 nearest = found;
             }
-            near.walked[usize::from(at)].extend_from_slice(&scratch.expanded);
+            near.walked[usize::from(at)] = noted.expanded.take();
             candidates.clear();
             candidates.extend(scratch.pool.live());
             if candidates.is_empty() {

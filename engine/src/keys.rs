@@ -26,7 +26,7 @@ pub const MAX_KEY: usize = 4096;
 /// Bytes of a unit.
 pub(crate) const UNIT: usize = 16;
 /// Units that there are windows for.
-const MAX_UNITS: u64 = 1 << 31;
+const MAX_UNITS: u64 = Windows::MOST;
 
 /// What the keys of a collection are.
 ///

@@ -36,7 +36,7 @@ impl Places {
         // Fibonacci hashing (Knuth).
         let mut at = (slot.wrapping_mul(0x9E37_79B9) >> self.shift) as usize;
         while self.table[at] != 0 && (self.table[at] >> 32) as u32 != slot + 1 {
-            at = (at + 1) % self.table.len();
+            at = (at + 1) & (self.table.len() - 1);
         }
         at
     }
@@ -83,16 +83,15 @@ impl Index {
     pub(crate) fn is_reached(&self, (slot, level): (u32, u8), except: u32, paths: &Paths, walk: &[Vec<u32>]) -> bool {
         let place = paths.place_of_end(slot, level);
         let limit = self.limit();
+        let is_earlier = |&from: &u32| from < limit && from != slot && paths.place(from, level) < place;
         let leads_there = |&from: &u32| {
             from < limit
                 && from != except
-                && from != slot
-                && paths.place(from, level) < place
                 && !paths.condemned.as_ref().is_some_and(|condemned| condemned.has(from))
                 && self.neighbours(from, level).any(|to| to == slot)
         };
         // Most links go both ways.
-        self.neighbours(slot, level).any(|from| leads_there(&from))
+        self.neighbours(slot, level).filter(is_earlier).any(|from| leads_there(&from))
             || paths.before(walk, slot, level).any(|from| leads_there(&from))
     }
 }

@@ -67,6 +67,16 @@ const AHEAD: usize = 6;
 /// Up to this many results are compared with each other directly; more go through a hash map.
 const FEW: usize = 64;
 
+/// What one walk has found.
+struct Once {
+    records: Vec<Neighbour>,
+    /// Two of the slots found were of one record.
+    superseded: bool,
+    /// How many it came to, if it ended for want of anything to expand, before it had `ef`.
+    came_to: Option<u64>,
+    counters: Counters,
+}
+
 impl Index {
     /// The `k` nearest records to `query`, nearest first; `ef` (at least `k`) candidates are kept on the way.
     /// The walk ends before when what it would look at next is farther than `ratio` times the `k`th nearest found
@@ -81,7 +91,7 @@ impl Index {
     }
 
     /// As [`search`](Self::search), of what is wanted. Of the records that are to be kept finds `k` whenever there are so
-    /// many: where few are kept, or a walk finds fewer, it compares with all of them.
+    /// many: where few are kept, or a walk comes to fewer than `ef` and there are more, it compares with all of them.
     ///
     /// # Panics
     /// If `query` is not one for the collection's dimension and element type.
@@ -90,21 +100,6 @@ impl Index {
             Some(keep) if self.few_are(keep, wanted.ef.max(wanted.k)) => self.find_exactly(query, wanted),
             _ => self.search_kept(query, wanted),
         }
-    }
-
-    /// As [`search`](Self::search), of the records that are to be kept.
-    ///
-    /// # Panics
-    /// If `query` is not one for the collection's dimension and element type.
-    pub fn search_where(
-        &self,
-        query: Query<'_>,
-        k: usize,
-        ef: usize,
-        ratio: f32,
-        keep: &Keep<'_>,
-    ) -> (Vec<Neighbour>, Counters) {
-        self.find(query, &Wanted { ef, ratio, keep: Some(keep), ..Wanted::nearest(k) })
     }
 
     /// Whether so few records are kept that comparing with each of them is less work than a walk, which goes through
@@ -131,14 +126,14 @@ impl Index {
         let (mut found, mut counters) = (Vec::new(), Counters::default());
         let mut asked = k;
         loop {
-            let (records, superseded, work) = self.search_once(query, &Wanted { k: asked, ..*wanted });
-            counters += work;
+            let once = self.search_once(query, &Wanted { k: asked, ..*wanted });
+            counters += once.counters;
             let slots = self.limit() as usize;
-            let short = records.len() < k && superseded && asked < slots;
-            found = if records.len() >= found.len() { records } else { found };
+            let short = once.records.len() < k && once.superseded && asked < slots;
+            found = if once.records.len() >= found.len() { once.records } else { found };
             if !short || counters.cut_short {
                 found.truncate(k);
-                if found.len() < k && !counters.cut_short && (keep.is_some() || (found.len() as u64) < self.live()) {
+                if !counters.cut_short && self.has_more(found.len() < k, once.came_to, keep.is_some()) {
                     // No walk comes to what is missing, or nothing is. It is rare: nearly all was asked for.
                     let (all, work) = self.find_exactly(query, wanted);
                     counters += work;
@@ -151,13 +146,20 @@ impl Index {
         }
     }
 
-    fn search_once(&self, query: Query<'_>, wanted: &Wanted<'_>) -> (Vec<Neighbour>, bool, Counters) {
+    /// Whether there may be records that a walk did not come to, though it had room for them: if fewer than were asked
+    /// for were found, or if there was nothing left to expand after `came_to`, fewer than `ef`. So an `ef` of all records
+    /// or more finds exactly.
+    fn has_more(&self, short: bool, came_to: Option<u64>, kept: bool) -> bool {
+        (short || came_to.is_some()) && (kept || came_to.unwrap_or(0) < self.live())
+    }
+
+    fn search_once(&self, query: Query<'_>, wanted: &Wanted<'_>) -> Once {
         let point = self.asked(query);
         let &Wanted { k, keep, .. } = wanted;
         let until = self.until(wanted);
         self.scratch.with(|scratch| {
             // Before the walk: a slot linked in between is then found twice rather than not at all.
-            let unlinked = self.scan_unlinked(point, until.ef, keep, scratch);
+            let unlinked = self.scan_unlinked(point, (until.ef, wanted.watch), keep, scratch);
             let mut found = std::mem::take(&mut scratch.found);
             found.clear();
             match self.codes() {
@@ -184,9 +186,11 @@ impl Index {
                 found.sort_unstable_by(Candidate::nearer);
                 found.dedup_by_key(|c| c.slot);
             }
-            let (neighbours, superseded) = self.resolve(&found, k);
+            let (records, superseded) = self.resolve(&found, k);
+            let pool = &scratch.pool;
+            let came_to = (pool.room() > 0 && pool.peek_next().is_none()).then(|| pool.live().count() as u64);
             scratch.found = found;
-            (neighbours, superseded, scratch.counters)
+            Once { records, superseded, came_to, counters: scratch.counters }
         })
     }
 
@@ -222,7 +226,7 @@ impl Index {
         }
     }
 
-    /// Says of slots whether they may be found. One function, so that what is compiled for it is.
+    /// Says of slots whether they may be found. From one function, so that all who use it share one compiled walk.
     pub(crate) fn counted<'a>(&'a self, keep: Option<&'a Keep<'a>>) -> impl Fn(u32) -> bool + 'a {
         move |slot| self.counts(slot, keep)
     }
@@ -325,15 +329,7 @@ impl Index {
         (0..=self.id_of(slot).level).map(of).collect()
     }
 
-    /// The `k` nearest records, of those that are to be kept if that is asked, by comparing with every one.
-    ///
-    /// # Panics
-    /// If `query` is not one for the collection's dimension and element type.
-    pub fn search_exact(&self, query: Query<'_>, k: usize, keep: Option<&Keep<'_>>) -> (Vec<Neighbour>, Counters) {
-        self.find_exactly(query, &Wanted { keep, ..Wanted::nearest(k) })
-    }
-
-    /// As [`search_exact`](Self::search_exact), of what is wanted.
+    /// As [`find`](Self::find), by comparing with every record.
     ///
     /// # Panics
     /// If `query` is not one for the collection's dimension and element type.
@@ -360,15 +356,21 @@ impl Index {
     fn scan_unlinked(
         &self,
         query: Point<'_>,
-        ef: usize,
+        (ef, watch): (usize, Watch<'_>),
         keep: Option<&Keep<'_>>,
         scratch: &mut Scratch,
     ) -> Vec<Candidate> {
         let Some(pending) = self.pending.get().filter(|p| p.left() > 0) else { return Vec::new() };
-        scratch.pool.reset(ef);
-        self.scan(query, pending.unlinked().filter(|&s| self.counts(s, keep)), &mut scratch.pool);
-        scratch.counters.distances += u64::from(pending.left());
-        scratch.pool.live().collect()
+        let Scratch { pool, counters, .. } = scratch;
+        let Counters { cut_short, distances, .. } = counters;
+        pool.reset(ef);
+        let slots = (0..).zip(pending.unlinked()).take_while(|&(n, _)| {
+            *cut_short = watch.ends_scan(n);
+            !*cut_short
+        });
+        let counted = slots.map(|(_, s)| s).filter(|&s| self.counts(s, keep)).inspect(|_| *distances += 1);
+        self.scan(query, counted, pool);
+        pool.live().collect()
     }
 
     fn scan(&self, query: Point<'_>, slots: impl Iterator<Item = u32>, pool: &mut Pool) {

@@ -85,6 +85,11 @@ impl Pool {
         self.overflow = Some(BinaryHeap::new());
     }
 
+    /// How many more live nodes it has room for.
+    pub(crate) fn room(&self) -> usize {
+        self.ef.saturating_sub(self.live)
+    }
+
     /// Nodes farther than this are of no use.
     #[inline(always)]
     pub(crate) fn bound(&self) -> f32 {
@@ -144,16 +149,19 @@ impl Pool {
         }
     }
 
-    /// Adds live nodes that are not to be expanded, many at a time, to a pool that keeps all.
-    pub(crate) fn put_by_settled(&mut self, nodes: impl Iterator<Item = Candidate>) {
+    /// In a pool that keeps all: takes care that nothing known is expanded any more, and adds live nodes that are not to
+    /// be either.
+    pub(crate) fn settle_all(&mut self, more: impl Iterator<Item = Candidate>) {
         let Some(overflow) = &mut self.overflow else { return };
         let mut all = std::mem::take(overflow).into_vec();
         // What is in the pool may be farther than some of them.
         all.extend(self.entries.drain(..).map(Reverse));
-        all.extend(nodes.map(|node| Reverse(entry(node.distance, node.slot) | EXPANDED)));
+        all.iter_mut().for_each(|Reverse(known)| *known |= EXPANDED);
+        all.extend(more.map(|node| Reverse(entry(node.distance, node.slot) | EXPANDED)));
         *overflow = BinaryHeap::from(all);
-        (self.live, self.next) = (0, 0);
+        self.live = 0;
         self.refill();
+        self.next = self.entries.len();
     }
 
     /// Takes the nearest node out, expanded or not, and says whether it counted as live. What was put by comes in.
@@ -176,17 +184,6 @@ impl Pool {
         {
             self.live += usize::from(next & DEAD == 0);
             self.entries.push(next);
-        }
-    }
-
-    /// Takes care that nothing of what is known is expanded any more.
-    pub(crate) fn settle_all(&mut self) {
-        self.entries.iter_mut().for_each(|entry| *entry |= EXPANDED);
-        self.next = self.entries.len();
-        if let Some(overflow) = &mut self.overflow {
-            let settled =
-                std::mem::take(overflow).into_iter().map(|Reverse(entry)| Reverse(entry | EXPANDED)).collect();
-            *overflow = settled;
         }
     }
 
@@ -431,8 +428,6 @@ pub(crate) struct Scratch {
     /// The same for packed neighbourhoods, and a copy of one.
     pub(crate) tables: Tables,
     pub(crate) block: Block,
-    /// Nodes that the last walk has expanded, in their order.
-    pub(crate) expanded: Vec<u32>,
     /// Links that lists have given up for others.
     pub(crate) dropped: Vec<Dropped>,
 }

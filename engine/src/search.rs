@@ -72,13 +72,12 @@ impl<'a> Watch<'a> {
         Self(Some(go_on))
     }
 
-    /// Whether to end. Asks now and then, as `hops` rises.
+    /// Whether to end. Asks now and then, as `hops` rises by so many `at_a_time`.
     #[inline(always)]
-    pub(crate) fn ends(self, hops: u64) -> bool {
+    pub(crate) fn ends(self, hops: u64, at_a_time: u64) -> bool {
         match self.0 {
             None => false,
-            // Several hops may be taken at a time.
-            Some(go_on) => hops % Self::EVERY < 4 && !go_on(),
+            Some(go_on) => hops % Self::EVERY < at_a_time && !go_on(),
         }
     }
 
@@ -173,9 +172,8 @@ pub(crate) fn begin<D: Distances>(
     live: &impl Fn(u32) -> bool,
     scratch: &mut Scratch,
 ) {
-    let Scratch { pool, visited, expanded, .. } = scratch;
+    let Scratch { pool, visited, .. } = scratch;
     let limit = distances.limit();
-    expanded.clear();
     visited.reset(limit as usize);
     for entry in entries {
         if entry.slot < limit && visited.insert(entry.slot) {
@@ -201,8 +199,8 @@ pub(crate) fn ask<D: Distances>(distances: &D, slots: &[u32]) {
 /// `None` at the end of the search.
 #[inline(always)]
 fn gather<L: Level>(level: &L, until: Until<'_>, scratch: &mut Scratch) -> Option<usize> {
-    let Scratch { pool, visited, fresh, counters, expanded, .. } = scratch;
-    if until.watch.ends(counters.hops) {
+    let Scratch { pool, visited, fresh, counters, .. } = scratch;
+    if until.watch.ends(counters.hops, 1) {
         counters.cut_short = true;
         return None;
     }
@@ -212,7 +210,6 @@ fn gather<L: Level>(level: &L, until: Until<'_>, scratch: &mut Scratch) -> Optio
     if until.ratio.is_finite() && pool.is_beyond(until.k, until.ratio) {
         return None;
     }
-    expanded.push(slot);
     let list = level.list(slot);
     // Room for three more: the last group of four is filled up.
     if fresh.len() < list.len() + 3 {

@@ -21,8 +21,9 @@ impl Index {
 
     /// Whether a slot holds no record any more: it is tombstoned and not only marked.
     #[inline]
-    pub(crate) fn is_gone(&self, slot: u32) -> bool {
-        self.is_dead(slot) && !self.is_marked(slot)
+    pub fn is_gone(&self, slot: u32) -> bool {
+        // The mark comes before the tombstone and goes after it, so it is asked for between two looks.
+        self.is_dead(slot) && !self.is_marked(slot) && self.is_dead(slot)
     }
 
     /// Announces that a slot given out before is to be marked, or unmarked.

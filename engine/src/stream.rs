@@ -71,12 +71,13 @@ impl Walk {
     /// # Panics
     /// If `query` is not one for the collection's dimension and element type.
     pub fn new(index: Arc<Index>, query: Query<'_>, ef: usize, exact: bool) -> Self {
+        let scale = index.asked(query).scale;
+        // Nothing may fail from here on, or nobody would leave.
         let seat = index.readers.enter();
         let asked = match query {
             Query::Floats(floats) => Asked::Floats(floats.to_vec()),
             Query::Stored(bytes) => Asked::Stored(bytes.to_vec()),
         };
-        let scale = index.asked(query).scale;
         let mut scratch = index.scratch.take();
         scratch.pool.reset_keeping_all(ef.max(1));
         scratch.visited.reset(0);
@@ -104,7 +105,10 @@ impl Walk {
         if !self.started {
             self.started = true;
             if !keep.is_some_and(|keep| self.index.few_are(keep, self.ef)) {
-                self.start(keep);
+                self.start(keep, watch);
+                if self.scratch.counters.cut_short {
+                    return Step::CutShort;
+                }
             }
         }
         loop {
@@ -138,7 +142,7 @@ impl Walk {
     }
 
     /// From the entry point down to level 0.
-    fn start(&mut self, keep: Option<&Keep<'_>>) {
+    fn start(&mut self, keep: Option<&Keep<'_>>, watch: Watch<'_>) {
         let Self { index, scratch, asked, scale, ef, .. } = self;
         let distances = ExactTo { index, query: Point { vector: asked.query().bytes(), scale: *scale } };
         let nearest = index.walk_down(&distances, Until::ef(*ef), scratch);
@@ -146,8 +150,13 @@ impl Walk {
         begin(&distances, nearest.as_slice(), &index.counted(keep), scratch);
         let Some(pending) = index.pending.get() else { return };
         let Scratch { pool, visited, counters, .. } = scratch;
-        for slot in pending.unlinked().filter(|&slot| index.counts(slot, keep)) {
-            if slot < visited.slots() && visited.insert(slot) {
+        for (n, slot) in (0..).zip(pending.unlinked()) {
+            if watch.ends_scan(n) {
+                // Those that are left are found as what no walk has come to.
+                counters.cut_short = true;
+                return;
+            }
+            if index.counts(slot, keep) && slot < visited.slots() && visited.insert(slot) {
                 visited.note(&[slot]);
                 pool.insert_settled(distances.to(slot), slot);
                 counters.distances += 1;
@@ -187,8 +196,7 @@ impl Walk {
                 counters.distances += 1;
             }
         }
-        pool.settle_all();
-        pool.put_by_settled(rest.drain(..));
+        pool.settle_all(rest.drain(..));
         self.all_known = true;
         true
     }

@@ -108,6 +108,9 @@ impl Windows {
         self.stride
     }
 
+    /// Slots that there are windows for.
+    pub(crate) const MOST: u64 = 1 << (FIRST as usize + WINDOWS - 1);
+
     /// Slots that may be touched now.
     #[inline]
     pub(crate) fn slots(&self) -> u64 {
@@ -117,8 +120,13 @@ impl Windows {
     /// Makes the first `slots` slots touchable, growing file and maps as needed.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] and failed maps; nothing has changed for readers then.
+    /// [`Error::TooLarge`] above [`MOST`](Self::MOST), [`Error::NoSpace`] and failed maps; nothing has changed for
+    /// readers then.
     pub(crate) fn ensure(&self, slots: u64) -> Result<()> {
+        // Numbers come from files, too.
+        if slots > Self::MOST {
+            return Err(Error::TooLarge { got: slots, limit: Self::MOST });
+        }
         if slots <= self.slots() {
             return Ok(());
         }
@@ -129,7 +137,7 @@ impl Windows {
         }
         let step = (GROWTH_BYTES / self.stride as u64).max(1);
         let doubled = (now * 2).clamp(SMALLEST, now.max(SMALLEST) + step);
-        let target = slots.max(doubled);
+        let target = slots.max(doubled).min(Self::MOST);
         let reached = match &self.file {
             Some((file, _)) => self.grow(&**file, slots, target)?,
             None => target,

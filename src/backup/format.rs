@@ -227,8 +227,7 @@ impl Manifest {
             file.read_at(begin - text.len() as u64, &mut text)?;
             let text = String::from_utf8(text).map_err(|_| corrupt(at, "a name that is not UTF-8".into()))?;
             // What is restored goes to these places and no others.
-            let known = text == names::HEADS || text == names::CATALOG || names::parse_part(&text).is_some();
-            if !known || files.last().is_some_and(|last: &Listed| last.name >= text) {
+            if !super::is_kept(&text) || files.last().is_some_and(|last: &Listed| last.name >= text) {
                 return Err(corrupt(at, format!("a file '{text}', which a store does not have there")));
             }
             files.push(Listed { name: text, length: section.length.get(), blocks: section.blocks.get(), at: begin });

@@ -10,12 +10,18 @@ mod write;
 
 use crate::error::Result;
 use crate::shared::Shared;
-use lodestore_wal::{Disk, OsDisk};
+use lodestore_wal::{Disk, OsDisk, names};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use read::Backups;
+
+/// Whether a file of a store is in its backups. The catalogue's rows are, under the name of its file.
+fn is_kept(name: &str) -> bool {
+    let of_collection = || names::parse_part(name).is_some() || names::parse_recall(name).is_some();
+    name == names::HEADS || name == names::CATALOG || of_collection()
+}
 
 /// A backup to be set up and [run](Self::run): see [`Store::backup`](crate::Store::backup).
 #[must_use = "nothing is backed up until it is run"]
@@ -66,7 +72,7 @@ impl<'a> Backup<'a> {
         Self { shared, to: to.to_owned(), progress: Box::new(|_, _| true) }
     }
 
-    /// Calls `progress` now and then with the bytes looked at and those there are. If it answers no, the backup ends with
+    /// Calls `progress` now and then with the bytes of files looked at and those there are. If it answers no, the backup ends with
     /// [`Error::Cancelled`](crate::Error::Cancelled), and nothing of it is left.
     pub fn progress(mut self, progress: impl FnMut(u64, u64) -> bool + 'a) -> Self {
         self.progress = Box::new(progress);
@@ -90,6 +96,6 @@ impl<'a> Backup<'a> {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_on(mut self, to: Arc<dyn Disk>) -> Result<BackupReport> {
-        write::write(self.shared, to, &mut *self.progress)
+        write::write(self.shared, (to, &self.to), &mut *self.progress)
     }
 }

@@ -47,20 +47,14 @@ impl Backups {
     /// If the directory cannot be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let mut backups = Self::read(Arc::new(OsDisk::new(path)?))?;
-        backups.path = path.to_owned();
-        Ok(backups)
+        Self::open_on(Arc::new(OsDisk::new(path)?), path)
     }
 
-    /// As [`open`](Self::open), on any [`Disk`].
+    /// As [`open`](Self::open), on any [`Disk`]; `path` is for messages.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_on(disk: Arc<dyn Disk>) -> Result<Self> {
-        Self::read(disk)
-    }
-
-    pub(super) fn read(disk: Arc<dyn Disk>) -> Result<Self> {
+    pub fn open_on(disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<Self> {
         let (mut whole, mut damaged, mut highest) = (Vec::new(), Vec::new(), 0);
         for name in disk.list("")? {
             let number = names::parse_backup(&name).or(names::parse_blocks(&name));
@@ -73,15 +67,11 @@ impl Backups {
             }
         }
         whole.sort_by_key(|manifest| manifest.header.number.get());
-        Ok(Self { disk, path: PathBuf::new(), whole, damaged, highest })
+        Ok(Self { disk, path: path.as_ref().to_owned(), whole, damaged, highest })
     }
 
     pub(super) fn last(&self) -> Option<&Manifest> {
         self.whole.last()
-    }
-
-    pub(super) fn path(&self) -> PathBuf {
-        self.path.clone()
     }
 
     /// The number of the next backup. Removes what is left of those that were not finished.
@@ -242,7 +232,7 @@ fn info(manifest: &Manifest) -> BackupInfo {
 /// Reads blocks from the files that hold them.
 struct BlockReader<'a> {
     disk: &'a dyn Disk,
-    files: HashMap<u32, Arc<dyn DiskFile>>,
+    files: HashMap<u32, Blocks>,
     block: Vec<u8>,
     /// Whether what is in memory is dropped before it is read.
     fresh: bool,
@@ -265,26 +255,40 @@ impl<'a> BlockReader<'a> {
             if self.fresh {
                 file.evict()?;
             }
-            self.files.insert(from, file);
+            self.files.insert(from, Blocks::of(file, from.into())?);
         }
-        check_block(&*self.files[&from], from.into(), entry, &mut self.block)?;
+        self.files[&from].read(entry, &mut self.block)?;
         Ok(&self.block)
     }
 }
 
-/// Reads a block, and compares it with its hash.
-pub(super) fn check_block(file: &dyn DiskFile, number: u64, entry: &Entry, block: &mut Vec<u8>) -> Result<()> {
-    let (at, len) = (entry.at.get(), u64::from(entry.len.get()));
-    let corrupt = |what: String| Error::Corrupt { file: names::blocks(number), offset: at, what };
-    let length = file.len()?;
-    if at.checked_add(len).is_none_or(|end| end > length) {
-        return Err(corrupt(format!("a block of {len} bytes, the file has {length}")));
+/// The blocks that a backup has added.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    file: Arc<dyn DiskFile>,
+    number: u64,
+    length: u64,
+}
+
+impl Blocks {
+    pub(super) fn of(file: Arc<dyn DiskFile>, number: u64) -> Result<Self> {
+        let length = file.len()?;
+        Ok(Self { file, number, length })
     }
-    block.clear();
-    block.resize(len as usize, 0);
-    file.read_at(at, block)?;
-    if hash(block) != entry.hash {
-        return Err(corrupt(format!("the hash of the block of {len} bytes differs")));
+
+    /// Reads a block, and compares it with its hash.
+    pub(super) fn read(&self, entry: &Entry, block: &mut Vec<u8>) -> Result<()> {
+        let (at, len) = (entry.at.get(), u64::from(entry.len.get()));
+        let corrupt = |what: String| Error::Corrupt { file: names::blocks(self.number), offset: at, what };
+        if at.checked_add(len).is_none_or(|end| end > self.length) {
+            return Err(corrupt(format!("a block of {len} bytes, the file has {}", self.length)));
+        }
+        block.clear();
+        block.resize(len as usize, 0);
+        self.file.read_at(at, block)?;
+        if hash(block) != entry.hash {
+            return Err(corrupt(format!("the hash of the block of {len} bytes differs")));
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -8,14 +8,15 @@
 //! 3. The files are read in blocks. Those that the backup before has at the same place are named, the others written.
 //! 4. What was written is synced, read again from the disk and compared. Then the backup's file gets its name.
 
-use super::BackupReport;
 use super::format::{BLOCK, Entry, Header, MAGIC, MAJOR, Manifest, ManifestWriter, RowCutter, ZEROS, hash};
-use super::read::{Backups, check_block};
+use super::read::{Backups, Blocks};
+use super::{BackupReport, is_kept};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::shared::Shared;
 use lodestore_wal::{Disk, DiskFile, names};
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
@@ -26,17 +27,21 @@ const AT_ONCE: usize = 1 << 20;
 /// Called with the bytes looked at and those there are; says whether to go on.
 pub(super) type Progress<'a> = dyn FnMut(u64, u64) -> bool + 'a;
 
-pub(super) fn write(shared: &Shared, to: Arc<dyn Disk>, progress: &mut Progress<'_>) -> Result<BackupReport> {
+pub(super) fn write(
+    shared: &Shared,
+    (to, path): (Arc<dyn Disk>, &Path),
+    progress: &mut Progress<'_>,
+) -> Result<BackupReport> {
     if !shared.disk.is_persistent() {
         return Err(Error::Setting("a store in memory has no files, and so no backup".into()));
     }
     let _lock = to.lock(names::LOCK, &format!("process {}, backing up", std::process::id()))?;
-    let before = Backups::read(to.clone())?;
+    let before = Backups::open_on(to.clone(), path)?;
     let last = before.last();
     if let Some(last) = last
         && last.header.uuid != shared.uuid
     {
-        return Err(Error::OtherBackup { path: before.path(), store: shared.path.clone() });
+        return Err(Error::OtherBackup { path: path.to_owned(), store: shared.path.clone() });
     }
     let number = before.next_number()?;
     let _creating = shared.creating.lock();
@@ -74,10 +79,7 @@ pub(super) fn write(shared: &Shared, to: Arc<dyn Disk>, progress: &mut Progress<
         checkpoint: U64::new(done),
         made: U64::new(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())),
     };
-    let files: Vec<(String, u64)> = files::list(&*shared.disk)?
-        .into_iter()
-        .filter(|(name, _)| name == names::HEADS || name == names::CATALOG || names::parse_part(name).is_some())
-        .collect();
+    let files = files::list(&*shared.disk)?.into_iter().filter(|(name, _)| is_kept(name)).collect::<Vec<_>>();
     let all = files.iter().filter(|(name, _)| name != names::CATALOG).map(|(_, bytes)| bytes).sum();
     let result = (|| {
         let mut writer = Writer::new(to.clone(), header, last, (progress, all))?;
@@ -85,7 +87,10 @@ pub(super) fn write(shared: &Shared, to: Arc<dyn Disk>, progress: &mut Progress<
             if name == names::CATALOG {
                 writer.rows(|sink| rows.for_each(sink))?;
             } else {
-                writer.file(name, *length, &*shared.disk.open(name)?)?;
+                // A recall that is measured meanwhile replaces its file, and no other changes what it has by now.
+                let file = shared.disk.open(name)?;
+                let length = if names::parse_recall(name).is_some() { file.len()? } else { *length };
+                writer.file(name, length, &*file)?;
             }
         }
         writer.finish()
@@ -110,6 +115,8 @@ struct Writer<'a, 'p> {
     bytes: Vec<u8>,
     added: Vec<Entry>,
     report: BackupReport,
+    /// Bytes of files looked at.
+    looked_at: u64,
     progress: (&'p mut Progress<'a>, u64),
 }
 
@@ -135,6 +142,7 @@ impl<'a, 'p> Writer<'a, 'p> {
             bytes: Vec::with_capacity(AT_ONCE),
             added: Vec::new(),
             report,
+            looked_at: 0,
             progress,
         })
     }
@@ -167,8 +175,9 @@ impl<'a, 'p> Writer<'a, 'p> {
             }
             at += part.len() as u64;
             self.report.bytes += part.len() as u64;
+            self.looked_at += part.len() as u64;
             let (progress, all) = &mut self.progress;
-            if !progress(self.report.bytes, *all) {
+            if !progress(self.looked_at.min(*all), *all) {
                 return Err(Error::Cancelled);
             }
         }
@@ -230,9 +239,9 @@ impl<'a, 'p> Writer<'a, 'p> {
         let number = self.header.number.get();
         // What the disk has, not what is still in memory.
         self.blocks.evict()?;
-        let mut block = Vec::new();
+        let (blocks, mut block) = (Blocks::of(self.blocks.clone(), number)?, Vec::new());
         for entry in &self.added {
-            check_block(&*self.blocks, number, entry, &mut block)?;
+            blocks.read(entry, &mut block)?;
         }
         let (temporary, name) = (names::tmp(&names::backup(number)), names::backup(number));
         let file = self.to.open(&temporary)?;

@@ -22,12 +22,12 @@ fn decode(key: &[u8], value: &[u8]) -> Result<(u32, u32)> {
 
 /// Writes what was staged; the last word on each slot counts.
 pub(super) fn write(txn: &redb::WriteTransaction, staged: &[(u32, u32, bool)]) -> Result<()> {
-    let marks: BTreeMap<(u32, u32), bool> = staged.iter().map(|&(of, slot, marked)| ((of, slot), marked)).collect();
-    let any = marks.values().any(|&marked| marked);
+    let any = staged.iter().any(|(.., marked)| *marked);
     // Most stores never have any: then there is no table, and it is not to be made.
-    if marks.is_empty() || (!any && !exists(txn)?) {
+    if staged.is_empty() || (!any && !exists(txn)?) {
         return Ok(());
     }
+    let marks: BTreeMap<(u32, u32), bool> = staged.iter().map(|&(of, slot, marked)| ((of, slot), marked)).collect();
     let mut table = txn.open_table(MARKS).map_err(failed)?;
     if !any && table.is_empty().map_err(failed)? {
         return Ok(());

@@ -3,16 +3,11 @@
 //! redb gives a page that it does not need any more to whoever needs one next, with its bytes in it. So the rows that
 //! there are go to a new file, `catalog.redb.tmp`, which is made durable and then takes the old one's name.
 
-use super::{CACHE_BYTES, Catalog, failed, guarded};
+use super::{Catalog, database, guarded};
 use crate::backend::Backend;
 use crate::error::Result;
 use lodestore_wal::{Disk, Poison, names};
-use redb::Database;
 use std::sync::atomic::Ordering;
-
-fn database(backend: Backend) -> Result<Database> {
-    redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)
-}
 
 /// Removes what an interrupted rewriting has left.
 pub(crate) fn remove_leftover(disk: &dyn Disk) -> Result<()> {

@@ -1,13 +1,9 @@
 //! All rows of the catalogue as bytes: to write them into another file.
 
-use super::{
-    CACHE_BYTES, COLLECTIONS, Catalog, MARKS, META, RECORDS, UUID, damaged, failed, guarded, make_durable, open,
-};
+use super::{COLLECTIONS, Catalog, MARKS, META, RECORDS, UUID, damaged, database, failed, guarded, make_durable, open};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, WriteTransaction,
-};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 
 /// A table, by the type of its keys. Its place in [`TABLES`] stands for it in backups.
 #[derive(Clone, Copy)]
@@ -16,6 +12,8 @@ enum Table {
     Bytes(TableDefinition<'static, &'static [u8], &'static [u8]>),
 }
 
+/// The place of [`META`] among them.
+pub(super) const META_NUMBER: u8 = 0;
 /// Every table there is.
 const TABLES: [Table; 4] = [Table::Text(META), Table::Text(COLLECTIONS), Table::Bytes(RECORDS), Table::Bytes(MARKS)];
 
@@ -28,8 +26,8 @@ impl Table {
     }
 }
 
-/// What the rows of a catalogue were at one moment.
-pub(crate) struct Rows(ReadTransaction);
+/// The rows of a catalogue as they were at one moment.
+pub(crate) struct Snapshot(ReadTransaction);
 
 /// Receives rows: the number of the table, key, value.
 pub(crate) type RowSink<'a> = dyn FnMut(u8, &[u8], &[u8]) -> Result<()> + 'a;
@@ -44,12 +42,12 @@ fn check(table: Table, key: &[u8], value: &[u8]) -> Result<()> {
 
 impl Catalog {
     /// Applies what is staged, and keeps the rows as they are then. Says up to which LSN they go.
-    pub(crate) fn rows(&self) -> Result<(u64, Rows)> {
+    pub(crate) fn rows(&self) -> Result<(u64, Snapshot)> {
         let applied = self.apply()?;
         let _applying = self.applying.lock();
         let db = self.db.read();
         let db = db.as_ref().ok_or(Error::Closed)?;
-        guarded(|| Ok((applied, Rows(db.begin_read().map_err(failed)?))))
+        guarded(|| Ok((applied, Snapshot(db.begin_read().map_err(failed)?))))
     }
 
     /// Makes a catalogue of the rows that `fill` passes on, durably.
@@ -59,8 +57,7 @@ impl Catalog {
     pub(crate) fn create_of(backend: Backend, fill: impl FnOnce(&mut RowSink<'_>) -> Result<()>) -> Result<()> {
         let poison = backend.poison().clone();
         guarded(|| {
-            let db: Database =
-                redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)?;
+            let db = database(backend)?;
             let mut txn = db.begin_write().map_err(failed)?;
             make_durable(&mut txn)?;
             // All but that of marks, which not every catalogue has.
@@ -124,7 +121,7 @@ impl Batch<'_> {
     }
 }
 
-impl Rows {
+impl Snapshot {
     /// Passes on all rows, table by table, in the order of their keys.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ pub(crate) fn collection_of(key: &[u8]) -> Option<u32> {
 
 /// Rows of a catalogue.
 #[derive(Debug, Default)]
-pub(crate) struct Rows {
+pub(crate) struct SalvagedRows {
     /// Set if they are all that there are, as of this LSN.
     pub(crate) complete: Option<u64>,
     pub(crate) uuid: Option<[u8; 16]>,
@@ -38,7 +38,7 @@ pub(crate) struct Rows {
     pub(crate) of: HashMap<RawKey, Vec<Kept>>,
 }
 
-impl Rows {
+impl SalvagedRows {
     /// Reads a catalogue; `found` is told what is wrong with it.
     pub(crate) fn read(file: &dyn DiskFile, uuid: Option<[u8; 16]>, mut found: impl FnMut(Error)) -> Result<Self> {
         let length = file.len()?;
@@ -46,7 +46,7 @@ impl Rows {
             Ok(rows) => Ok(rows),
             Err(error) => {
                 found(error);
-                Self::carve(file)
+                Self::carve(file, &mut found)
             }
         }
     }
@@ -84,11 +84,13 @@ impl Rows {
     }
 
     /// Every row that is whole, wherever it lies.
-    fn carve(file: &dyn DiskFile) -> Result<Self> {
+    fn carve(file: &dyn DiskFile, found: &mut impl FnMut(Error)) -> Result<Self> {
         let (mut rows, mut carver, mut leaf) = (Self::default(), Carver::new(file)?, Vec::new());
         for page in carver.pages() {
-            if carver.leaf(page, &mut leaf)? {
-                for_each_in(&leaf, |key, value| rows.add(key, value));
+            match carver.leaf(page, &mut leaf) {
+                Ok(true) => for_each_in(&leaf, |key, value| rows.add(key, value)),
+                Ok(false) => {}
+                Err(error) => found(error.into()),
             }
         }
         Ok(rows)

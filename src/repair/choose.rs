@@ -112,7 +112,7 @@ impl Chooser<'_> {
             .and_then(|segments| segments.slots.get(key).and_then(|of| is_its(of)).or_else(|| by_id(segments)));
         if let Some(id) = at_row {
             // A later removal whose log record is gone left its tombstone.
-            let marked = self.sources.marks.contains(&(self.collection, slot));
+            let marked = self.sources.is_marked((self.collection, slot), key);
             if self.covered(&id) && !marked && !self.sources.missing.is_empty() && self.is_dead(slot) == Some(true) {
                 return newest
                     .filter(|(newer, ..)| newer.lsn > id.lsn)

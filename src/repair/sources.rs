@@ -1,7 +1,7 @@
 //! Everything that a damaged store still says: its log, its catalogue, its segments, and how far each has got.
 
 use super::{Loss, LossKind};
-use crate::catalog::{RawKey, Rows, collection_of};
+use crate::catalog::{RawKey, SalvagedRows, collection_of};
 use crate::error::{Error, Result};
 use crate::key::RowKey;
 use crate::op::{Op, Put};
@@ -34,7 +34,7 @@ pub(super) struct Sources {
     pub(super) overlay: Overlay,
     /// What the segments hold, if it is known.
     pub(super) ckpt_lsn: Option<u64>,
-    pub(super) rows: Rows,
+    pub(super) rows: SalvagedRows,
     pub(super) log: Salvaged,
     pub(super) events: HashMap<RawKey, Event>,
     /// Slots that the log has a record for.
@@ -44,7 +44,11 @@ pub(super) struct Sources {
     /// Up to which LSN the slots of a collection are records with empty payloads, taken over from elsewhere.
     pub(super) loaded: HashMap<u32, u64>,
     /// Collection and slot of the records that are marked as deleted.
-    pub(super) marks: HashSet<(u32, u32)>,
+    marks: HashSet<(u32, u32)>,
+    /// Keys of those that were marked before the slots of their collection got other numbers, and collection and slot of
+    /// marks that were taken off since.
+    marked_before: HashSet<RawKey>,
+    unmarked: HashSet<(u32, u32)>,
     /// Names of collections.
     pub(super) names: BTreeMap<u32, String>,
     pub(super) losses: Vec<Loss>,
@@ -75,10 +79,10 @@ impl Sources {
         let logged = log::uuid_of(&*disk)?;
         let known = state.map(|state| state.uuid).or(logged);
         let rows = match disk.open(names::CATALOG) {
-            Ok(file) => Rows::read(&*file, known, &mut found)?,
+            Ok(file) => SalvagedRows::read(&*file, known, &mut found)?,
             Err(error) => {
                 found(error.into());
-                Rows::default()
+                SalvagedRows::default()
             }
         };
         let uuid = known.or(rows.uuid);
@@ -100,12 +104,41 @@ impl Sources {
             compacted: HashMap::new(),
             loaded: HashMap::new(),
             marks: HashSet::new(),
+            marked_before: HashSet::new(),
+            unmarked: HashSet::new(),
             names,
             losses,
             missing: Vec::new(),
         };
         sources.read_log()?;
         Ok(sources)
+    }
+
+    /// Whether the record of a key, which is in that slot of its collection, is marked as deleted.
+    pub(super) fn is_marked(&self, of: (u32, u32), key: &RawKey) -> bool {
+        self.marks.contains(&of) || (self.marked_before.contains(key) && !self.unmarked.contains(&of))
+    }
+
+    /// A key has another record, or none, in these slots.
+    fn unmark(&mut self, key: &RawKey, collection: u32, slots: impl IntoIterator<Item = u32>) {
+        self.marked_before.remove(key);
+        for slot in slots {
+            self.marks.remove(&(collection, slot));
+            self.unmarked.remove(&(collection, slot));
+        }
+    }
+
+    /// The slots of a collection get other numbers: what is marked is known by its key from here on.
+    fn renumber(&mut self, collection: u32) {
+        let is_marked = |slot: u32| self.marks.contains(&(collection, slot));
+        let is_of = |key: &RawKey| key.starts_with(&collection.to_be_bytes());
+        let rows = self.rows.of.iter().filter(|(key, of)| is_of(key) && of.iter().any(|(slot, _)| is_marked(*slot)));
+        let put = |event: &Event| event.put.as_ref().is_some_and(|put| is_marked(put.slot));
+        let logged = self.events.iter().filter(|(key, event)| is_of(key) && put(event));
+        let keys: Vec<RawKey> = rows.map(|(key, _)| key).chain(logged.map(|(key, _)| key)).cloned().collect();
+        self.marked_before.extend(keys);
+        self.marks.retain(|(of, _)| *of != collection);
+        self.unmarked.retain(|(of, _)| *of != collection);
     }
 
     fn read_log(&mut self) -> Result<()> {
@@ -119,29 +152,35 @@ impl Sources {
                     self.names.entry(collection).or_insert_with(|| name.to_owned());
                 }
                 Ok(Some(Op::Put(Put { collection, key, place, old, vector, payload, .. }))) => {
+                    let raw = raw_key(collection, key.stored());
                     if lsn > applied {
-                        for slot in old.into_iter().chain([place.slot]) {
-                            self.marks.remove(&(collection, slot));
-                        }
+                        self.unmark(&raw, collection, old.into_iter().chain([place.slot]));
                     }
                     let put = Logged { slot: place.slot, vector: vector.into(), payload: payload.into() };
                     self.logged_slots.insert((collection, place.slot));
-                    self.events.insert(raw_key(collection, key.stored()), Event { lsn, put: Some(put) });
+                    self.events.insert(raw, Event { lsn, put: Some(put) });
                 }
                 Ok(Some(Op::Remove { collection, key, slot })) => {
+                    let raw = raw_key(collection, key.stored());
                     if lsn > applied {
-                        self.marks.remove(&(collection, slot));
+                        self.unmark(&raw, collection, [slot]);
                     }
-                    self.events.insert(raw_key(collection, key.stored()), Event { lsn, put: None });
+                    self.events.insert(raw, Event { lsn, put: None });
                 }
                 Ok(Some(Op::Mark { collection, slot, marked })) if lsn > applied => {
-                    match marked {
-                        true => self.marks.insert((collection, slot)),
-                        false => self.marks.remove(&(collection, slot)),
+                    let (to, from) = match marked {
+                        true => (&mut self.marks, &mut self.unmarked),
+                        false => (&mut self.unmarked, &mut self.marks),
                     };
+                    to.insert((collection, slot));
+                    from.remove(&(collection, slot));
                 }
                 Ok(Some(Op::Mark { .. })) => {}
                 Ok(Some(Op::Compact { collection, head, loaded })) => {
+                    self.logged_slots.retain(|(of, _)| *of != collection);
+                    if lsn > applied {
+                        self.renumber(collection);
+                    }
                     if loaded {
                         self.loaded.insert(collection, lsn);
                     }

@@ -165,6 +165,12 @@ pub fn recall(id: u32) -> String {
     format!("{COLLECTIONS_DIR}/{id}.recall")
 }
 
+/// The collection of a file of measured recall from its path; `None` for anything else.
+pub fn parse_recall(path: &str) -> Option<u32> {
+    let id = path.strip_prefix(COLLECTIONS_DIR)?.strip_prefix('/')?.strip_suffix(".recall")?.parse().ok()?;
+    (recall(id) == path).then_some(id)
+}
+
 /// The name a file has until it is complete.
 pub fn tmp(name: &str) -> String {
     format!("{name}{TMP}")
@@ -199,6 +205,12 @@ mod tests {
             ["", ".wal", "1.wal", "0000001x.wal", "000000001.wal", "00000001.pgs", "+0000001.wal", "00000001.wal.tmp"]
         {
             assert_eq!(parse_wal(bad), None, "{bad}");
+        }
+        for id in [0, 7, u32::MAX] {
+            assert_eq!(parse_recall(&recall(id)), Some(id));
+        }
+        for bad in ["c/.recall", "c/07.recall", "c/7.recall.tmp", "7.recall", "c/7.1", "c/4294967296.recall"] {
+            assert_eq!(parse_recall(bad), None, "{bad}");
         }
         for of in [(0, 0), (u32::MAX, 0), (7, 1), (7, u32::MAX)] {
             assert_eq!(parse_collection_dir(&collection_dir(of.0, of.1)), Some(of));

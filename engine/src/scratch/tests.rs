@@ -65,8 +65,7 @@ proptest! {
         if !nodes.is_empty() {
             given.extend(pool.pop_nearest());
         }
-        pool.settle_all();
-        pool.put_by_settled(settled);
+        pool.settle_all(settled);
         prop_assert!(pool.peek_next().is_none());
         while let Some(next) = pool.pop_nearest() {
             given.push(next);

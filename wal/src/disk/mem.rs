@@ -69,7 +69,7 @@ impl Disk for MemDisk {
         };
         file.set_len(0)?;
         file.write_at(0, holder.as_bytes())?;
-        Ok(Box::new(guard))
+        Ok(Box::new(MemLock { file, _guard: guard }))
     }
 
     fn is_persistent(&self) -> bool {
@@ -279,7 +279,20 @@ pub(super) struct LocksGuard {
     path: String,
 }
 
-impl DiskLock for LocksGuard {}
+#[derive(Debug)]
+struct MemLock {
+    file: Arc<dyn DiskFile>,
+    _guard: LocksGuard,
+}
+
+impl DiskLock for MemLock {}
+
+impl Drop for MemLock {
+    fn drop(&mut self) {
+        // As on the real disk.
+        let _ = self.file.set_len(0);
+    }
+}
 
 impl Drop for LocksGuard {
     fn drop(&mut self) {

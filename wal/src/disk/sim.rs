@@ -7,7 +7,7 @@
 //!
 //! With one thread the same calls give the same steps, and the same seeds the same images.
 
-use super::mem::{Entry, Locks, Tree};
+use super::mem::{Entry, Locks, LocksGuard, Tree};
 use super::{Disk, DiskFile, DiskLock};
 use crate::error::{Error, Result};
 use crate::names;
@@ -389,7 +389,26 @@ impl Disk for SimDisk {
         };
         node.set_len(0)?;
         node.write(0, holder.as_bytes())?;
-        Ok(Box::new(guard))
+        Ok(Box::new(SimLock { shared: self.shared.clone(), path: path.to_owned(), node, _guard: guard }))
+    }
+}
+
+#[derive(Debug)]
+struct SimLock {
+    shared: Arc<Shared>,
+    path: String,
+    node: Arc<Node>,
+    _guard: LocksGuard,
+}
+
+impl DiskLock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        // As on the real disk, by whoever still has power to do it.
+        if let Ok(_power) = self.shared.powered("unlock", &self.path) {
+            let _ = self.node.set_len(0);
+        }
     }
 }
 

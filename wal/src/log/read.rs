@@ -51,7 +51,7 @@ impl Window {
     }
 
     /// The header of a group at `at` that `fits` and whose checksum is right.
-    fn group(&mut self, at: u64, fits: impl Fn(&GroupHeader) -> bool) -> Result<Option<GroupHeader>> {
+    pub(super) fn group(&mut self, at: u64, fits: impl Fn(&GroupHeader) -> bool) -> Result<Option<GroupHeader>> {
         let Some(header) = self.array(at)?.as_ref().and_then(GroupHeader::decode).filter(fits) else {
             return Ok(None);
         };
@@ -59,19 +59,11 @@ impl Window {
         Ok(whole.is_some_and(|group| header.verifies(group)).then_some(header))
     }
 
-    /// The group at `at`, as [`group`](Self::group) finds it, with its records.
-    pub(super) fn records(
-        &mut self,
-        at: u64,
-        fits: impl Fn(&GroupHeader) -> bool,
-    ) -> Result<Option<(GroupHeader, Group<'_>)>> {
-        let Some(header) = self.group(at, fits)? else { return Ok(None) };
+    /// The records of the group that [`group`](Self::group) has found at `at`.
+    pub(super) fn body(&mut self, at: u64, header: &GroupHeader) -> Result<Option<Group<'_>>> {
         let bytes = self.get(at, GROUP_HEADER + header.len as usize)?;
-        Ok(bytes.map(|bytes| {
-            let records = &bytes[GROUP_HEADER..];
-            let group = Group { at, first_lsn: header.first_lsn, count: header.records, records };
-            (header, group)
-        }))
+        let (first_lsn, count) = (header.first_lsn, header.records);
+        Ok(bytes.map(|bytes| Group { at, first_lsn, count, records: &bytes[GROUP_HEADER..] }))
     }
 
     /// The first whole group that `fits`, at a multiple of [`ALIGN`] from `at` on. A group written after a sync is
@@ -124,7 +116,7 @@ impl<'a> Group<'a> {
     }
 
     /// Whether the records are as many as said, and fill the group.
-    fn adds_up(self) -> bool {
+    pub(super) fn adds_up(self) -> bool {
         let (count, size) = self
             .records()
             .fold((0, 0), |(count, size), (_, record)| (count + 1, size + RECORD_HEADER + record.body.len()));
@@ -174,16 +166,14 @@ impl Reader {
             found = self.window.group(at, fits)?;
         }
         let Some(header) = found else { return Ok(None) };
-        let size = GROUP_HEADER + header.len as usize;
-        let Some(bytes) = self.window.get(at, size)? else { return Ok(None) };
-        let group = Group { at, first_lsn: lsn, count: header.records, records: &bytes[GROUP_HEADER..] };
+        let Some(group) = self.window.body(at, &header)? else { return Ok(None) };
         if !group.adds_up() {
             let what = format!("{} bytes do not hold the {} records they should", header.len, header.records);
             return Err(Error::corrupt(&self.name, at, what));
         }
         self.chain = header.crc;
         self.next_lsn = lsn + u64::from(header.records);
-        self.end = at + size as u64;
+        self.end = at + (GROUP_HEADER + header.len as usize) as u64;
         Ok(Some(group))
     }
 

@@ -142,23 +142,29 @@ fn walk<E: From<Error>>(
     let (name, mut at) = (names::wal(no), FILE_HEADER as u64);
     while at < end {
         let least = found.lsns.last().map_or(0, |range| range.end);
-        let (known, whole_to) = (salt, end);
+        let known = salt;
         let fits = |group: &GroupHeader| {
             group.file_no == no && known.is_none_or(|salt| group.salt == salt) && group.first_lsn >= least
         };
-        let mut here = window.records(at, fits)?.map(|(header, _)| (at, header));
+        let mut here = window.group(at, fits)?.map(|header| (at, header));
         if here.is_none() {
             here = window.find(at, fits)?;
         }
-        let Some((start, header)) = here.filter(|(start, _)| *start < whole_to) else {
+        let Some((start, header)) = here.filter(|(start, _)| *start < end) else {
             return Ok(());
         };
         if start != at && start != align_up(at) {
             found.damage.push((name.clone(), at, format!("nothing can be read from here up to byte {start}")));
         }
-        let Some((_, group)) = window.records(start, fits)? else { return Ok(()) };
+        let Some(group) = window.body(start, &header)? else { return Ok(()) };
         salt = salt.or(Some(header.salt));
-        let lsns = header.first_lsn..header.first_lsn + u64::from(header.records);
+        at = start + (GROUP_HEADER + header.len as usize) as u64;
+        let last = header.first_lsn.checked_add(header.records.into()).filter(|_| group.adds_up());
+        let Some(lsns) = last.map(|last| header.first_lsn..last) else {
+            let what = format!("{} bytes do not hold the {} records they should", header.len, header.records);
+            found.damage.push((name.clone(), start, what));
+            continue;
+        };
         let mut records = group.records().zip(lsns.start..).peekable();
         while let Some(((offset, record), lsn)) = records.next() {
             let ends_group = records.peek().is_none();
@@ -168,7 +174,6 @@ fn walk<E: From<Error>>(
         if !lsns.is_empty() {
             found.note(lsns);
         }
-        at = start + (GROUP_HEADER + header.len as usize) as u64;
     }
     Ok(())
 }

@@ -195,11 +195,13 @@ impl LogScan {
                     check_end(&mut reader, &name, next)?;
                     break;
                 };
-                idle.push(from..at);
+                if from < at {
+                    idle.push(from..at);
+                }
                 from = reader.end;
             }
             idle.push(from..length);
-            for range in idle.into_iter().filter(|range| !range.is_empty()) {
+            for range in idle {
                 if let Some((first, count)) = nonzero(&*link.file, range)? {
                     odd(&name, first, count);
                 }

@@ -7,7 +7,7 @@ use crate::disk::mem::anonymous_file;
 use crate::disk::os::OsFile;
 use crate::error::Result;
 use crate::map::{Map, Mapping};
-use crate::names;
+use crate::names::{self, Part};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -303,20 +303,15 @@ impl Platter {
     }
 }
 
-/// The first and the last byte that differ.
-fn changed(old: &[u8], new: &[u8]) -> (usize, usize) {
-    let differs = |at: &usize| old[*at] != new[*at];
-    let (first, last) = ((0..old.len()).find(differs), (0..old.len()).rfind(differs));
-    (first.unwrap_or(0), last.unwrap_or(0))
-}
-
 /// Whether writes into a file share sectors with each other, which relies on a sector's other bytes being left alone.
 fn shares_sectors(path: &str) -> bool {
-    path.starts_with(names::CATALOG) || ["vectors", "codes", "ids", "keys"].iter().any(|part| path.ends_with(part))
+    let written_once = [Part::Vectors, Part::Codes, Part::Ids, Part::Keys];
+    path.starts_with(names::CATALOG) || names::parse_part(path).is_some_and(|(.., part)| written_once.contains(&part))
 }
 
 /// Where `new` is torn: among the bytes that it changes, because elsewhere a tear cannot be seen.
 fn tear_within(old: &[u8], new: &[u8], chance: u64) -> usize {
-    let (first, last) = changed(old, new);
+    let differs = |at: &usize| old[*at] != new[*at];
+    let (first, last) = ((0..old.len()).find(differs).unwrap_or(0), (0..old.len()).rfind(differs).unwrap_or(0));
     first + (chance % (last - first + 1) as u64) as usize
 }
