@@ -157,6 +157,8 @@ impl Shared {
             return Ok(());
         }
         self.bell.ring(Task::Stop);
+        self.sync_bell.ring(Task::Stop);
+        drop(self.syncing.lock());
         let mut number = self.checkpointing.lock();
         // Writes that passed the check of `closed` are waited for.
         drop(self.gate.write());

@@ -52,6 +52,7 @@ mod write;
 mod sweep;
 mod checkpoint;
 mod background;
+mod syncer;
 mod open;
 mod generation;
 mod recover;

@@ -156,7 +156,7 @@ impl StoreOptions {
         self
     }
 
-    /// Whether a thread of the store takes care of checkpoints and periodic syncs. Default: true. Without it they
+    /// Whether threads of the store take care of checkpoints and periodic syncs. Default: true. Without them they
     /// happen within the write that makes them due.
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;

@@ -12,6 +12,7 @@ use crate::open::{open_collection, reside};
 use crate::options::StoreOptions;
 use crate::pages::Pages;
 use crate::shared::{Handle, LazyLog, Open, Parts, Shared, Task};
+use crate::syncer;
 use lodestore_engine::{
     Head, Heads, Id, Index, Metrics, NewKeys, Place, Replayed, SlotBytes, StoredKey, Super, Superblock,
     recover_segments, vector_crc,
@@ -102,6 +103,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     // R7: what was replayed is linked and checkpointed, in the background if there is one.
     if background {
         background::start(&shared)?;
+        syncer::start(&shared)?;
         if pending {
             shared.bell.ring(Task::Link);
         }

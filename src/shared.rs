@@ -84,6 +84,9 @@ pub(crate) struct Shared {
     /// Generations of collections that the last checkpoint may still name, and the next one will not.
     pub(crate) retired: Mutex<Vec<(u32, u32)>>,
     pub(crate) bell: Bell,
+    pub(crate) sync_bell: Bell,
+    /// Held by the thread that syncs while it does.
+    pub(crate) syncing: Mutex<()>,
     pub(crate) closed: AtomicBool,
     pub(crate) checkpoints: AtomicU64,
     last_sync: Mutex<Instant>,
@@ -139,6 +142,8 @@ impl Shared {
             in_flight: InFlight::default(),
             retired: Mutex::new(parts.retired),
             bell: Bell::default(),
+            sync_bell: Bell::default(),
+            syncing: Mutex::new(()),
             closed: AtomicBool::new(false),
             checkpoints: AtomicU64::new(0),
             last_sync: Mutex::new(Instant::now()),
@@ -194,14 +199,14 @@ impl Shared {
             Durability::Sync => {
                 log.commit(lsn, Commit::Synced)?;
                 if self.options.background {
-                    self.bell.ring(Task::Sync);
+                    self.sync_bell.ring(Task::Sync);
                 }
             }
             Durability::Buffered => log.commit(lsn, Commit::Written)?,
             Durability::Every(period) => {
                 log.commit(lsn, Commit::Written)?;
                 if self.options.background {
-                    self.bell.ring(Task::Sync);
+                    self.sync_bell.ring(Task::Sync);
                 } else {
                     let due = {
                         let mut last = self.last_sync.lock();
@@ -301,7 +306,7 @@ impl LazyLog {
     }
 }
 
-/// What the store's thread is asked to do.
+/// What the store's threads are asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     Sync,
@@ -311,7 +316,7 @@ pub(crate) enum Task {
     Stop,
 }
 
-/// Wakes the store's thread.
+/// Wakes one of the store's threads.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bell(Arc<(Mutex<Wanted>, Condvar)>);
 

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 fn open(path: &Path) -> Store {
     Store::options().durability(Durability::Buffered).open(path).unwrap()
@@ -313,4 +314,34 @@ fn what_cannot_be_is_refused() {
     let found = Backups::open(&backups).unwrap();
     assert!(found.damaged().is_empty());
     assert_eq!(found.list().len(), 2);
+}
+
+/// A backup, or a checkpoint, that takes its time keeps nothing of what was written from becoming durable in its time.
+#[test]
+fn a_long_backup_does_not_keep_writes_from_being_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let period = Duration::from_millis(10);
+    let options = Store::options().durability(Durability::Every(period)).checkpoint_log_bytes(256 << 10);
+    let store = options.open(dir.path().join("store")).unwrap();
+    let docs = collection(&store, "docs", 4);
+    docs.put(0, &[0.0; 4], b"").unwrap();
+    let mut durable = None;
+    let tell = |_, _| {
+        durable.get_or_insert_with(|| {
+            // More than after which a checkpoint is due.
+            let payload = vec![7; 64 << 10];
+            (1..8).for_each(|key| docs.put(key, &[key as f32; 4], &payload).unwrap());
+            std::thread::sleep(10 * period);
+            docs.put(8, &[8.0; 4], b"").unwrap();
+            let lsn = store.stats().unwrap().last_lsn;
+            let until = Instant::now() + Duration::from_secs(20);
+            while Instant::now() < until && store.stats().unwrap().durable_lsn < lsn {
+                std::thread::sleep(period);
+            }
+            store.stats().unwrap().durable_lsn >= lsn
+        });
+        true
+    };
+    store.backup(dir.path().join("backups")).progress(tell).run().unwrap();
+    assert_eq!(durable, Some(true));
 }

@@ -355,7 +355,7 @@ fn what_cannot_be_repaired_is_refused_and_left_alone() {
     assert!(matches!(lodestore::repair(&nothing, &new, RepairOptions::new()), Err(Error::NotAStore { .. })));
     std::fs::create_dir(&nothing).unwrap();
     assert!(matches!(lodestore::repair(&nothing, &new, RepairOptions::new()), Err(Error::NotAStore { .. })));
-    assert!(matches!(lodestore::repair(&closed, &closed, RepairOptions::new()), Err(Error::Io { .. })));
+    assert!(matches!(lodestore::repair(&closed, &closed, RepairOptions::new()), Err(Error::NotEmpty { .. })));
     assert!(!new.exists());
     // Stopped, it says so.
     let report = lodestore::repair(&closed, &new, RepairOptions::new().progress(|_, _| false)).unwrap();

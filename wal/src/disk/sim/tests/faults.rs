@@ -1,6 +1,7 @@
 //! Faults on demand: any call fails, reads fail, a full disk takes what fits, writes in pieces, garbage, hooks.
 
 use super::*;
+use crate::names::{self, Part};
 
 #[test]
 fn any_call_fails_once_and_work_done_again_succeeds() {
@@ -66,20 +67,23 @@ fn a_write_in_pieces_can_be_cut_between_any_two() {
 
 #[test]
 fn a_torn_sector_is_garbage_where_writes_do_not_share_it() {
-    let torn = |path: &str| {
+    let torn = |part: Part| {
+        let (dir, path) = (names::collection_dir(0, 0), names::part(0, 0, part));
         let disk = SimDisk::new(1);
-        disk.create_dir("c").unwrap();
-        let file = disk.create(path).unwrap();
+        disk.create_dir(names::COLLECTIONS_DIR).unwrap();
+        disk.create_dir(&dir).unwrap();
+        let file = disk.create(&path).unwrap();
         file.write_at(0, &[1; 512]).unwrap();
         file.sync().unwrap();
         disk.sync_dir("").unwrap();
-        disk.sync_dir("c").unwrap();
+        disk.sync_dir(names::COLLECTIONS_DIR).unwrap();
+        disk.sync_dir(&dir).unwrap();
         file.write_at(64, &[2; 64]).unwrap();
-        (0..400).filter_map(|seed| read(&*disk.reboot(CrashMode::Garbage, seed), path)).collect::<BTreeSet<_>>()
+        (0..400).filter_map(|seed| read(&*disk.reboot(CrashMode::Garbage, seed), &path)).collect::<BTreeSet<_>>()
     };
-    let alone = torn("c/links");
+    let alone = torn(Part::Links);
     assert!(alone.iter().any(|sector| sector[..64] != [1; 64] && sector[128..] != [1; 384]), "no garbage");
-    let shared = torn("c/vectors");
+    let shared = torn(Part::Vectors);
     assert!(shared.len() > 2, "no garbage");
     assert!(shared.iter().all(|sector| sector[..64] == [1; 64] && sector[128..] == [1; 384]), "others are changed");
 }
