@@ -97,18 +97,46 @@ pub struct SearchStats {
     pub distances: u64,
     /// Vectors compared exactly after a walk on [codes](crate::Codes).
     pub reranked: u64,
-    /// Whether it went to its end: not if a [deadline](crate::Control::deadline) has cut it short.
+    /// Walks through the graph: of a search 1, or 0 if all records that may be found were compared at once.
+    pub walks: u64,
+    /// Times that all records that may be found were compared.
+    pub scans: u64,
+    /// Records that a [filter](crate::Search::filter) was asked about and did not keep.
+    pub filtered: u64,
+    /// Whether it went to its end, and so found `k` records or all there are: not if a [deadline](crate::Control::deadline) has cut it short.
     pub complete: bool,
 }
 
+/// How a search finds its records. It takes what it expects to be the least work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Plan {
+    /// It walks through the graph; with a [filter](crate::Search::filter), among the records that may be found.
+    Walk,
+    /// It compares with each record that may be found.
+    Scan,
+    /// It walks, finds that it takes too long or not enough, and compares with each.
+    WalkThenScan,
+}
+
 impl SearchStats {
-    pub(crate) const NONE: Self = Self { hops: 0, distances: 0, reranked: 0, complete: true };
+    pub(crate) const NONE: Self =
+        Self { hops: 0, distances: 0, reranked: 0, walks: 0, scans: 0, filtered: 0, complete: true };
+
+    /// How the records were found. Of a search for many queries, how some of them were.
+    pub fn plan(&self) -> Plan {
+        match (self.walks, self.scans) {
+            (0, _) => Plan::Scan,
+            (_, 0) => Plan::Walk,
+            _ => Plan::WalkThenScan,
+        }
+    }
 }
 
 impl From<Counters> for SearchStats {
     fn from(counters: Counters) -> Self {
-        let Counters { hops, distances, reranked, cut_short } = counters;
-        Self { hops, distances, reranked, complete: !cut_short }
+        let Counters { hops, distances, reranked, walks, scans, refused, cut_short } = counters;
+        Self { hops, distances, reranked, walks, scans, filtered: refused, complete: !cut_short }
     }
 }
 
@@ -117,6 +145,9 @@ impl std::ops::AddAssign for SearchStats {
         self.hops += more.hops;
         self.distances += more.distances;
         self.reranked += more.reranked;
+        self.walks += more.walks;
+        self.scans += more.scans;
+        self.filtered += more.filtered;
         self.complete &= more.complete;
     }
 }

@@ -6,8 +6,10 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::hits::{Fetch, Hits};
 use crate::key::{Key, RowKey};
+use crate::keyset::KeySet;
 use crate::shared::{Handle, Open, Shared};
-use lodestore_engine::{Counters, Index as Graph, Keep, Neighbour, Query, Wanted, Watch};
+use crate::which::{Records, Which};
+use lodestore_engine::{Index as Graph, Wanted, Watch};
 use std::fmt;
 use std::sync::Arc;
 
@@ -56,47 +58,6 @@ impl Asked<'_> {
             Asked::Stored(vector, _) => vector.into(),
         }
     }
-}
-
-/// Which records are compared.
-pub(crate) struct Which<'a, K: Key + ?Sized> {
-    pub(crate) exact: bool,
-    pub(crate) filter: Option<&'a Filter<'a, K>>,
-}
-
-impl<K: Key + ?Sized> Clone for Which<'_, K> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K: Key + ?Sized> Copy for Which<'_, K> {}
-
-/// Says of a key whether its record may be found.
-pub(crate) type Filter<'a, K> = dyn Fn(<K as Key>::Ref<'_>) -> bool + Sync + 'a;
-
-impl<K: Key + ?Sized> fmt::Debug for Which<'_, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Which").field("exact", &self.exact).field("filter", &self.filter.is_some()).finish()
-    }
-}
-
-impl<K: Key + ?Sized> Which<'_, K> {
-    pub(crate) const ALL: Self = Self { exact: false, filter: None };
-
-    /// Searches for what is wanted, of the records that the filter keeps.
-    pub(crate) fn search(&self, graph: &Graph, query: Query<'_>, wanted: Wanted<'_>) -> (Vec<Neighbour>, Counters) {
-        let keep = self.filter.map(|filter| move |raw| is_kept::<K>(graph, filter, raw));
-        let keep = keep.as_ref().map(|keep| keep as &Keep<'_>);
-        let wanted = Wanted { keep, ..wanted };
-        if self.exact { graph.find_exactly(query, &wanted) } else { graph.find(query, &wanted) }
-    }
-}
-
-/// What a filter says of the key that an id has as `raw`. A damaged key is not passed over: if it is found, the search
-/// says so.
-pub(crate) fn is_kept<K: Key + ?Sized>(graph: &Graph, filter: &Filter<'_, K>, raw: u64) -> bool {
-    graph.key(raw).map_or(true, |stored| K::read(stored).is_none_or(filter))
 }
 
 impl<K: Key + ?Sized> Clone for Search<'_, K> {
@@ -170,9 +131,10 @@ impl<'a, K: Key + ?Sized> Search<'a, K> {
         self
     }
 
-    /// Finds only records of whose keys `filter` says so. Finds `k` of them whenever there are so many: it is asked on
-    /// the walk, and where it keeps few records, or the walk finds too few, all of them are compared. It may be asked
-    /// more than once of a key, and of any key.
+    /// Finds only records of whose keys `filter` says so. Finds `k` of them whenever there are so many: it walks among the
+    /// records that are kept, and where they are few, or the walk finds too few, all of them are compared
+    /// ([`SearchStats::plan`](crate::SearchStats::plan) says what it did). It may be asked more than once of a key, and of
+    /// any key; with [`among`](Self::among) only of those in the set.
     ///
     /// ```
     /// let store = lodestore::Store::in_memory()?;
@@ -184,6 +146,22 @@ impl<'a, K: Key + ?Sized> Search<'a, K> {
     /// ```
     pub fn filter(mut self, filter: &'a (dyn Fn(K::Ref<'_>) -> bool + Sync + 'a)) -> Self {
         self.which.filter = Some(filter);
+        self
+    }
+
+    /// As [`filter`](Self::filter), of keys and payloads. Each payload that it is asked about is read for it, which takes
+    /// about two microseconds: where keys are enough to tell, a filter of them is much faster.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(1).open_or_create()?;
+    /// docs.put_many(&[1, 2], &[1.0, 2.0], Some(&[b"cat", b"dog"]))?;
+    /// let hits = docs.search(&[1.0]).filter_payloads(&|_key, payload| payload == b"dog").run()?;
+    /// assert_eq!(hits[0].key, 2);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    pub fn filter_payloads(mut self, filter: &'a (dyn Fn(K::Ref<'_>, &[u8]) -> bool + Sync + 'a)) -> Self {
+        self.which.payloads = Some(filter);
         self
     }
 
@@ -265,8 +243,10 @@ impl<'a, K: Key + ?Sized> Search<'a, K> {
         let ratio = checked(self.ratio)?;
         let go_on = || self.control.is_none_or(Control::goes_on);
         let watch = if self.control.is_some() { Watch::new(&go_on) } else { Watch::NOBODY };
-        let wanted = Wanted { k, ef, ratio, keep: None, watch };
-        let (mut found, counters) = self.which.search(&index, query.row(shape, 0), wanted);
+        let wanted = Wanted { k, ef, ratio, watch, ..Wanted::nearest(k) };
+        let (members, records) = (self.which.members(shared, self.open, &index, 1)?, Records::new(shared, &index));
+        let (mut found, counters) = self.which.search(query.row(shape, 0), wanted, &records, members.as_deref());
+        records.check()?;
         self.control.map_or(Ok(()), Control::check)?;
         let excepted = |raw| self.except.as_ref().is_some_and(|key| index.key(raw).is_ok_and(|stored| key.is(stored)));
         found.retain(|found| !excepted(found.key));
@@ -281,6 +261,24 @@ impl<K: Key + ?Sized> Search<'_, K> {
     pub(crate) fn candidates(&self) -> Result<usize> {
         let k = self.k.unwrap_or(DEFAULT_K);
         self.recall.map_or(Ok(self.ef), |recall| ef_for(&self.handle.0, self.open, k, recall))
+    }
+}
+
+impl<'a> Search<'a, u64> {
+    /// Finds only records whose keys are in a set: as a [`filter`](Self::filter) that says so, and faster, the more so the
+    /// oftener the set is used.
+    ///
+    /// ```
+    /// use lodestore::KeySet;
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(1).open_or_create()?;
+    /// docs.put_many(&[1, 2, 3, 4], &[1.0, 2.0, 3.0, 4.0], None)?;
+    /// assert_eq!(docs.search(&[1.0]).among(&KeySet::range(3..)).run()?[0].key, 3);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    pub fn among(mut self, set: &'a KeySet) -> Self {
+        self.which.set = Some(set);
+        self
     }
 }
 

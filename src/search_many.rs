@@ -6,8 +6,10 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::hits::SearchStats;
 use crate::key::Key;
-use crate::search::{DEFAULT_EF, DEFAULT_K, Which, bounded, checked, ef_for};
+use crate::keyset::KeySet;
+use crate::search::{DEFAULT_EF, DEFAULT_K, bounded, checked, ef_for};
 use crate::shared::{Open, Shared};
+use crate::which::{Records, Which};
 use lodestore_engine::{Counters, Index as Graph, Neighbour, Query, Wanted, Watch};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,6 +28,7 @@ pub struct SearchMany<'a, K: Key + ?Sized> {
     threads: usize,
     which: Which<'a, K>,
     filter_rows: Option<&'a RowFilter<'a, K>>,
+    among_rows: Option<&'a [KeySet]>,
     control: Option<&'a Control>,
 }
 
@@ -95,6 +98,7 @@ impl<'a, K: Key + ?Sized> SearchMany<'a, K> {
             threads: 1,
             which: Which::ALL,
             filter_rows: None,
+            among_rows: None,
             control: None,
         }
     }
@@ -144,6 +148,12 @@ impl<'a, K: Key + ?Sized> SearchMany<'a, K> {
         self
     }
 
+    /// See [`Search::filter_payloads`](crate::Search::filter_payloads); one for all queries.
+    pub fn filter_payloads(mut self, filter: &'a (dyn Fn(K::Ref<'_>, &[u8]) -> bool + Sync + 'a)) -> Self {
+        self.which.payloads = Some(filter);
+        self
+    }
+
     /// A [`filter`](crate::Search::filter) that may differ from query to query: it is given the query's row, too.
     ///
     /// ```
@@ -182,7 +192,7 @@ impl<'a, K: Key + ?Sized> SearchMany<'a, K> {
     /// Searches.
     ///
     /// # Errors
-    /// [`Error::RowCount`] if the queries are not whole rows, or there is not one `ef` for each; otherwise as
+    /// [`Error::RowCount`] if the queries are not whole rows, or there is not one `ef` or set for each; otherwise as
     /// [`Search::run`](crate::Search::run), with the row.
     pub fn run(self) -> Result<BatchHits<K>> {
         self.run_while(|| true).map(|(hits, _)| hits)
@@ -220,16 +230,33 @@ impl<'a, K: Key + ?Sized> SearchMany<'a, K> {
         let ratio = checked(self.ratio)?;
         let go_on_within = || self.control.is_none_or(Control::goes_on);
         let watch = if self.control.is_some() { Watch::new(&go_on_within) } else { Watch::NOBODY };
+        if let Some(each) = self.among_rows.filter(|each| each.len() != got) {
+            return Err(Error::RowCount { keys: got, what: "sets", got: each.len() });
+        }
+        let records = Records::new(self.shared, &index);
+        // A set for each query is looked at when it is its turn.
+        let members = match self.filter_rows.is_none() && self.among_rows.is_none() {
+            true => self.which.members(self.shared, self.open, &index, got)?,
+            false => None,
+        };
         let search = |row: usize, query: Query<'_>| {
             let (k, ef) = bounded(&index, self.k, self.ef_rows.map_or(ef, |each| each[row]));
-            let wanted = Wanted { k, ef, ratio, keep: None, watch };
-            match self.filter_rows {
-                None => self.which.search(&index, query, wanted),
-                Some(filter) => {
-                    let keep = |key: K::Ref<'_>| self.which.filter.is_none_or(|f| f(key)) && filter(row, key);
-                    Which { filter: Some(&keep), ..self.which }.search(&index, query, wanted)
-                }
+            let wanted = Wanted { k, ef, ratio, watch, ..Wanted::nearest(k) };
+            let in_row = |key: K::Ref<'_>| {
+                self.which.filter.is_none_or(|keep| keep(key)) && self.filter_rows.is_none_or(|keep| keep(row, key))
+            };
+            let mut which = self.which;
+            if self.filter_rows.is_some() {
+                which.filter = Some(&in_row);
             }
+            let Some(each) = self.among_rows else { return which.search(query, wanted, &records, members.as_deref()) };
+            which.set = Some(&each[row]);
+            // Should it fail, the search does.
+            let own = which.members(self.shared, self.open, &index, 1).unwrap_or_else(|error| {
+                records.fail(error);
+                None
+            });
+            which.search(query, wanted, &records, own.as_deref())
         };
         let (next, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
         /// Queries that a thread takes at a time.
@@ -276,9 +303,35 @@ impl<'a, K: Key + ?Sized> SearchMany<'a, K> {
             })
         };
         self.control.map_or(Ok(()), Control::check)?;
+        records.check()?;
         blocks.sort_unstable_by_key(|(start, _)| *start);
         let hits = BatchHits::collect(&index, self.k, blocks.into_iter().flat_map(|(_, found)| found))?;
         Ok((hits, !stopped.into_inner()))
+    }
+}
+
+impl<'a> SearchMany<'a, u64> {
+    /// See [`Search::among`](crate::Search::among); one for all queries.
+    pub fn among(mut self, set: &'a KeySet) -> Self {
+        self.which.set = Some(set);
+        self
+    }
+
+    /// A set for each query, in place of one for [all](Self::among). Clones of a set are one set.
+    ///
+    /// ```
+    /// use lodestore::KeySet;
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(1).open_or_create()?;
+    /// docs.put_many(&[1, 2, 3, 4], &[1.0, 2.0, 3.0, 4.0], None)?;
+    /// let sets = [KeySet::from([1, 3]), KeySet::range(..3)];
+    /// let hits = docs.search_many(&[3.9, 3.1]).k(1).among_rows(&sets).run()?;
+    /// assert_eq!((hits.keys(0), hits.keys(1)), (&[3][..], &[2][..]));
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    pub fn among_rows(mut self, sets: &'a [KeySet]) -> Self {
+        self.among_rows = Some(sets);
+        self
     }
 }
 

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::flight::InFlight;
 use crate::options::{Durability, StoreOptions};
 use crate::recall::RecallReport;
-use lodestore_engine::{Heads, Index, Super, Superblock};
+use lodestore_engine::{Heads, Index, Progress, Super, Superblock};
 use lodestore_wal::log::Commit;
 use lodestore_wal::{Disk, DiskLock, Log, LogScan, Poison};
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -190,6 +190,14 @@ impl Shared {
     /// The last LSN given out.
     pub(crate) fn last_lsn(&self) -> u64 {
         self.log_if_any().map_or_else(|| self.superblock.lock().1.ckpt_lsn, Log::last_lsn)
+    }
+
+    /// How far an index has got, with the catalogue naming every slot that was given out by then.
+    pub(crate) fn progress(&self, index: &Index) -> Progress {
+        let _gate = self.gate.read();
+        // Without a log nothing has been given out since the store was opened, as of before that was found.
+        let progress = index.progress();
+        self.log_if_any().map_or(progress, |log| log.between(|| index.progress()))
     }
 
     /// Makes `lsn` as safe as the store's durability asks for before a write is acknowledged.

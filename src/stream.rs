@@ -5,9 +5,10 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::hits::{Fetch, Hit, Hits, SearchStats};
 use crate::key::{Key, RowKey};
-use crate::search::{DEFAULT_K, Filter, Search, is_kept};
+use crate::search::{DEFAULT_K, Search};
 use crate::shared::{Handle, Open};
 use crate::stop::{Radius, StopCondition, Verdict};
+use crate::which::{Records, Which};
 use lodestore_engine::{Step, Walk, Watch};
 use std::collections::HashMap;
 use std::fmt;
@@ -35,7 +36,7 @@ pub struct Stream<'a, K: Key + ?Sized> {
     open: Arc<Open>,
     walk: Walk,
     fetch: Fetch,
-    filter: Option<&'a Filter<'a, K>>,
+    which: Which<'a, K>,
     except: Option<RowKey>,
     control: Option<Control>,
     /// After an error or the end nothing follows.
@@ -59,18 +60,16 @@ impl<K: Key + ?Sized> Stream<'_, K> {
     /// The stream without its filter, if it has one, so that it borrows nothing.
     pub fn without_filter(self) -> Stream<'static, K> {
         let Self { handle, open, walk, fetch, except, control, ended, cut_short, .. } = self;
-        Stream { handle, open, walk, fetch, filter: None, except, control, ended, cut_short }
+        Stream { handle, open, walk, fetch, which: Which::ALL, except, control, ended, cut_short }
     }
 
     fn advance(&mut self) -> Result<Option<Hit<K::Owned>>> {
         let shared = &self.handle.0;
         shared.check_open()?;
         let graph = self.walk.index().clone();
-        let keep = self.filter.map(|filter| {
-            let graph = &graph;
-            move |raw| is_kept::<K>(graph, filter, raw)
-        });
-        let keep = keep.as_ref().map(|keep| keep as &lodestore_engine::Keep<'_>);
+        let (which, records) = (self.which, Records::new(shared, &graph));
+        let keep = |raw| which.keeps(&records, raw);
+        let keep = (!which.is_all()).then_some(&keep as &lodestore_engine::Keep<'_>);
         let control = self.control.as_ref();
         let go_on = || control.is_none_or(Control::goes_on);
         let watch = if control.is_some() { Watch::new(&go_on) } else { Watch::NOBODY };
@@ -78,6 +77,7 @@ impl<K: Key + ?Sized> Stream<'_, K> {
         let excepted = |raw| except.is_some_and(|key| graph.key(raw).is_ok_and(|stored| key.is(stored)));
         loop {
             let step = if go_on() { self.walk.next(keep, watch) } else { Step::CutShort };
+            records.check()?;
             match step {
                 Step::Found(found) if excepted(found.key) => {}
                 Step::Found(found) => return self.fetch.hit::<K>(shared, self.walk.index(), found).map(Some),
@@ -156,7 +156,7 @@ impl<'a, K: Key + ?Sized> Search<'a, K> {
             open: self.open.clone(),
             walk,
             fetch: self.fetch,
-            filter: self.which.filter,
+            which: self.which,
             except: self.except,
             control: self.control.cloned(),
             ended: false,

@@ -1,7 +1,10 @@
 //! Searches of some records only, and exact ones.
 
 use crate::support::data::Data;
-use lodestore::{Codes, Collection, Metric, Residency, Store};
+use crate::support::model::{Rng, seed};
+use lodestore::{Codes, Collection, KeySet, Metric, Plan, Residency, Store};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const K: usize = 10;
 
@@ -106,4 +109,247 @@ fn filters_hold_for_packed_neighbourhoods_and_what_is_not_linked_yet() {
     drop((docs, store));
     let store = Store::options().residency(Residency::Packed).open(&copy).unwrap();
     check(&store.collection::<u64>("glosses").open().unwrap());
+}
+
+/// The glosses nearest to one of them, a region of space, and as many at random, for several sizes.
+fn sets(data: &Data, docs: &Collection<u64>) -> Vec<(String, KeySet)> {
+    let mut sets = Vec::new();
+    for size in [4000, 2500, 1200, 400, 60, 7] {
+        let region = docs.search(data.glosses.vector(size % 97)).k(size).exact().run().unwrap();
+        sets.push((format!("a region of {size}"), region.iter().map(|hit| hit.key).collect()));
+        let mut rng = Rng::new(size as u64);
+        sets.push((format!("{size} at random"), (0..size).map(|_| rng.below(5000) as u64).collect()));
+    }
+    sets
+}
+
+/// Whatever the set: `k` if there are so many, the right ones nearly always; by walks and by scans.
+#[test]
+fn sets_of_keys_are_searched_completely() {
+    let data = Data::load();
+    for codes in [Codes::None, Codes::Auto] {
+        let store = Store::in_memory().unwrap();
+        let docs = glosses(&data, &store, codes);
+        let mut plans = BTreeSet::new();
+        for (name, set) in sets(&data, &docs) {
+            let (mut right, mut wanted) = (0, 0);
+            let many = docs.search_many(data.queries.vectors()).k(K).ef(20).among(&set).threads(2).run().unwrap();
+            for row in 0..data.queries.len() {
+                let search = || docs.search(data.queries.vector(row)).k(K).ef(20).among(&set);
+                let (found, truth) = (search().run().unwrap(), search().exact().run().unwrap());
+                assert_eq!(found.len(), K.min(set.len() as usize), "{name}, query {row}");
+                assert_eq!(found.len(), truth.len(), "{name}, query {row}");
+                assert!(found.iter().all(|hit| set.contains(hit.key)), "{name}: {found:?}");
+                assert!(found.iter().is_sorted_by(|a, b| a.distance <= b.distance), "{name}: {found:?}");
+                assert_eq!(keys(&found), many.keys(row), "{name}, query {row}");
+                assert!(truth.stats().distances <= set.len() && truth.stats().plan() == Plan::Scan);
+                let truth = keys(&truth);
+                let hits = keys(&found);
+                right += hits.iter().filter(|key| truth.contains(key)).count();
+                wanted += truth.len();
+                plans.insert(format!("{:?}", found.stats().plan()));
+            }
+            let recall = right as f64 / wanted as f64;
+            println!("{name}, {codes:?}: recall {recall:.4}");
+            assert!(recall >= 0.95, "{name}: recall {recall}");
+        }
+        assert!(plans.contains("Walk") && plans.contains("Scan"), "{plans:?}");
+    }
+}
+
+#[test]
+fn sets_are_put_together_as_sets_are() {
+    let seed = seed("filters");
+    let mut rng = Rng::new(seed);
+    // A model: which of the first keys are in a set, and whether all further ones are.
+    const KEYS: usize = 40;
+    // They lie in several of the blocks of 2³² that a set has, and at their ends.
+    const PLACE: u64 = (1 << 32) - 20;
+    let mut sets = vec![(KeySet::new(), vec![false; KEYS], false), (KeySet::range(..), vec![true; KEYS], true)];
+    let range = |from: usize, to: usize| KeySet::range(PLACE + from as u64..PLACE + to as u64);
+    for (from, to) in [(0, 40), (3, 20), (20, 40), (19, 21), (5, 5), (0, 20)] {
+        sets.push((range(from, to), (0..KEYS).map(|key| (from..to).contains(&key)).collect(), false));
+    }
+    let low = (0..KEYS).map(|key| key < 7).collect();
+    sets.push((KeySet::range(..PLACE + 7) - KeySet::range(..PLACE), low, false));
+    sets.push((KeySet::range(PLACE + 9..) | KeySet::range(..PLACE), (0..KEYS).map(|key| key >= 9).collect(), true));
+    for _ in 0..400 {
+        let a = rng.below(sets.len());
+        let b = rng.below(sets.len());
+        let key = rng.below(KEYS);
+        let (a, b) = (&sets[a], &sets[b]);
+        let zip = |f: fn(bool, bool) -> bool| -> (Vec<bool>, bool) {
+            (a.1.iter().zip(&b.1).map(|(&a, &b)| f(a, b)).collect(), f(a.2, b.2))
+        };
+        let (set, (all, rest)) = match rng.below(7) {
+            0 => (&a.0 & &b.0, zip(|a, b| a && b)),
+            1 => (&a.0 | &b.0, zip(|a, b| a || b)),
+            2 => (&a.0 - &b.0, zip(|a, b| a && !b)),
+            3 => (!&a.0, zip(|a, _| !a)),
+            4 => {
+                let (mut set, mut all) = (a.0.clone(), a.1.clone());
+                assert_eq!(set.insert(PLACE + key as u64), !all[key], "seed {seed}");
+                all[key] = true;
+                (set, (all, a.2))
+            }
+            5 => {
+                let (mut set, mut all) = (a.0.clone(), a.1.clone());
+                assert_eq!(set.remove(PLACE + key as u64), all[key], "seed {seed}");
+                all[key] = false;
+                (set, (all, a.2))
+            }
+            _ => {
+                let some: Vec<u64> = (0..5).map(|_| PLACE + rng.below(KEYS) as u64).collect();
+                let (mut set, mut all) = (a.0.clone(), a.1.clone());
+                set.extend(some.iter().copied());
+                some.iter().for_each(|&key| all[(key - PLACE) as usize] = true);
+                (set, (all, a.2))
+            }
+        };
+        let got: Vec<bool> = (0..KEYS as u64).map(|key| set.contains(PLACE + key)).collect();
+        let elsewhere = [0, 1 << 40, u64::MAX, PLACE - 1, PLACE + KEYS as u64];
+        assert!(got == all && elsewhere.iter().all(|&key| set.contains(key) == rest), "seed {seed}: {set:?}");
+        let inside = all.iter().filter(|&&is_in| is_in).count() as u64;
+        let len = if rest { (u64::MAX - KEYS as u64).saturating_add(1).saturating_add(inside) } else { inside };
+        assert_eq!(set.len(), len, "seed {seed}");
+        assert_eq!(set == a.0, all == a.1 && rest == a.2, "seed {seed}");
+        sets.push((set, all, rest));
+    }
+}
+
+/// A set that is kept finds what is put, replaced and removed, also in places that are used again, and after compacting.
+#[test]
+fn a_set_keeps_up_with_the_collection() {
+    let data = Data::load();
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::options().background(false).threads(1).open(dir.path()).unwrap();
+    let docs = store.collection::<u64>("glosses").dim(data.glosses.dim).metric(Metric::Cosine).create().unwrap();
+    let rows: Vec<u64> = (0..2000).collect();
+    docs.put_many(&rows, &data.glosses.vectors()[..2000 * data.glosses.dim], None).unwrap();
+    let sets = [
+        ("few", KeySet::from([3, 500, 1999, 2500, 3001])),
+        ("even", (0..2500).map(|n| 2 * n).collect()),
+        ("all but some", !KeySet::range(100..1500)),
+        ("high", KeySet::range(1900..)),
+    ];
+    let seed = seed("filters");
+    let mut rng = Rng::new(seed);
+    let mut live: BTreeSet<u64> = rows.into_iter().collect();
+    let mut reused = false;
+    for round in 0..40 {
+        for _ in 0..100 {
+            let key = rng.below(4000) as u64;
+            if rng.below(3) == 0 {
+                assert_eq!(docs.remove(key).unwrap(), live.remove(&key), "seed {seed}");
+            } else {
+                docs.put(key, data.glosses.vector(rng.below(5000)), b"").unwrap();
+                live.insert(key);
+            }
+        }
+        match round % 10 {
+            4 => {
+                let before = docs.info().slots;
+                store.checkpoint().unwrap();
+                reused |= docs.info().slots == before;
+            }
+            9 => drop(docs.compact().run().unwrap()),
+            _ => {}
+        }
+        for (name, set) in &sets {
+            let there: BTreeSet<u64> = live.iter().copied().filter(|&key| set.contains(key)).collect();
+            let query = data.queries.vector(round);
+            // All of them, whatever way, and of the nearest only some of them.
+            for exact in [false, true] {
+                let search = docs.search(query).k(5000).among(set);
+                let found = if exact { search.exact().run() } else { search.run() }.unwrap();
+                let found: BTreeSet<u64> = keys(&found).into_iter().collect();
+                assert_eq!(found, there, "{name}, round {round}, seed {seed}");
+            }
+            let found = docs.search(query).k(5).ef(40).among(set).run().unwrap();
+            assert_eq!(found.len(), there.len().min(5), "{name}, round {round}, seed {seed}");
+            assert!(found.iter().all(|hit| there.contains(&hit.key)), "{name}, round {round}, seed {seed}: {found:?}");
+        }
+    }
+    assert!(reused, "no place was used again");
+}
+
+/// While records are replaced all the time, each of them is there all the time: in any set, however it is searched.
+#[test]
+fn sets_are_searched_completely_beside_writers() {
+    let data = Data::load();
+    let dir = tempfile::tempdir().unwrap();
+    let store =
+        Store::options().checkpoint_log_bytes(1 << 20).checkpoint_dirty_bytes(1 << 20).open(dir.path()).unwrap();
+    let docs = store.collection::<u64>("glosses").dim(data.glosses.dim).metric(Metric::Cosine).create().unwrap();
+    let keys: Vec<u64> = (0..3000).collect();
+    docs.put_many(&keys, &data.glosses.vectors()[..3000 * data.glosses.dim], None).unwrap();
+    let done = AtomicBool::new(false);
+    let sets = [KeySet::from([5, 70, 700, 2100]), KeySet::range(1000..1060), (0..1500).map(|n| 2 * n).collect()];
+    std::thread::scope(|scope| {
+        for writer in 0..2u64 {
+            let (docs, data, done) = (&docs, &data, &done);
+            scope.spawn(move || {
+                let mut rng = Rng::new(seed("writers") + writer);
+                while !done.load(Ordering::Relaxed) {
+                    let key = 2 * rng.below(1500) as u64 + writer;
+                    docs.put(key, data.glosses.vector(rng.below(5000)), b"").unwrap();
+                }
+            });
+        }
+        let _stop = Stop(&done);
+        for round in 0..600 {
+            let (set, query) = (&sets[round % 3], data.queries.vector(round % data.queries.len()));
+            let search = docs.search(query).among(set);
+            let (k, hits) = match round % 4 {
+                0 => (10, search.k(10).run()),
+                1 => (60, search.k(60).ef(20).run()),
+                2 => (10, search.k(10).exact().run()),
+                _ => (1500, search.k(1500).run()),
+            };
+            let hits = hits.unwrap();
+            assert_eq!(hits.len(), k.min(set.len() as usize), "round {round}: {:?}", hits.stats());
+            assert!(hits.iter().all(|hit| set.contains(hit.key)), "round {round}");
+            let different: BTreeSet<u64> = hits.iter().map(|hit| hit.key).collect();
+            assert_eq!(different.len(), hits.len(), "round {round}");
+        }
+    });
+}
+
+/// Ends the writers, whatever happens.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn filters_of_payloads_and_of_each_query() {
+    let data = Data::load();
+    let store = Store::in_memory().unwrap();
+    let docs = store.collection::<u64>("glosses").dim(data.glosses.dim).metric(Metric::Cosine).create().unwrap();
+    let keys: Vec<u64> = (0..1000).collect();
+    let payloads: Vec<Vec<u8>> = keys.iter().map(|key| vec![(key % 10) as u8]).collect();
+    let payloads: Vec<&[u8]> = payloads.iter().map(|payload| &payload[..]).collect();
+    docs.put_many(&keys, &data.glosses.vectors()[..1000 * data.glosses.dim], Some(&payloads)).unwrap();
+    let of_key = |key: u64| key % 10 == 3;
+    let of_payload = |_: u64, payload: &[u8]| payload == [3];
+    let sevens: KeySet = (0..100).map(|n| 10 * n + 7).collect();
+    let each = [KeySet::from([3, 5]), sevens.clone(), sevens];
+    for row in 0..50 {
+        let query = data.queries.vector(row);
+        let a = docs.search(query).k(K).filter(&of_key).run().unwrap();
+        let b = docs.search(query).k(K).filter_payloads(&of_payload).run().unwrap();
+        assert_eq!(self::keys(&a), self::keys(&b));
+        let three = [query, query, query].concat();
+        let hits = docs.search_many(&three).k(K).among_rows(&each).run().unwrap();
+        assert!(hits.keys(0).iter().all(|key| [3, 5].contains(key)) && hits.keys(0).len() == 2);
+        assert!(hits.keys(1).len() == K && hits.keys(1).iter().all(|key| key % 10 == 7));
+        assert_eq!(hits.keys(1), hits.keys(2));
+        let both = docs.search(query).k(K).among(&each[0]).filter(&of_key).run().unwrap();
+        assert_eq!(self::keys(&both), [3]);
+    }
+    let error = docs.search_many(data.queries.vectors()).among_rows(&each).run().unwrap_err();
+    assert!(error.to_string().contains("sets"), "{error}");
 }

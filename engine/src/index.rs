@@ -16,6 +16,7 @@ use crate::free::FreeSlots;
 use crate::geometry::{self, Geometry, MAX_SLOTS};
 use crate::heads::Head;
 use crate::ids::{self, Id};
+use crate::journal::Journal;
 use crate::kernel::{self, LINE};
 use crate::keys::KeySegment;
 use crate::marks::Marks;
@@ -76,6 +77,7 @@ pub struct Index {
     pub(crate) free_count: AtomicU64,
     pub(crate) free_slots: Mutex<FreeSlots>,
     pub(crate) readers: Readers,
+    pub(crate) reused: Journal,
     /// Slots that are being unlinked, and must not be linked to.
     pub(crate) condemned: RwLock<Option<Arc<SlotSet>>>,
     locks: Box<[Mutex<()>]>,
@@ -247,6 +249,7 @@ impl Index {
             free_count: AtomicU64::new(u64::from(head.free)),
             free_slots: Mutex::new(FreeSlots::below(if head.free == 0 { 0 } else { head.next_slot })),
             readers: Readers::default(),
+            reused: Journal::default(),
             condemned: RwLock::new(None),
             locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
             doubt: Doubt::default(),

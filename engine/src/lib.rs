@@ -21,6 +21,7 @@
 //! | [`readers`] | who is reading |
 //! | `free` | slots that wait to be used again |
 //! | `doubt` | nodes linked while others were linked |
+//! | `journal` | slots that were used again |
 //! | `windows` | slot numbers to addresses |
 //! | `view` | typed views of mapped memory (`unsafe`) |
 //! | [`keys`] | types of keys, and those that are not numbers |
@@ -33,6 +34,7 @@
 //! | [`scratch`] | candidate pool, visited marks |
 //! | `search` | the one search loop |
 //! | `filter` | the search loop on packed neighbourhoods |
+//! | `among` | the search loop among some of the nodes |
 //! | `sums` | page checksums |
 //! | `cow` | segments that change in place: dirty pages, captures |
 //! | `images` | checkpoint files |
@@ -52,6 +54,12 @@
 //! | `bulk` | linking many nodes together |
 //! | `reach` | which nodes walks can reach |
 //! | [`sweep`] | unlinking dead nodes |
+//! | [`members`] | which slots hold the records of a set of keys |
+//! | `wanted` | what a search is to find |
+//! | `records` | slots to records |
+//! | `rerank` | what codes have found, compared exactly |
+//! | `scan` | comparing with all records, or all of some |
+//! | `plan` | how records that are to be kept are found with the least work |
 //! | [`query`] | queries |
 //! | [`stream`] | walks that go on as far as they are asked to |
 //! | `cover` | every byte of a collection's files |
@@ -76,6 +84,7 @@ mod sync;
 pub mod readers;
 mod free;
 mod doubt;
+mod journal;
 mod windows;
 mod view;
 pub mod keys;
@@ -88,6 +97,7 @@ mod packed;
 pub mod scratch;
 mod search;
 mod filter;
+mod among;
 mod sums;
 mod cow;
 mod images;
@@ -107,6 +117,12 @@ mod insert;
 mod bulk;
 mod reach;
 pub mod sweep;
+pub mod members;
+mod wanted;
+mod records;
+mod rerank;
+mod scan;
+mod plan;
 pub mod query;
 pub mod stream;
 mod cover;
@@ -125,10 +141,11 @@ pub use heads::{Head, Heads};
 pub use ids::Id;
 pub use index::{Index, Place};
 pub use keys::{KeyType, MAX_KEY, NewKeys, StoredKey};
+pub use members::{Keep, Members, Progress};
 pub use metric::Metric;
 pub use pending::Replayed;
-pub use query::{Keep, Neighbour, Wanted};
 pub use readers::Reading;
+pub use records::Neighbour;
 pub use salvage::{Overlay, Salvage, SalvagedKey, SlotId};
 pub use scratch::Counters;
 pub use search::{GoOn, Watch};
@@ -137,3 +154,4 @@ pub use stream::{Step, Walk};
 pub use superblock::{Super, Superblock};
 pub use user_metric::{MAX_METRIC_NAME, MetricName, Metrics, UserMetric};
 pub use verify::Checks;
+pub use wanted::Wanted;

@@ -67,6 +67,7 @@ impl Index {
         self.links.words(slot)[0].store(END, Ordering::Release);
         self.tombs.words(slot / 32)[0].fetch_and(!(1 << (slot % 32)), Ordering::AcqRel);
         self.free_count.fetch_sub(1, Ordering::AcqRel);
+        self.reused.note(slot);
     }
 
     /// Says that what was unlinked so far needs no checkpoint, or has it.

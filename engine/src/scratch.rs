@@ -334,6 +334,7 @@ impl Visited {
     }
 
     /// Whether a node below the `slots` of the last [`reset`](Self::reset) is marked.
+    #[inline(always)]
     pub(crate) fn has(&self, slot: u32) -> bool {
         self.words[slot as usize / 64] & 1 << (slot % 64) != 0
     }
@@ -383,6 +384,49 @@ impl SlotSet {
     pub(crate) fn add(&mut self, slot: u32) -> bool {
         Marks(&mut self.0).insert(slot)
     }
+
+    /// Adds a slot or takes it out; there is room for it.
+    #[inline]
+    pub(crate) fn set(&mut self, slot: u32, is_in: bool) {
+        let (word, bit) = (&mut self.0[slot as usize / 64], 1 << (slot % 64));
+        *word = if is_in { *word | bit } else { *word & !bit };
+    }
+
+    /// Takes a slot out, if there is room for it at all; says whether it was in it.
+    pub(crate) fn remove(&mut self, slot: u32) -> bool {
+        let was_in = self.has(slot);
+        if was_in {
+            self.set(slot, false);
+        }
+        was_in
+    }
+
+    /// Makes room for slots below `slots`.
+    pub(crate) fn grow(&mut self, slots: u32) {
+        let words = (slots as usize).div_ceil(64);
+        if self.0.len() < words {
+            self.0.resize(words, 0);
+        }
+    }
+
+    /// Those in it, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.iter().zip(0u32..).flat_map(|(&word, at)| {
+            let rest = |&left: &u64| Some(left & (left - 1)).filter(|&left| left != 0);
+            let bits = std::iter::successors(Some(word).filter(|&word| word != 0), rest);
+            bits.map(move |left| at * 64 + left.trailing_zeros())
+        })
+    }
+
+    /// Up to `count` of those in it, from all over.
+    pub(crate) fn spread(&self, count: usize, into: &mut Vec<u32>) {
+        let step = (self.0.len() / count.max(1)).max(1);
+        for from in (0..self.0.len()).step_by(step).take(count) {
+            // The first from there on, so that a stretch without any does not cost one.
+            let found = self.0[from..(from + step).min(self.0.len())].iter().position(|&word| word != 0);
+            into.extend(found.map(|at| ((from + at) * 64) as u32 + self.0[from + at].trailing_zeros()));
+        }
+    }
 }
 
 /// Work counted during a search.
@@ -394,6 +438,12 @@ pub struct Counters {
     pub distances: u64,
     /// Vectors compared exactly after a walk on codes.
     pub reranked: u64,
+    /// Walks through the graph.
+    pub walks: u64,
+    /// Times that all records were compared, or all that are to be kept.
+    pub scans: u64,
+    /// Records that a filter was asked about and did not keep.
+    pub refused: u64,
     /// Whether it was ended before it was done.
     pub cut_short: bool,
 }
@@ -403,6 +453,9 @@ impl std::ops::AddAssign for Counters {
         self.hops += more.hops;
         self.distances += more.distances;
         self.reranked += more.reranked;
+        self.walks += more.walks;
+        self.scans += more.scans;
+        self.refused += more.refused;
         self.cut_short |= more.cut_short;
     }
 }
@@ -412,6 +465,12 @@ impl std::ops::AddAssign for Counters {
 pub(crate) struct Scratch {
     pub(crate) pool: Pool,
     pub(crate) visited: Visited,
+    /// Of a walk among some nodes: others whose lists have been read, and those of the node being expanded.
+    pub(crate) through: Visited,
+    pub(crate) passed: Vec<u32>,
+    /// Which nodes a filter has been asked about, and which of them it keeps.
+    pub(crate) asked: Visited,
+    pub(crate) kept: SlotSet,
     /// Neighbours not seen before, of the node being expanded.
     pub(crate) fresh: Vec<u32>,
     /// How far they are, in fours, and the entries of those that are near enough.

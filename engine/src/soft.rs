@@ -46,6 +46,7 @@ impl Index {
         self.tombs.words(slot / 32)[0].fetch_and(!(1 << (slot % 32)), Ordering::AcqRel);
         self.marks.clear(slot);
         self.live.fetch_add(1, Ordering::AcqRel);
+        self.reused.note(slot);
     }
 
     /// Makes a marked slot a dead one: its record is replaced or removed. Called under the sequencer.
@@ -67,6 +68,7 @@ impl Index {
         let before = self.tombs.words(slot / 32)[0].fetch_and(!(1 << (slot % 32)), Ordering::AcqRel);
         let was_dead = before & (1 << (slot % 32)) != 0;
         if was_dead {
+            self.reused.note(slot);
             self.live.fetch_add(1, Ordering::AcqRel);
             self.dead.fetch_sub(1, Ordering::AcqRel);
         }

@@ -209,6 +209,12 @@ impl Log {
         Ok(value)
     }
 
+    /// Runs `f` between two calls of [`sequence`](Self::sequence): what one of them does is done whole, or not begun.
+    pub fn between<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _seq = self.seq.lock();
+        f()
+    }
+
     /// The last LSN given out.
     pub fn last_lsn(&self) -> u64 {
         self.last.load(Ordering::Acquire)

@@ -1,0 +1,126 @@
+//! Which records a search may find.
+
+use crate::error::{Error, Result};
+use crate::key::{Key, RowKey};
+use crate::keyset::KeySet;
+use crate::shared::{Open, Shared};
+use lodestore_engine::{Counters, Index as Graph, Keep, Members, Neighbour, Query, Wanted};
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::Arc;
+
+/// Says of a key whether its record may be found.
+pub(crate) type Filter<'a, K> = dyn Fn(<K as Key>::Ref<'_>) -> bool + Sync + 'a;
+
+/// Says so of a key and a payload.
+pub(crate) type PayloadFilter<'a, K> = dyn Fn(<K as Key>::Ref<'_>, &[u8]) -> bool + Sync + 'a;
+
+/// Which records are compared: those that all of these keep.
+pub(crate) struct Which<'a, K: Key + ?Sized> {
+    pub(crate) exact: bool,
+    /// Of a collection whose keys are `u64`.
+    pub(crate) set: Option<&'a KeySet>,
+    pub(crate) filter: Option<&'a Filter<'a, K>>,
+    pub(crate) payloads: Option<&'a PayloadFilter<'a, K>>,
+}
+
+impl<K: Key + ?Sized> Clone for Which<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K: Key + ?Sized> Copy for Which<'_, K> {}
+
+impl<K: Key + ?Sized> fmt::Debug for Which<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Which");
+        debug.field("exact", &self.exact).field("set", &self.set.is_some());
+        debug.field("filter", &self.filter.is_some()).field("payloads", &self.payloads.is_some()).finish()
+    }
+}
+
+impl<'a, K: Key + ?Sized> Which<'a, K> {
+    pub(crate) const ALL: Self = Self { exact: false, set: None, filter: None, payloads: None };
+
+    /// Those of them that a filter keeps.
+    pub(crate) fn set_only(self) -> Option<&'a KeySet> {
+        self.set.filter(|_| self.filter.is_none() && self.payloads.is_none())
+    }
+
+    pub(crate) fn is_all(&self) -> bool {
+        self.set.is_none() && self.filter.is_none() && self.payloads.is_none()
+    }
+
+    /// Whether the record may be found whose key an id has as `raw`. A damaged key is not passed over: if it is found,
+    /// the search says so.
+    #[inline]
+    pub(crate) fn keeps(&self, records: &Records<'_>, raw: u64) -> bool {
+        if self.set.is_some_and(|set| !set.contains(raw)) {
+            return false;
+        }
+        if self.filter.is_none() && self.payloads.is_none() {
+            return true;
+        }
+        let Some(key) = records.graph.key(raw).ok().and_then(K::read) else { return true };
+        self.filter.is_none_or(|keep| keep(key))
+            && self.payloads.is_none_or(|keep| records.payload(raw).is_some_and(|payload| keep(key, &payload)))
+    }
+
+    /// Searches for what is wanted, of the records that may be found.
+    pub(crate) fn search(
+        &self,
+        query: Query<'_>,
+        wanted: Wanted<'_>,
+        records: &Records<'_>,
+        members: Option<&Members>,
+    ) -> (Vec<Neighbour>, Counters) {
+        let keep = |raw| self.keeps(records, raw);
+        let keep = (!self.is_all()).then_some(&keep as &Keep<'_>);
+        let wanted = Wanted { keep, members, ..wanted };
+        if self.exact { records.graph.find_exactly(query, &wanted) } else { records.graph.find(query, &wanted) }
+    }
+
+    /// Where the records lie that may be found, as far as it is known, for so many queries.
+    pub(crate) fn members(
+        &self,
+        shared: &Shared,
+        open: &Open,
+        graph: &Arc<Graph>,
+        queries: usize,
+    ) -> Result<Option<Arc<Members>>> {
+        self.set_only().map_or(Ok(None), |set| set.members(shared, open, graph, queries))
+    }
+}
+
+/// Where filters read keys and payloads. A failure is kept until the search is over.
+pub(crate) struct Records<'a> {
+    shared: &'a Shared,
+    graph: &'a Graph,
+    failed: Mutex<Option<Error>>,
+}
+
+impl<'a> Records<'a> {
+    pub(crate) fn new(shared: &'a Shared, graph: &'a Graph) -> Self {
+        Self { shared, graph, failed: Mutex::new(None) }
+    }
+
+    fn payload(&self, raw: u64) -> Option<Arc<[u8]>> {
+        let read = || self.shared.catalog.get(&RowKey::new(self.graph.id(), self.graph.key(raw)?));
+        read()
+            .unwrap_or_else(|error| {
+                self.fail(error);
+                None
+            })
+            .map(|row| row.payload)
+    }
+
+    pub(crate) fn fail(&self, error: Error) {
+        self.failed.lock().get_or_insert(error);
+    }
+
+    /// What went wrong first since it was asked last.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.failed.lock().take().map_or(Ok(()), Err)
+    }
+}
