@@ -26,7 +26,7 @@ from lodestore._errors import (
     NotFoundError,
     StorageError,
 )
-from lodestore._native import Batch, Collection, Store, in_memory, open
+from lodestore._native import Batch, Collection, KeySet, Store, in_memory, open
 from lodestore._results import (
     BatchHits,
     CollectionInfo,
@@ -53,6 +53,7 @@ __all__ = [
     "Hit",
     "Hits",
     "InputError",
+    "KeySet",
     "LockedError",
     "NotFoundError",
     "RecallAt",

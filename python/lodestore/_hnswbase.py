@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lodestore._native import Collection, Store, in_memory
+from lodestore._native import Collection, KeySet, Store, in_memory
 from lodestore._results import BatchHits
 
 Labels = NDArray[np.uint64]
 Floats = NDArray[np.float32]
-Filter = Callable[[int], object] | NDArray[np.bool_] | NDArray[np.integer[Any]] | Iterable[int]
+Filter = Callable[[int], object] | KeySet | NDArray[np.bool_] | NDArray[np.integer[Any]] | Iterable[int]
 # One for all rows, or one for each.
 Filters = Filter | Sequence[Filter | None]
 
@@ -31,7 +31,7 @@ def _by_row(filter: Filters | None, rows: int) -> Sequence[Any] | None:
     if isinstance(filter, np.ndarray) and filter.ndim == 2 and filter.dtype == np.bool_:
         filters = list(filter)
     elif isinstance(filter, (list, tuple)) and any(
-        one is None or callable(one) or isinstance(one, (np.ndarray, list, tuple, set, range)) for one in filter
+        one is None or callable(one) or isinstance(one, (np.ndarray, list, tuple, set, range, KeySet)) for one in filter
     ):
         filters = filter
     else:

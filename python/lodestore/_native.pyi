@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from lodestore._results import (
 __all__ = [
     "Batch",
     "Collection",
+    "KeySet",
     "Store",
     "_give_hnswlib",
     "_graph_size",
@@ -28,6 +29,23 @@ __all__ = [
     "in_memory",
     "open",
 ]
+
+_Keys = NDArray[np.bool_] | NDArray[np.integer[Any]] | Iterable[SupportsIndex]
+_Filter = Callable[[int], object] | KeySet | _Keys
+
+@final
+class KeySet:
+    def __new__(cls, keys: _Keys | None = None, /) -> KeySet: ...
+    @staticmethod
+    def range(start: SupportsIndex, stop: SupportsIndex | None = None, /) -> KeySet: ...
+    def __contains__(self, key: SupportsIndex, /) -> bool: ...
+    def __len__(self) -> int: ...
+    def __bool__(self) -> bool: ...
+    def __and__(self, other: KeySet, /) -> KeySet: ...
+    def __or__(self, other: KeySet, /) -> KeySet: ...
+    def __sub__(self, other: KeySet, /) -> KeySet: ...
+    def __invert__(self) -> KeySet: ...
+    def __eq__(self, other: object, /) -> bool: ...
 
 def open(
     path: str | PathLike[str],
@@ -104,7 +122,7 @@ class Collection:
         ef: int | None = None,
         recall: float | None = None,
         payloads: bool = True,
-        filter: Callable[[int], object] | NDArray[np.bool_] | NDArray[np.integer[Any]] | Iterable[SupportsIndex] | None = None,
+        filter: _Filter | None = None,
         exact: bool = False,
     ) -> Hits: ...
     def search_many(
@@ -113,7 +131,7 @@ class Collection:
         k: int = 10,
         ef: int | None = None,
         threads: int = 0,
-        filter: Callable[[int], object] | NDArray[np.bool_] | NDArray[np.integer[Any]] | Iterable[SupportsIndex] | None = None,
+        filter: _Filter | Sequence[_Filter | None] | None = None,
         exact: bool = False,
         recall: float | None = None,
     ) -> BatchHits: ...

@@ -1,7 +1,7 @@
 //! `lodestore.Collection`.
 
 use crate::errors::{raise, refuse};
-use crate::filter::Filter;
+use crate::filter::{Filter, Filters};
 use crate::input::{self, Vectors};
 use crate::output::{self, Rows};
 use crate::waiting::Waiting;
@@ -157,8 +157,8 @@ impl Collection {
     /// query: shape (dim,). ef: candidates kept on the way, 64 unless given: more find more and take longer.
     /// recall: instead of ef, the share of the true neighbours to be found, 0 to 1, as recall() has measured it.
     /// payloads: whether to fetch them too. filter: which records may be found; k are whenever there are so many. A callable
-    /// that is asked of keys, once for each; or, much faster since it needs no interpreter, an array of booleans by key or
-    /// the keys, an array of integers. exact: compares with every record, and so finds the true neighbours.
+    /// that is asked of keys, once for each; or, much faster since it needs no interpreter, an array of booleans by key,
+    /// the keys, an array of integers, or a KeySet of them, which is best if several searches use it. exact: compares with every record, and so finds the true neighbours.
     #[pyo3(signature = (query, k = 10, ef = None, recall = None, payloads = true, filter = None, exact = false))]
     #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn search<'py>(
@@ -179,7 +179,7 @@ impl Collection {
         let components = query.components()?;
         let filter = filter.map(Filter::new).transpose()?;
         let hits = py.detach(|| {
-            let keeps = filter.as_ref().map(|filter| |key| filter.keeps(key));
+            let asked = filter.as_ref().and_then(Filter::asked);
             let mut search = self.0.search(components).k(k);
             if let Some(ef) = ef {
                 search = search.ef(ef);
@@ -187,8 +187,11 @@ impl Collection {
             if let Some(recall) = recall {
                 search = search.recall(recall);
             }
-            if let Some(keeps) = &keeps {
-                search = search.filter(keeps);
+            if let Some(asked) = &asked {
+                search = search.filter(asked);
+            }
+            if let Some(set) = filter.as_ref().and_then(Filter::set) {
+                search = search.among(set);
             }
             if exact {
                 search = search.exact();
@@ -202,7 +205,7 @@ impl Collection {
     /// Searches for many vectors at once. Ctrl-C stops it.
     ///
     /// queries: shape (rows, dim), not to be changed meanwhile. threads: how many share the queries; 0 is one for each
-    /// core. recall, filter, exact: as for search(). Returns BatchHits with keys and distances of the shape (rows, k).
+    /// core. recall, filter, exact: as for search(); filter may also be a list with one, or None, for each row. Returns BatchHits with keys and distances of the shape (rows, k).
     #[pyo3(signature = (queries, k = 10, ef = None, threads = 0, filter = None, exact = false, recall = None))]
     #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn search_many<'py>(
@@ -222,10 +225,10 @@ impl Collection {
         let queries = Vectors::rows(queries, "the queries", self.0.dim(), self.0.element())?;
         let components = queries.components()?;
         let mut waiting = Waiting::new(None, 0);
-        let filter = filter.map(Filter::new).transpose()?;
+        let filter = filter.map(|filter| Filters::new(filter, queries.count())).transpose()?;
         let rows = py.detach(|| {
             let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-            let keeps = filter.as_ref().map(|filter| |key| filter.keeps(key));
+            let in_row = |row, key| filter.as_ref().is_none_or(|filter| filter.keeps(row, key));
             let mut search = self.0.search_many(components).k(k).threads(if threads == 0 { cores() } else { threads });
             if let Some(ef) = ef {
                 search = search.ef(ef);
@@ -233,16 +236,19 @@ impl Collection {
             if let Some(recall) = recall {
                 search = search.recall(recall);
             }
-            if let Some(keeps) = &keeps {
-                search = search.filter(keeps);
-            }
+            search = match &filter {
+                None => search,
+                Some(Filters::All(Filter::Set(set))) => search.among(set),
+                Some(Filters::Sets(sets)) => search.among_rows(sets),
+                Some(_) => search.filter_rows(&in_row),
+            };
             if exact {
                 search = search.exact();
             }
             search.run_while(|| waiting.go_on(0)).map(|(hits, _)| Rows::new(&hits))
         });
         waiting.end()?;
-        filter.map_or(Ok(()), Filter::end)?;
+        filter.map_or(Ok(()), Filters::end)?;
         output::batch_hits(py, rows.map_err(raise)?)
     }
 

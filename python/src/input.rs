@@ -95,6 +95,17 @@ impl<'py> Vectors<'py> {
         })
     }
 
+    /// How many they are, if they are rows.
+    pub(crate) fn count(&self) -> usize {
+        let shape = match self {
+            Vectors::F32(array) => array.shape(),
+            Vectors::F16(array) => array.shape(),
+            Vectors::I8(array) => array.shape(),
+            Vectors::U8(array) | Vectors::Bits(array) => array.shape(),
+        };
+        shape.first().copied().unwrap_or(0)
+    }
+
     pub(crate) fn components(&self) -> PyResult<Components<'_>> {
         Ok(match self {
             Vectors::F32(array) => array.as_slice()?.into(),

@@ -13,6 +13,7 @@ mod errors;
 mod input;
 mod output;
 mod waiting;
+mod keyset;
 mod filter;
 mod collection;
 mod batch;
@@ -28,6 +29,8 @@ mod _native {
     use crate::collection::Collection;
     #[pymodule_export]
     use crate::foreign::{_give_hnswlib, _graph_size, _take_hnswlib, _vectors};
+    #[pymodule_export]
+    use crate::keyset::KeySet;
     #[pymodule_export]
     use crate::store::{Store, in_memory, open};
 }

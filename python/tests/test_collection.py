@@ -98,6 +98,39 @@ def test_filters_and_exact_searches(glosses, data):
     assert all(len(hit.payload) > 50 for hit in hits)
 
 
+def test_filters_that_are_sets_find_what_callables_find(glosses, data):
+    mask = np.zeros(5000, bool)
+    mask[3:3000:2] = True
+    ids = np.flatnonzero(mask)
+    kept = lodestore.KeySet(ids)
+    assert kept == lodestore.KeySet(mask) and len(kept) == len(ids) and 5 in kept and 4 not in kept
+    queries = data.queries[:40]
+    called = glosses.search_many(queries, k=10, exact=True, filter=lambda key: key < 3000 and mask[key])
+    for filter in (mask, ids.astype(np.uint64), ids.tolist(), kept, [kept] * 40, [mask, ids, kept, lambda key: mask[key]] * 10):
+        many = glosses.search_many(queries, k=10, exact=True, filter=filter)
+        assert np.array_equal(many.keys, called.keys)
+        many = glosses.search_many(queries, k=10, ef=100, filter=filter)
+        assert (many.counts == 10).all() and mask[many.keys].all()
+        assert (many.keys == called.keys).mean() > 0.95
+    for filter in (mask, ids, kept):
+        assert glosses.search(queries[0], k=10, exact=True, filter=filter).keys.tolist() == called.keys[0].tolist()
+    rows = glosses.search_many(queries[:3], k=5, filter=[None, lodestore.KeySet([8, 9]), ~kept])
+    assert rows.counts.tolist() == [5, 2, 5] and set(rows.keys[1, :2].tolist()) == {8, 9} and not mask[rows.keys[2]].any()
+    with pytest.raises(lodestore.InputError, match="one for each of the 3"):
+        glosses.search_many(queries[:3], filter=[kept, kept])
+
+
+def test_sets_of_keys_are_put_together():
+    KeySet = lodestore.KeySet
+    some, other = KeySet([1, 5, 2**63]), KeySet.range(4, 10)
+    assert (some & other) == KeySet([5]) and (some - other) == KeySet([1, 2**63])
+    assert len(some | other) == 8 and 2**64 - 1 in ~some and 5 not in ~some
+    assert KeySet.range(3) == ~KeySet.range(0, 3) and not KeySet() and KeySet() != some and some != 5
+    for wrong in ([-1], [2**64], [1.5], "ab"):
+        with pytest.raises((TypeError, lodestore.InputError)):
+            KeySet(wrong)
+
+
 def test_links_lead_to_records(glosses):
     lists = glosses.links(5)
     assert 0 < len(lists[0]) <= 32 and 5 not in lists[0] and all(key in glosses for key in lists[0])
