@@ -106,7 +106,7 @@ mod tests {
     use crate::ids::Id;
     use crate::keys::KeyType;
     use crate::metric::Metric;
-    use crate::query::Wanted;
+    use crate::wanted::Wanted;
     use crate::search::Watch;
     use crate::slots::{SlotBytes, vector_crc};
     use crate::stream::{Step, Walk};

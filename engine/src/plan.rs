@@ -86,7 +86,7 @@ impl Index {
         let mut looked = 0;
         while looked < SAMPLES && found.len() < SURE {
             // Scattered, so that the first ones come from all over too (multiples of the golden ratio).
-            let slot = (u64::from(looked.wrapping_mul(0x9E37_79B9)) * limit >> 32) as u32;
+            let slot = ((u64::from(looked.wrapping_mul(0x9E37_79B9)) * limit) >> 32) as u32;
             looked += 1;
             if self.counts(slot, Some(keep)) {
                 found.push(slot);
