@@ -36,6 +36,25 @@ fn exact_searches_find_the_true_neighbours() {
     }
 }
 
+#[test]
+fn an_ef_of_all_that_are_kept_finds_exactly() {
+    let data = Data::load();
+    for codes in [Codes::Eight, Codes::None] {
+        let store = Store::in_memory().unwrap();
+        let docs = glosses(&data, &store, codes);
+        for every in [2, 20, 1000] {
+            let keep = |key: u64| key % every == 1;
+            let set: KeySet = (0..5000).filter(|&key| keep(key)).collect();
+            for row in 0..data.queries.len() {
+                let search = || docs.search(data.queries.vector(row)).k(K).ef(set.len() as usize + 1);
+                let exact = search().filter(&keep).exact().run().unwrap();
+                assert_eq!(keys(&search().filter(&keep).run().unwrap()), keys(&exact), "{codes:?}, one of {every}");
+                assert_eq!(keys(&search().among(&set).run().unwrap()), keys(&exact), "{codes:?}, one of {every}");
+            }
+        }
+    }
+}
+
 /// Whatever share of the records is kept: k come back if there are so many, all of them kept, nearly all the right ones.
 fn check_filters(data: &Data, docs: &Collection<u64>) {
     for every in [1, 2, 7, 40, 300, 1000, 6000] {

@@ -106,10 +106,10 @@ mod tests {
     use crate::ids::Id;
     use crate::keys::KeyType;
     use crate::metric::Metric;
-    use crate::wanted::Wanted;
     use crate::search::Watch;
     use crate::slots::{SlotBytes, vector_crc};
     use crate::stream::{Step, Walk};
+    use crate::wanted::Wanted;
     use lodestore_wal::{Disk, MemDisk, names};
     use std::sync::Arc;
 

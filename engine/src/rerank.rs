@@ -16,7 +16,7 @@ const AHEAD: usize = 6;
 
 impl Index {
     /// Compares what a walk on codes has found exactly, nearest first, until nothing that is left can be among the `k`
-    /// nearest, as far as the codes' errors so far tell.
+    /// nearest, as far as the codes' errors so far tell. Fewer than `ef` are compared all: they are all that there are.
     pub(crate) fn rerank(&self, query: Point<'_>, k: usize, found: &mut Vec<Candidate>, scratch: &mut Scratch) {
         let exact = ExactTo { index: self, query };
         let Scratch { pool, candidates, nearest, counters, .. } = scratch;
@@ -28,7 +28,7 @@ impl Index {
         let mut at = 0;
         candidates.iter().take(k + AHEAD).for_each(|c| exact.prefetch(c.slot));
         while at < candidates.len() {
-            if at >= k {
+            if at >= k && pool.room() == 0 {
                 let mean = farther / at as f32;
                 if candidates[at].distance + mean - SLACK * (mean - least) > nearest.bound() {
                     break;
