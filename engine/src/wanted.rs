@@ -10,7 +10,7 @@ pub struct Wanted<'a> {
     pub k: usize,
     /// Candidates kept on the way, at least `k`.
     pub ef: usize,
-    /// See [`Index::search`].
+    /// See [`Index::search`](crate::Index::search).
     pub ratio: f32,
     /// Which records may be found, if not all.
     pub keep: Option<&'a Keep<'a>>,
