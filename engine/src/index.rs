@@ -486,24 +486,6 @@ impl Index {
         self.marked() != 0 || self.dead() != 0
     }
 
-    /// Tombstones a slot: no search that starts after this returns it. Says whether it was live.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the page of tombstones is damaged.
-    pub fn bury(&self, slot: u32) -> Result<bool> {
-        self.tombs.touch(slot / 32)?;
-        // Counted first, so that nobody who finds the bit set believes that there are no tombstones.
-        self.dead.fetch_add(1, Ordering::AcqRel);
-        let before = self.tombs.words(slot / 32)[0].fetch_or(1 << (slot % 32), Ordering::AcqRel);
-        let was_live = before & (1 << (slot % 32)) == 0;
-        if was_live {
-            self.live.fetch_sub(1, Ordering::AcqRel);
-        } else {
-            self.dead.fetch_sub(1, Ordering::AcqRel);
-        }
-        Ok(was_live)
-    }
-
     /// The slot where walks begin.
     pub fn entry_slot(&self) -> Option<u32> {
         self.entry().map(|entry| entry.slot)

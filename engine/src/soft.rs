@@ -1,7 +1,7 @@
-//! Records that are marked as deleted: no search finds them, and they may come back as they were.
+//! Tombstones, and records that are marked as deleted: no search finds them, and they may come back as they were.
 //!
-//! Such a slot is tombstoned like a dead one. Unlike that it is linked to, looked after and never unlinked. Order of
-//! stores: nobody who looks at a slot meanwhile takes a marked one for a dead one.
+//! The slot of such a record is tombstoned like a dead one. Unlike that it is linked to, looked after and never unlinked.
+//! Order of stores: nobody who looks at a slot meanwhile takes a marked one for a dead one.
 
 use crate::index::Index;
 use lodestore_wal::{Error, Result, names};
@@ -56,6 +56,24 @@ impl Index {
         if !self.marks.clear(slot) {
             self.dead.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+
+    /// Tombstones a slot: no search that starts after this returns it. Says whether it was live.
+    ///
+    /// # Errors
+    /// [`Corrupt`](lodestore_wal::Error::Corrupt) if the page of tombstones is damaged.
+    pub fn bury(&self, slot: u32) -> Result<bool> {
+        self.tombs.touch(slot / 32)?;
+        // Counted first, so that nobody who finds the bit set believes that there are no tombstones.
+        self.dead.fetch_add(1, Ordering::AcqRel);
+        let before = self.tombs.words(slot / 32)[0].fetch_or(1 << (slot % 32), Ordering::AcqRel);
+        let was_live = before & (1 << (slot % 32)) == 0;
+        if was_live {
+            self.live.fetch_sub(1, Ordering::AcqRel);
+        } else {
+            self.dead.fetch_sub(1, Ordering::AcqRel);
+        }
+        Ok(was_live)
     }
 
     /// Takes the tombstone from a dead slot again: in the log, which recovery reads before it knows what is marked, its
