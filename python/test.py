@@ -3,7 +3,7 @@
 
     python3 python/test.py [--extension FILE] [what pytest takes]
 
-Needs cargo, python3 with venv, and for hnswlib, which the tests compare with, a C++ compiler. The environment is target/python-venv; what it needs from PyPI is installed once.
+Needs cargo, python3 with venv, and for hnswlib, which the tests compare with, a C++ compiler and Python's headers. The environment is target/python-venv; what it needs from PyPI is installed once.
 --extension FILE: takes the native module from there, as `cargo test` does, instead of building a wheel.
 """
 

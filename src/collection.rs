@@ -21,8 +21,12 @@ use std::sync::atomic::Ordering;
 
 /// Rows of [`Collection::put_many`] that are written together.
 const ROWS_AT_ONCE: usize = 1024;
-/// Rows of [`Collection::put_many_while`] that are written together: few enough to be linked in a tenth of a second.
-const ROWS_BETWEEN: usize = 128;
+/// Rows of [`Collection::put_many_while`] that are written together, at least.
+const LEAST_BETWEEN: usize = 128;
+/// Bytes that are about looked at while they are linked, which take a tenth of a second.
+const LOOKED_AT_BETWEEN: usize = 40_000_000;
+/// Bytes of a node that are looked at besides its vector.
+const LOOKED_AT_BESIDES: usize = 64;
 /// Bytes of vectors and payloads that are written together.
 const BYTES_AT_ONCE: usize = 16 << 20;
 
@@ -233,17 +237,17 @@ impl<K: Key + ?Sized> Collection<K> {
         self.put_rows(keys, vectors.into(), payloads, ROWS_AT_ONCE, |_| true).map(|_| ())
     }
 
-    /// As [`put_many`](Self::put_many), in parts of 128 rows: before each part `go_on` is asked, with the number of rows
-    /// written so far, and if it says no the rest is left. Returns the number of rows written: for progress bars and
-    /// for stopping. Small parts are linked somewhat slower than large ones.
+    /// As [`put_many`](Self::put_many), in parts that take about a tenth of a second, of 128 to 1,024 rows, by their size and
+    /// ef_construction: before each part `go_on` is asked, with the number of rows written so far, and if it says no the
+    /// rest is left. Returns the number of rows written: for progress bars and for stopping.
     ///
     /// ```
     /// let store = lodestore::Store::in_memory()?;
     /// let docs = store.collection::<u64>("docs").dim(1).open_or_create()?;
-    /// let keys: Vec<u64> = (0..1000).collect();
+    /// let keys: Vec<u64> = (0..5000).collect();
     /// let vectors: Vec<f32> = keys.iter().map(|&key| key as f32).collect();
-    /// let written = docs.put_many_while(&keys, &vectors, None, |written| written < 200)?;
-    /// assert_eq!((written, docs.len()), (256, 256));
+    /// let written = docs.put_many_while(&keys, &vectors, None, |written| written < 2000)?;
+    /// assert_eq!((written, docs.len()), (2048, 2048));
     /// # Ok::<(), lodestore::Error>(())
     /// ```
     ///
@@ -256,7 +260,10 @@ impl<K: Key + ?Sized> Collection<K> {
         payloads: Option<&[&[u8]]>,
         go_on: impl FnMut(usize) -> bool,
     ) -> Result<usize> {
-        self.put_rows(keys, vectors.into(), payloads, ROWS_BETWEEN, go_on)
+        let geometry = *self.open.index().geometry();
+        let looked_at = geometry.ef_construction * (geometry.vector_bytes() + LOOKED_AT_BESIDES);
+        let rows = (LOOKED_AT_BETWEEN / looked_at).clamp(LEAST_BETWEEN, ROWS_AT_ONCE);
+        self.put_rows(keys, vectors.into(), payloads, rows, go_on)
     }
 
     fn put_rows(

@@ -48,6 +48,31 @@ def _groups(efs: NDArray[np.int64], filters: Sequence[Any] | None) -> Iterable[N
     return (np.flatnonzero(efs == ef) for ef in np.unique(efs))
 
 
+def real(data: ArrayLike, what: str) -> NDArray[Any]:
+    """The data as an array, if it is of numbers that are real."""
+    array = np.asarray(data)
+    if array.dtype.kind not in "biufO":
+        raise TypeError(f"{what} must be real numbers, got {array.dtype}")
+    return array
+
+
+def floats(data: ArrayLike, what: str) -> Floats:
+    """As float32. What is too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return real(data, what).astype(np.float32, copy=False)
+
+
+def integers(data: ArrayLike, dtype: type[Any], what: str) -> NDArray[Any]:
+    """As whole numbers of a type. Negative labels count from its end, as in hnswlib."""
+    array = real(data, what)
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (array == np.trunc(array)) & (np.abs(array) < 2.0**63)
+        if not whole.all():
+            raise ValueError(f"{what} must be whole numbers, got {array[~whole].flat[0]}")
+        array = array.astype(np.int64)
+    return array.astype(dtype, copy=False)
+
+
 class Base:
     """What both kinds of index have."""
 
@@ -74,7 +99,7 @@ class Base:
 
     def _rows(self, data: ArrayLike) -> Floats:
         """The data as rows of float32, normalised if the space is."""
-        rows = np.asarray(data, np.float32)
+        rows = floats(data, "vectors")
         if rows.ndim not in (1, 2):
             raise RuntimeError(
                 f"Input vector data wrong shape. Number of dimensions {rows.ndim}. Data must be a 1D or 2D array."
@@ -83,13 +108,14 @@ class Base:
         if rows.shape[1] != self._dim:
             raise RuntimeError("Wrong dimensionality of the vectors")
         if self._space == "cosine":
-            norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-            rows = rows * (np.float32(1) / (norms + np.float32(1e-30)))[:, None]
+            # What is not finite stays so, and is refused.
+            with np.errstate(over="ignore", invalid="ignore"):
+                norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+                rows = rows * (np.float32(1) / (norms + np.float32(1e-30)))[:, None]
         return rows
 
     def _labels(self, ids: ArrayLike, rows: int) -> Labels:
-        with np.errstate(invalid="ignore"):
-            labels = np.asarray(ids).astype(np.uint64)
+        labels = integers(ids, np.uint64, "labels")
         if not (labels.ndim == 1 and len(labels) == rows) and not (labels.ndim == 0 and rows == 1):
             raise RuntimeError(
                 f"The input label shape {labels.ndim} does not match the input data vector shape {rows}"
@@ -109,7 +135,7 @@ class Base:
         items, rows = self._items(), self._rows(data)
         threads = num_threads if num_threads > 0 else self._threads or os.cpu_count() or 1
         # None compares with all.
-        efs = None if ef is None else np.maximum(np.asarray(ef, np.int64), max(k, 1))
+        efs = None if ef is None else np.maximum(integers(ef, np.int64, "ef"), max(k, 1))
         if isinstance(filter, (list, tuple)) and filter and all(isinstance(one, (bool, np.bool_)) for one in filter):
             filter = np.array(filter)
         filters = _by_row(filter, len(rows))

@@ -37,6 +37,7 @@ And what is more, if it is asked for:
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -47,7 +48,7 @@ from numpy.typing import ArrayLike
 
 from lodestore import _hnswfile
 from lodestore._errors import Error
-from lodestore._hnswbase import LEAST_M, MOST_EF, MOST_M, SPACES, Base, Filters, Floats, Labels
+from lodestore._hnswbase import LEAST_M, MOST_EF, MOST_M, SPACES, Base, Filters, Floats, Labels, integers
 from lodestore._native import Collection, _give_hnswlib, _graph_size, _take_hnswlib, _vectors
 
 __all__ = ["BFIndex", "Index"]
@@ -132,7 +133,8 @@ class Index(Base):
                     "Can't use addPoint to update deleted elements if replacement of deleted elements is enabled."
                 )
             new = wanted - self._all
-            spare = [label for label in self._deleted if label not in back][: len(new)] if replace_deleted else []
+            others = (label for label in self._deleted if label not in back)
+            spare = list(itertools.islice(others, len(new))) if replace_deleted else []
             if self._is_full(len(self._all) + len(new) - len(spare)):
                 raise RuntimeError("The number of elements exceeds the specified limit")
             try:
@@ -187,7 +189,7 @@ class Index(Base):
             raise ValueError("get_items accepts a list of indices and returns a list of vectors")
         vectors: Floats = np.empty(0, np.float32)
         if ids is not None:
-            labels = np.asarray(ids).astype(np.uint64)
+            labels = integers(ids, np.uint64, "labels")
             found = _vectors(items, labels.reshape(-1)[: len(labels)])
             if found is None:
                 raise RuntimeError("Label not found")
@@ -397,18 +399,21 @@ class BFIndex(Base):
         self._store, self._collection = self._open(m=LEAST_M, ef_construction=1, codes="none")
         self._max_elements = max_elements
         self._present: set[int] = set()
+        # The next label of items that come without, as hnswlib counts.
+        self._next = 0
 
     def add_items(self, data: ArrayLike, ids: ArrayLike | None = None) -> None:
         """Adds rows of data, or puts them in the place of items with the same label."""
         items, rows = self._items(), self._rows(data)
         with self._changing:
-            first = len(self._present)
+            first = self._next
             labels = np.arange(first, first + len(rows)) if ids is None else self._labels(ids, len(rows))
             wanted = self._present.union(labels.tolist())
             if self._is_full(len(wanted)):
                 raise RuntimeError("The number of elements exceeds the specified limit\n")
             items.put_many(labels, rows)
             self._present = wanted
+            self._next += len(rows)
 
     def delete_vector(self, label: int) -> None:
         """Removes an item, if there is one of that label."""
@@ -450,6 +455,7 @@ class BFIndex(Base):
             self._store, self._collection = loaded._store, loaded._collection
             self._max_elements = loaded._max_elements
             self._present = set(elements["label"].tolist())
+            self._next = len(elements)
 
     def get_current_count(self) -> int:
         """How many items there are."""

@@ -79,8 +79,8 @@ impl Collection {
         py.detach(|| self.0.put(key, components, payload)).map_err(raise)
     }
 
-    /// Puts many records, linked by several threads. All is looked at before any is written. They are written 128 at a
-    /// time; Ctrl-C, an exception in progress or a crash leaves those written before.
+    /// Puts many records, linked by several threads. All is looked at before any is written. They are written in
+    /// parts that take about a tenth of a second; Ctrl-C, an exception in progress or a crash leaves those written before.
     ///
     /// keys: integers, shape (rows,). matrix: shape (rows, dim), not to be changed meanwhile.
     /// payloads: None, or bytes for each row.

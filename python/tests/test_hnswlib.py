@@ -94,6 +94,43 @@ def test_labels(small):
     assert np.array_equal(index.get_items([55])[0], small[20])
 
 
+def test_numbers_that_are_none_are_refused(small):
+    index = index_of(small[:10], max_elements=100)
+    brute = hnswlib.BFIndex("l2", 16)
+    brute.init_index(100)
+    for wrong, error in [(1j, TypeError), ("1", TypeError), (np.nan, ValueError), (1.5, ValueError), (1e30, ValueError)]:
+        for each in (index, brute):
+            with pytest.raises(error, match="^labels must be"):
+                each.add_items(small[10], [wrong])
+        with pytest.raises(error, match="^labels must be"):
+            index.get_items([wrong])
+        with pytest.raises(error, match="^ef must be"):
+            index.knn_query(small[10], ef=wrong)
+    for wrong in (small[10] * 1j, small[10].astype(str)):
+        for call in (index.add_items, index.knn_query, brute.add_items):
+            with pytest.raises(TypeError, match="^vectors must be real numbers, got "):
+                call(wrong)
+    for wrong in (np.full(16, 1e300), np.full(16, np.nan)):
+        for call in (index.add_items, index.knn_query, brute.add_items):
+            with pytest.raises(RuntimeError):
+                call(wrong)
+    assert index.get_current_count() == 10 and brute.get_current_count() == 0
+    # Whole numbers are labels whatever their type, lists and rows of float64 are vectors.
+    index.add_items(small[10:12].astype(np.float64), np.array([20.0, 21.0]))
+    index.add_items(small[12].tolist(), [True])
+    assert sorted(index.get_ids_list()) == [*range(10), 20, 21]
+
+
+def test_labels_that_exact_indexes_give_are_new(small, tmp_path):
+    index = hnswlib.BFIndex("l2", 16)
+    index.init_index(100)
+    index.add_items(small[:4])
+    index.delete_vector(1)
+    index.add_items(small[4:6])
+    assert index.knn_query(small[:6], k=1, padded=True)[0].ravel().tolist()[2:] == [2, 3, 4, 5]
+    assert index.get_current_count() == 5
+
+
 def test_items_come_back(small):
     index = index_of(small[:50])
     assert np.array_equal(index.get_items(np.arange(50)), small[:50])
