@@ -84,7 +84,11 @@ impl AbsentReport {
         LogScan::open_all(shared.disk.clone(), shared.uuid)?.replay(|record| {
             self.log_records += 1;
             let (collection, of) = match Op::decode(&record)? {
-                Some(Op::Put(Put { collection, key, .. }) | Op::Remove { collection, key, .. }) => (collection, key),
+                Some(
+                    Op::Put(Put { collection, key, .. })
+                    | Op::Remove { collection, key, .. }
+                    | Op::SetPayload { collection, key, .. },
+                ) => (collection, key),
                 _ => return Ok(()),
             };
             if of.stored() == key

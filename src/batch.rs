@@ -40,10 +40,11 @@ struct Row {
     what: What,
 }
 
+/// What a row does; of a vector and a payload, where they end in the buffers.
 #[derive(Clone, Copy, Debug)]
 enum What {
-    /// Ends of the vector and the payload in the buffers.
-    Put(usize, usize),
+    Put { vector_end: usize, payload_end: usize },
+    SetPayload { payload_end: usize },
     Remove,
     Mark,
     Unmark,
@@ -74,7 +75,7 @@ impl WriteBatch {
         check_payload(payload, row)?;
         self.vectors.extend_from_slice(&vector);
         self.payloads.extend_from_slice(payload);
-        let what = What::Put(self.vectors.len(), self.payloads.len());
+        let what = What::Put { vector_end: self.vectors.len(), payload_end: self.payloads.len() };
         self.rows.push(Row { target: collection.open.clone(), key, what });
         Ok(())
     }
@@ -110,6 +111,25 @@ impl WriteBatch {
         Ok(())
     }
 
+    /// Adds a change of a payload alone, as [`Collection::set_payload`]; of a key that has no record by then it does nothing.
+    ///
+    /// # Errors
+    /// [`Error::PayloadTooLarge`], [`Error::OtherStore`], [`Error::KeyTooLong`].
+    pub fn set_payload<K: Key + ?Sized>(
+        &mut self,
+        collection: &Collection<K>,
+        key: impl AsKey<K>,
+        payload: &[u8],
+    ) -> Result<()> {
+        self.check_store(collection)?;
+        let key = collection.row_key(key, self.rows.len())?;
+        check_payload(payload, self.rows.len())?;
+        self.payloads.extend_from_slice(payload);
+        let what = What::SetPayload { payload_end: self.payloads.len() };
+        self.rows.push(Row { target: collection.open.clone(), key, what });
+        Ok(())
+    }
+
     fn check_store<K: Key + ?Sized>(&self, collection: &Collection<K>) -> Result<()> {
         if collection.belongs_to(&self.handle.0) {
             return Ok(());
@@ -134,26 +154,21 @@ impl WriteBatch {
     /// no more writes, and holds after reopening all of the batch or none.
     pub fn commit(self) -> Result<()> {
         let (mut vectors, mut payloads) = (0, 0);
-        let changes: Vec<Change<'_>> = self
-            .rows
-            .iter()
-            .map(|row| {
-                let action = match row.what {
-                    What::Put(vector_end, payload_end) => {
-                        let action = Action::Put {
-                            vector: &self.vectors[vectors..vector_end],
-                            payload: &self.payloads[payloads..payload_end],
-                        };
-                        (vectors, payloads) = (vector_end, payload_end);
-                        action
-                    }
-                    What::Remove => Action::Remove,
-                    What::Mark => Action::Mark,
-                    What::Unmark => Action::Unmark,
-                };
-                Change { target: &row.target, key: row.key.clone(), action }
-            })
-            .collect();
+        let mut changes: Vec<Change<'_>> = Vec::with_capacity(self.rows.len());
+        for row in &self.rows {
+            let mut payload = |end: usize| &self.payloads[std::mem::replace(&mut payloads, end)..end];
+            let action = match row.what {
+                What::Put { vector_end, payload_end } => {
+                    let vector = &self.vectors[std::mem::replace(&mut vectors, vector_end)..vector_end];
+                    Action::Put { vector, payload: payload(payload_end) }
+                }
+                What::SetPayload { payload_end } => Action::SetPayload { payload: payload(payload_end) },
+                What::Remove => Action::Remove,
+                What::Mark => Action::Mark,
+                What::Unmark => Action::Unmark,
+            };
+            changes.push(Change { target: &row.target, key: row.key.clone(), action });
+        }
         self.handle.0.write(&changes).map(|_| ())
     }
 }

@@ -24,14 +24,15 @@ mod moving;
 mod rewrite;
 mod rows;
 mod salvage;
+mod scan;
 
 use crate::backend::{Backend, Rest};
 use crate::error::{Error, Result};
 use crate::key::RowKey;
-use lodestore_wal::{Poison, names};
+use lodestore_wal::{Disk, Poison, names};
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub(crate) use moving::Move;
 pub(crate) use rewrite::remove_leftover;
 pub(crate) use rows::RowSink;
 pub(crate) use salvage::{RawKey, SalvagedRows, collection_of};
+pub(crate) use scan::{End, ScanRows};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const COLLECTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("collections");
@@ -54,6 +56,8 @@ const STAGED_ROWS: usize = 8192;
 const STAGED_BYTES: usize = 8 << 20;
 /// Memory for redb's pages.
 const CACHE_BYTES: usize = 64 << 20;
+
+type Records = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// Where a record is.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +81,22 @@ struct StagedRow {
     row: Option<Row>,
 }
 
+/// What a log record does to the catalogue.
+pub(crate) enum Staging {
+    /// `None` = removed. Takes the marks off these slots of the collection.
+    Row { lsn: u64, key: RowKey, row: Option<Row>, unmarked: [Option<u32>; 2] },
+    /// The record in a slot is marked as deleted from then on, or unmarked.
+    Mark { lsn: u64, collection: u32, slot: u32, marked: bool },
+}
+
+impl Staging {
+    fn lsn(&self) -> u64 {
+        match self {
+            Staging::Row { lsn, .. } | Staging::Mark { lsn, .. } => *lsn,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Staged {
     queue: Vec<StagedRow>,
@@ -95,7 +115,7 @@ pub(crate) struct Catalog {
     rest: Rest,
     staged: Mutex<Staged>,
     /// The newest row of every key in the queue, with its LSN.
-    overlay: RwLock<HashMap<RowKey, (u64, Option<Row>)>>,
+    overlay: RwLock<BTreeMap<RowKey, (u64, Option<Row>)>>,
     names: RwLock<BTreeMap<String, NameEntry>>,
     /// One batch at a time goes to redb.
     applying: Mutex<()>,
@@ -107,6 +127,12 @@ pub(crate) struct Catalog {
     spoilt: Option<usize>,
     /// The store's.
     uuid: Option<[u8; 16]>,
+    /// The records in redb as of the last transaction, for looking keys up: beginning to read costs more than reading.
+    view: RwLock<Option<Records>>,
+    /// Held by whoever reads row after row.
+    scans: Arc<()>,
+    /// What erasing has replaced while rows were being read from it.
+    replaced: Mutex<Vec<Database>>,
 }
 
 fn damaged(what: impl Into<String>) -> Error {
@@ -247,6 +273,9 @@ impl Catalog {
             staged_bytes: AtomicUsize::new(0),
             spoilt,
             uuid: found,
+            view: RwLock::default(),
+            scans: Arc::default(),
+            replaced: Mutex::default(),
         })
     }
 
@@ -279,17 +308,31 @@ impl Catalog {
         self.names.read().get(name).copied()
     }
 
-    /// Notes what record `lsn` does to a key, and of which slots of the collection it takes marks off. In one step: what
-    /// is staged may be applied at any moment, and says by its LSN that nothing is missing. Called in the order of the log.
-    pub(crate) fn stage(&self, lsn: u64, key: RowKey, row: Option<Row>, unmarked: impl IntoIterator<Item = u32>) {
-        let (bytes, collection) = (row.as_ref().map_or(0, |r| r.payload.len()), key.collection());
-        self.overlay.write().insert(key.clone(), (lsn, row.clone()));
+    /// Notes what log records do, in one step for all who look at more than one key; `meanwhile` is part of it. What is
+    /// staged may be applied at any moment, and says by its LSN that nothing is missing. Called in the order of the log.
+    pub(crate) fn stage(&self, changes: impl IntoIterator<Item = Staging>, meanwhile: impl FnOnce()) {
+        let mut overlay = self.overlay.write();
         let mut staged = self.staged.lock();
-        let before = staged.marks.len();
-        staged.marks.extend(unmarked.into_iter().map(|slot| (collection, slot, false)));
-        let rows = 1 + staged.marks.len() - before;
-        staged.queue.push(StagedRow { lsn, key, row });
-        staged.last_lsn = lsn;
+        let (mut rows, mut bytes) = (0, 0);
+        for change in changes {
+            staged.last_lsn = change.lsn();
+            match change {
+                Staging::Row { lsn, key, row, unmarked } => {
+                    bytes += row.as_ref().map_or(0, |row| row.payload.len());
+                    let unmarked = unmarked.into_iter().flatten().map(|slot| (key.collection(), slot, false));
+                    let before = staged.marks.len();
+                    staged.marks.extend(unmarked);
+                    rows += 1 + staged.marks.len() - before;
+                    overlay.insert(key.clone(), (lsn, row.clone()));
+                    staged.queue.push(StagedRow { lsn, key, row });
+                }
+                Staging::Mark { collection, slot, marked, .. } => {
+                    staged.marks.push((collection, slot, marked));
+                    rows += 1;
+                }
+            }
+        }
+        meanwhile();
         self.staged_rows.fetch_add(rows, Ordering::Relaxed);
         self.staged_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -335,17 +378,33 @@ impl Catalog {
         if let Some((_, row)) = self.overlay.read().get(key) {
             return Ok(row.as_ref().map(staged));
         }
-        let db = self.db.read();
-        let db = db.as_ref().ok_or(Error::Closed)?;
-        guarded(|| {
-            let txn = db.begin_read().map_err(failed)?;
-            let table = txn.open_table(RECORDS).map_err(failed)?;
+        let find = |records: &Records| {
             let key = key.row();
-            match table.get(key).map_err(failed)? {
+            match records.get(key).map_err(failed)? {
                 Some(value) => decode_row(key, value.value()).map(|(slot, payload)| Some(stored(slot, payload))),
                 None => Ok(None),
             }
+        };
+        if let Some(records) = &*self.view.read() {
+            return guarded(|| find(records));
+        }
+        let db = self.db.read();
+        let db = db.as_ref().ok_or(Error::Closed)?;
+        let mut view = self.view.write();
+        guarded(|| {
+            let records = match view.take() {
+                Some(records) => records,
+                None => db.begin_read().map_err(failed)?.open_table(RECORDS).map_err(failed)?,
+            };
+            let found = find(&records);
+            *view = Some(records);
+            found
         })
+    }
+
+    /// Redb holds something else now: look-ups must see it before what was staged goes.
+    fn forget_view(&self) {
+        drop(self.view.write().take());
     }
 
     /// Moves what is staged into redb, without making it durable. Returns how far redb has got then.
@@ -358,7 +417,9 @@ impl Catalog {
         self.staged_rows.fetch_sub(batch.queue.len() + batch.marks.len(), Ordering::Relaxed);
         let bytes = batch.queue.iter().filter_map(|r| r.row.as_ref()).map(|r| r.payload.len()).sum();
         self.staged_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        guarded(|| self.write(&batch))?;
+        let written = guarded(|| self.write(&batch));
+        self.forget_view();
+        written?;
         self.applied.store(batch.last_lsn, Ordering::Release);
         let mut overlay = self.overlay.write();
         for row in &batch.queue {
@@ -432,14 +493,24 @@ impl Catalog {
     /// # Errors
     /// [`Error::Corrupt`]. What redb holds afterwards may be less than what was applied: the store must not go on to
     /// throw log files away.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self, disk: &dyn Disk) -> Result<()> {
+        let is_scanned = || Arc::strong_count(&self.scans) > 1;
+        if is_scanned() {
+            self.commit_durably()?;
+        }
         let _applying = self.applying.lock();
         let mut db = self.db.write();
         let db = db.as_mut().ok_or(Error::Closed)?;
-        match guarded(|| db.check_integrity().map_err(failed))? {
-            true => Ok(()),
-            false => Err(damaged("redb's checksums do not match")),
-        }
+        self.forget_view();
+        let whole = if !is_scanned() {
+            guarded(|| db.check_integrity().map_err(failed))?
+        } else {
+            // redb does not check a database that somebody reads from. Another one of the same file writes nothing into it.
+            let backend = Backend::new(disk.open(names::CATALOG)?, Poison::new())?;
+            backend.rest();
+            guarded(|| database(backend)?.check_integrity().map_err(failed))?
+        };
+        if whole { Ok(()) } else { Err(damaged("redb's checksums do not match")) }
     }
 
     /// Calls `f` for every record in redb, in order of collection and key. Staged rows are not seen.
@@ -470,9 +541,11 @@ impl Catalog {
     /// Closes redb, which saves what lets it open quickly.
     pub(crate) fn close(&self) {
         let db = self.db.write().take();
+        self.forget_view();
+        let replaced = std::mem::take(&mut *self.replaced.lock());
         // What it saves is for speed only; should it fail, the next opening takes longer.
         let _ = guarded(|| {
-            drop(db);
+            drop((replaced, db));
             Ok(())
         });
     }

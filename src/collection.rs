@@ -84,9 +84,30 @@ pub struct Record {
     pub payload: Vec<u8>,
 }
 
+impl Record {
+    /// What a slot that [there is](check_slot) holds, with the payload.
+    pub(crate) fn read(index: &Index, slot: u32, payload: &[u8]) -> Self {
+        Self { vector: index.decoded(slot), payload: payload.to_vec() }
+    }
+}
+
+/// A slot that the catalogue names must exist.
+pub(crate) fn check_slot(index: &Index, slot: u32) -> Result<()> {
+    let next = index.next_slot();
+    if slot < next {
+        return Ok(());
+    }
+    let what = format!("it names slot {slot} of collection {}, which has {next}", index.id());
+    Err(Error::Corrupt { file: lodestore_wal::names::CATALOG.into(), offset: 0, what })
+}
+
 impl<K: Key + ?Sized> Collection<K> {
     pub(crate) fn new(handle: Arc<Handle>, open: Arc<Open>) -> Self {
         Self { handle, open, keys: PhantomData }
+    }
+
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -338,11 +359,11 @@ impl<K: Key + ?Sized> Collection<K> {
         let key = RowKey::of::<K>(self.open.id, &key);
         self.open.reading(|index| {
             let Some(row) = self.shared().catalog.get(&key)? else { return Ok(None) };
-            self.check_slot(index, row.slot)?;
+            check_slot(index, row.slot)?;
             if index.is_marked(row.slot) != marked {
                 return Ok(None);
             }
-            Ok(Some(Record { vector: index.decoded(row.slot), payload: row.payload.to_vec() }))
+            Ok(Some(Record::read(index, row.slot, &row.payload)))
         })
     }
 
@@ -363,9 +384,30 @@ impl<K: Key + ?Sized> Collection<K> {
         let key = RowKey::of::<K>(self.open.id, &key);
         self.open.reading(|index| {
             let Some(row) = self.shared().catalog.get(&key)? else { return Ok(None) };
-            self.check_slot(index, row.slot)?;
+            check_slot(index, row.slot)?;
             Ok((!index.is_marked(row.slot)).then(|| row.payload.to_vec()))
         })
+    }
+
+    /// Replaces the payload of a key's record, of up to [`MAX_PAYLOAD`](crate::MAX_PAYLOAD) bytes, and leaves its vector and
+    /// the graph as they are: it costs what it writes, whatever the dimension. Says whether there was such a record; not if
+    /// it is [marked as deleted](Self::mark_deleted). As durable as a [`put`](Self::put).
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"one")?;
+    /// assert!(docs.set_payload(1, b"uno")? && !docs.set_payload(2, b"due")?);
+    /// assert_eq!(docs.get(1)?.unwrap().payload, b"uno");
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn set_payload(&self, key: impl AsKey<K>, payload: &[u8]) -> Result<bool> {
+        let key = self.row_key(key, 0)?;
+        let change = Change { target: &self.open, key, action: Action::SetPayload { payload } };
+        Ok(self.shared().write(&[change])?[0])
     }
 
     /// The keys that a record is linked to in the graph, for each of its levels from 0 up. Links to removed and replaced
@@ -386,7 +428,7 @@ impl<K: Key + ?Sized> Collection<K> {
         let key = RowKey::of::<K>(self.open.id, &key);
         self.open.reading(|index| {
             let Some(slot) = self.shared().catalog.slot(&key)? else { return Ok(None) };
-            self.check_slot(index, slot)?;
+            check_slot(index, slot)?;
             if index.is_marked(slot) {
                 return Ok(None);
             }
@@ -394,16 +436,6 @@ impl<K: Key + ?Sized> Collection<K> {
                 |slots: Vec<u32>| slots.into_iter().map(|slot| key_of::<K>(index, index.id_of(slot).key)).collect();
             index.links(slot).into_iter().map(keys).collect::<Result<_>>().map(Some)
         })
-    }
-
-    /// A slot that the catalogue names must exist.
-    pub(crate) fn check_slot(&self, index: &Index, slot: u32) -> Result<()> {
-        let next = index.next_slot();
-        if slot < next {
-            return Ok(());
-        }
-        let what = format!("it names slot {slot} of '{}', which has {next}", self.name());
-        Err(Error::Corrupt { file: lodestore_wal::names::CATALOG.into(), offset: 0, what })
     }
 
     /// Whether a key has a record that is not [marked as deleted](Self::mark_deleted).
@@ -423,7 +455,7 @@ impl<K: Key + ?Sized> Collection<K> {
         let key = RowKey::of::<K>(self.open.id, &key);
         self.open.reading(|index| {
             let Some(slot) = self.shared().catalog.slot(&key)? else { return Ok(false) };
-            self.check_slot(index, slot)?;
+            check_slot(index, slot)?;
             Ok(!index.is_marked(slot))
         })
     }
@@ -481,7 +513,7 @@ impl<K: Key + ?Sized> Collection<K> {
         let key = RowKey::of::<K>(self.open.id, &key);
         let stored = self.open.reading(|index| {
             let Some(slot) = self.shared().catalog.slot(&key)? else { return Ok(None) };
-            self.check_slot(index, slot)?;
+            check_slot(index, slot)?;
             Ok((!index.is_marked(slot)).then(|| index.decoded(slot)))
         })?;
         let missing = || Error::NoRecord { collection: self.name().into(), key: key.shown(K::TYPE) };

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use lodestore_engine::{KeyType, MAX_KEY, StoredKey};
 use smallvec::SmallVec;
 use std::fmt;
+use std::ops::Bound;
 
 mod sealed {
     pub trait Sealed {}
@@ -229,7 +230,8 @@ impl RowKey {
         key.with_key(|key| key.with_bytes(|bytes| Self::of_bytes(collection, bytes)))
     }
 
-    fn of_bytes(collection: u32, key: &[u8]) -> Self {
+    /// Of a key's bytes, in their order.
+    pub(crate) fn of_bytes(collection: u32, key: &[u8]) -> Self {
         let mut bytes = SmallVec::from_slice(&collection.to_be_bytes());
         bytes.extend_from_slice(key);
         Self(bytes)
@@ -247,6 +249,23 @@ impl RowKey {
 
     pub(crate) fn collection(&self) -> u32 {
         self.0.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
+    }
+
+    /// The part of what redb has that is the key.
+    pub(crate) fn key_of_row(row: &[u8]) -> &[u8] {
+        row.get(PREFIX..).unwrap_or_default()
+    }
+
+    /// The end of those that begin with these bytes.
+    pub(crate) fn end_of_prefix(&self) -> Bound<RowKey> {
+        let mut end = self.clone();
+        while let Some(last) = end.0.pop() {
+            if let Some(next) = last.checked_add(1) {
+                end.0.push(next);
+                return Bound::Excluded(end);
+            }
+        }
+        Bound::Unbounded
     }
 
     /// The key's bytes, in their order.
@@ -325,5 +344,12 @@ mod tests {
         assert!(rows.iter().all(|row| RowKey::from_row(row.row()).as_ref() == Some(row)));
         assert_eq!((rows[1].collection(), rows[1].number(), rows[0].number()), (1, Some(2), None));
         assert_eq!(rows[5].shown(KeyType::Str), "\"ab\"");
+        let end = |row: RowKey| match row.end_of_prefix() {
+            Bound::Excluded(end) => end.row().to_vec(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(end(RowKey::of::<str>(2, "ab")), [0, 0, 0, 2, b'a', b'c']);
+        assert_eq!(end(RowKey::of::<[u8]>(2, &[7, 0xFF, 0xFF])), [0, 0, 0, 2, 8]);
+        assert_eq!(end(RowKey::of::<[u8]>(0xFF, &[0xFF])), [0, 0, 1]);
     }
 }

@@ -1,6 +1,6 @@
 //! Records that are deleted for now: the soft form of removal.
 
-use crate::collection::{Collection, Record};
+use crate::collection::{Collection, Record, check_slot};
 use crate::error::Result;
 use crate::key::{AsKey, Key, RowKey};
 use crate::write::{Action, Change};
@@ -53,7 +53,7 @@ impl<K: Key + ?Sized> Collection<K> {
         let key = RowKey::of::<K>(self.open.id, &key);
         self.open.reading(|index| {
             let Some(slot) = self.shared().catalog.slot(&key)? else { return Ok(false) };
-            self.check_slot(index, slot)?;
+            check_slot(index, slot)?;
             Ok(index.is_marked(slot))
         })
     }

@@ -15,6 +15,8 @@
 //! | 8 load | [`CompactBody`]: as compact, of an empty collection; each live slot is a record with an empty payload |
 //! | 9 put, key of bytes | as 1; [`PutHeader`] has the key's reference (`engine/src/keys.rs`) and its length, the key comes before the payload |
 //! | 10 remove, key of bytes | [`RemoveBody`] with the key's reference, then the key |
+//! | 11 set payload | [`PayloadHeader`], the payload: of the record in that slot, and nothing else of it |
+//! | 12 set payload, key of bytes | [`PayloadHeader`] with the key's reference and length, the key, the payload |
 
 use crate::error::{Error, Result};
 use lodestore_engine::geometry::MAX_DIM;
@@ -32,6 +34,8 @@ const UNMARK: u8 = 6;
 const LOAD: u8 = 8;
 const PUT_BYTES: u8 = 9;
 const REMOVE_BYTES: u8 = 10;
+const PAYLOAD: u8 = 11;
+const PAYLOAD_BYTES: u8 = 12;
 const NO_SLOT: u32 = u32::MAX;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -69,6 +73,18 @@ struct RemoveBody {
 struct MarkBody {
     collection: U32,
     slot: U32,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct PayloadHeader {
+    collection: U32,
+    slot: U32,
+    /// Or its reference.
+    key: U64,
+    /// Bytes of the key; 0 if it is a `u64`.
+    key_len: U16,
+    reserved: [u8; 6],
 }
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -136,6 +152,12 @@ pub(crate) enum Op<'a> {
         key: LoggedKey<'a>,
         slot: u32,
     },
+    SetPayload {
+        collection: u32,
+        key: LoggedKey<'a>,
+        slot: u32,
+        payload: &'a [u8],
+    },
     Create {
         collection: u32,
         name: &'a str,
@@ -167,6 +189,11 @@ pub(crate) fn remove_len(key: usize) -> usize {
 
 /// Bytes of a mark's or unmark's body.
 pub(crate) const MARK_LEN: usize = size_of::<MarkBody>();
+
+/// The most bytes of the body of a set payload, with a key and a payload of so many.
+pub(crate) fn payload_len(key: usize, payload: usize) -> usize {
+    size_of::<PayloadHeader>() + key + payload
+}
 
 /// The most bytes of a compact's or load's body.
 pub(crate) const COMPACT_LEN: usize = size_of::<CompactBody>() + 4;
@@ -209,6 +236,24 @@ pub(crate) fn append_mark(log: &mut Appender<'_>, collection: u32, slot: u32, ma
     log.append(if marked { MARK } else { UNMARK }, 0, &[body.as_bytes()])
 }
 
+pub(crate) fn append_payload(
+    log: &mut Appender<'_>,
+    collection: u32,
+    key: LoggedKey<'_>,
+    slot: u32,
+    payload: &[u8],
+) -> u64 {
+    let (raw, bytes) = key.parts();
+    let header = PayloadHeader {
+        collection: U32::new(collection),
+        slot: U32::new(slot),
+        key: U64::new(raw),
+        key_len: U16::new(bytes.len() as u16),
+        reserved: [0; 6],
+    };
+    log.append(key.kind(PAYLOAD, PAYLOAD_BYTES), 0, &[header.as_bytes(), bytes, payload])
+}
+
 pub(crate) fn append_create(log: &mut Appender<'_>, collection: u32, name: &str) -> u64 {
     log.append(CREATE, 0, &[&collection.to_le_bytes(), name.as_bytes()])
 }
@@ -240,6 +285,24 @@ impl CompactBody {
     }
 }
 
+/// A key and what follows it.
+fn split_key(
+    of_bytes: bool,
+    raw: u64,
+    length: u16,
+    rest: &[u8],
+) -> std::result::Result<(LoggedKey<'_>, &[u8]), String> {
+    match usize::from(length) {
+        length if of_bytes => {
+            let key = rest.split_at_checked(length).filter(|_| length <= MAX_KEY);
+            let (key, rest) = key.ok_or_else(|| format!("a key of {length} bytes in {}", rest.len()))?;
+            Ok((LoggedKey::Bytes(raw, key), rest))
+        }
+        0 => Ok((LoggedKey::Number(raw), rest)),
+        length => Err(format!("a number as key has {length} bytes more")),
+    }
+}
+
 impl<'a> Op<'a> {
     /// `None` for a kind of a later version that may be skipped.
     pub(crate) fn decode(record: &Record<'a>) -> Result<Option<Op<'a>>> {
@@ -256,16 +319,8 @@ impl<'a> Op<'a> {
                 let bytes = (dim <= MAX_DIM).then(|| element.bytes(dim)).filter(|&b| b <= rest.len());
                 let bytes = bytes.ok_or_else(|| corrupt(format!("{dim} components in {} bytes", rest.len())))?;
                 let (vector, rest) = rest.split_at(bytes);
-                let (key, payload) = match usize::from(header.key_len.get()) {
-                    length if record.kind == PUT_BYTES => {
-                        let key = rest.split_at_checked(length).filter(|_| length <= MAX_KEY);
-                        let (key, payload) =
-                            key.ok_or_else(|| corrupt(format!("a key of {length} bytes in {}", rest.len())))?;
-                        (LoggedKey::Bytes(header.key.get(), key), payload)
-                    }
-                    0 => (LoggedKey::Number(header.key.get()), rest),
-                    length => return Err(corrupt(format!("a number as key has {length} bytes more"))),
-                };
+                let (key, payload) = split_key(record.kind == PUT_BYTES, header.key.get(), header.key_len.get(), rest)
+                    .map_err(corrupt)?;
                 Ok(Some(Op::Put(Put {
                     collection: header.collection.get(),
                     key,
@@ -287,6 +342,15 @@ impl<'a> Op<'a> {
                     _ => return Err(odd()),
                 };
                 Ok(Some(Op::Remove { collection, key, slot }))
+            }
+            PAYLOAD | PAYLOAD_BYTES => {
+                let (header, rest) = PayloadHeader::read_from_prefix(record.body)
+                    .map_err(|_| corrupt(format!("a set payload of {} bytes", record.body.len())))?;
+                let of_bytes = record.kind == PAYLOAD_BYTES;
+                let (key, payload) =
+                    split_key(of_bytes, header.key.get(), header.key_len.get(), rest).map_err(corrupt)?;
+                let (collection, slot) = (header.collection.get(), header.slot.get());
+                Ok(Some(Op::SetPayload { collection, key, slot, payload }))
             }
             CREATE => {
                 let (collection, name) = record
@@ -397,5 +461,17 @@ mod tests {
         assert_eq!(decode_kind(REMOVE_BYTES, &remove).unwrap(), Some(expected));
         assert!(decode_kind(REMOVE, &remove).is_err() && decode_kind(REMOVE, &remove[..16]).is_ok());
         assert!(decode_kind(REMOVE_BYTES, &[0; 16 + MAX_KEY + 1]).is_err());
+        let set = PayloadHeader {
+            collection: U32::new(3),
+            slot: U32::new(4),
+            key: U64::new(5),
+            key_len: U16::new(3),
+            reserved: [0; 6],
+        };
+        let set = [set.as_bytes(), b"keytext"].concat();
+        let key = LoggedKey::Bytes(5, b"key");
+        let expected = Op::SetPayload { collection: 3, key, slot: 4, payload: b"text" };
+        assert_eq!(decode_kind(PAYLOAD_BYTES, &set).unwrap(), Some(expected));
+        assert!(decode_kind(PAYLOAD, &set).is_err() && decode_kind(PAYLOAD_BYTES, &set[..26]).is_err());
     }
 }

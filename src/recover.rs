@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::background;
-use crate::catalog::{Catalog, Row};
+use crate::catalog::{Catalog, Row, Staging};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::generation;
@@ -356,9 +356,10 @@ impl Replay<'_> {
                 if catalogue {
                     // Of a compaction that the segments have and the catalogue has not, a slot may have been marked by
                     // the record that was in it before.
-                    let unmarked = old.into_iter().chain([place.slot]);
                     let row = Row { slot: place.slot, payload: payload.into() };
-                    self.catalog.stage(lsn, RowKey::new(collection, key.stored()), Some(row), unmarked);
+                    let unmarked = [old, Some(place.slot)];
+                    let key = RowKey::new(collection, key.stored());
+                    self.catalog.stage([Staging::Row { lsn, key, row: Some(row), unmarked }], || {});
                 }
             }
             Some(Op::Remove { collection, key, slot }) => {
@@ -376,7 +377,23 @@ impl Replay<'_> {
                     }
                 }
                 if catalogue {
-                    self.catalog.stage(lsn, RowKey::new(collection, key.stored()), None, [slot]);
+                    let (key, unmarked) = (RowKey::new(collection, key.stored()), [Some(slot), None]);
+                    self.catalog.stage([Staging::Row { lsn, key, row: None, unmarked }], || {});
+                }
+            }
+            Some(Op::SetPayload { collection, key, slot, payload }) => {
+                if segments {
+                    let open = self.collection(collection).map_err(|e| missing(e, &corrupt, collection))?;
+                    let index = open.index();
+                    if slot >= index.next_slot() || index.free_place(slot).is_some() {
+                        let what = format!("a payload for slot {slot} of {}, or a free one", index.next_slot());
+                        return Err(corrupt(what));
+                    }
+                }
+                if catalogue {
+                    let row = Some(Row { slot, payload: payload.into() });
+                    let (key, unmarked) = (RowKey::new(collection, key.stored()), [None, None]);
+                    self.catalog.stage([Staging::Row { lsn, key, row, unmarked }], || {});
                 }
             }
             Some(Op::Mark { collection, slot, marked }) => {
@@ -397,7 +414,7 @@ impl Replay<'_> {
                     };
                 }
                 if catalogue {
-                    self.catalog.stage_mark(lsn, collection, slot, marked);
+                    self.catalog.stage([Staging::Mark { lsn, collection, slot, marked }], || {});
                 }
             }
             Some(Op::Compact { collection, head, loaded }) => {

@@ -205,8 +205,9 @@ impl<'a> RepairOptions<'a> {
 ///
 /// It works without `SUPER`, `heads`, links, codes and tombstones; without the catalogue, whose payloads are lost then
 /// unless single pages of it are whole or the log has them; and without parts of the log. It does not work without a
-/// collection's `meta`: nothing else says what its vectors are. Keys and payloads, and the records of the log, are held in
-/// memory meanwhile. Takes as long as putting the records.
+/// collection's `meta`: nothing else says what its vectors are. Where a damaged catalogue is all that knows a payload
+/// which was [changed alone](crate::Collection::set_payload), it may be one that the record had before. Keys and payloads,
+/// and the records of the log, are held in memory meanwhile. Takes as long as putting the records.
 ///
 /// ```
 /// let dir = tempfile::tempdir()?;
@@ -406,13 +407,15 @@ impl Repair<'_> {
         };
         match choice {
             Choice::Logged => {
-                let put = self.sources.events.get(key)?.put.as_ref()?;
+                let event = self.sources.events.get(key)?;
+                let put = event.put.as_ref()?;
                 if put.vector.len() != geometry.vector_bytes() {
                     let what = format!("{} bytes of vector, {} expected", put.vector.len(), geometry.vector_bytes());
                     lost(LossKind::Record, Some(put.slot), (names::WAL_DIR.into(), 0), what);
                     return None;
                 }
-                Some((put.vector.to_vec(), put.payload.to_vec()))
+                let payload = self.sources.payload_since(key, event.lsn).unwrap_or(&put.payload);
+                Some((put.vector.to_vec(), payload.to_vec()))
             }
             Choice::Slot { slot, id, payload, certain } => {
                 let salvage = &segments?.salvage;
@@ -437,7 +440,10 @@ impl Repair<'_> {
                     let place = (names::part(salvage.id(), salvage.generation(), Part::Tombs), u64::from(slot) / 8);
                     lost(LossKind::Removal, Some(slot), place, "the tombstones here cannot be read".into());
                 }
-                let payload = payload.map(|payload| payload.to_vec());
+                let payload = match self.sources.payload_since(key, id.lsn) {
+                    Some(since) => Some(since.to_vec()),
+                    None => payload.map(|payload| payload.to_vec()),
+                };
                 Some((
                     vector,
                     payload.or_else(|| logged.map(|put| put.payload.to_vec())).unwrap_or_else(|| {

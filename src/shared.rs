@@ -49,6 +49,11 @@ impl Open {
         f(&index)
     }
 
+    /// What `f` makes of the index, which stays that of the catalogue until `f` returns.
+    pub(crate) fn with_index<T>(&self, f: impl FnOnce(&Arc<Index>) -> Result<T>) -> Result<T> {
+        f(&self.index.read())
+    }
+
     /// Puts the next generation in the place of the index, if `move_slots` has made the catalogue name its slots.
     /// Nobody can look a slot up meanwhile.
     pub(crate) fn replace(&self, next: Arc<Index>, move_slots: impl FnOnce() -> Result<()>) -> Result<()> {

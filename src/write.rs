@@ -7,7 +7,7 @@
 //! 3. Link the new slots, in parallel when there are many; bury the old ones.
 //! 4. Wait for the log as the durability asks. Searches may see a write before that.
 
-use crate::catalog::Row;
+use crate::catalog::{Row, Staging};
 use crate::check::{check_payload, check_vector};
 use crate::error::{Error, Result};
 use crate::flight::Flight;
@@ -46,6 +46,9 @@ pub(crate) enum Action<'a> {
         payload: &'a [u8],
     },
     Remove,
+    SetPayload {
+        payload: &'a [u8],
+    },
     /// Marks the record as deleted.
     Mark,
     Unmark,
@@ -72,9 +75,13 @@ impl Shared {
         self.check_open()?;
         for (row, change) in changes.iter().enumerate() {
             change.key.check(row)?;
-            if let Action::Put { vector, payload } = change.action {
-                check_vector(change.target, vector, row)?;
-                check_payload(payload, row)?;
+            match change.action {
+                Action::Put { vector, payload } => {
+                    check_vector(change.target, vector, row)?;
+                    check_payload(payload, row)?;
+                }
+                Action::SetPayload { payload } => check_payload(payload, row)?,
+                Action::Remove | Action::Mark | Action::Unmark => {}
             }
         }
         if changes.is_empty() {
@@ -256,6 +263,7 @@ impl<'a> Batch<'a> {
                 Action::Put { vector, payload } => op::put_len(change.key.bytes().len(), vector.len(), payload.len()),
                 Action::Remove => op::remove_len(change.key.bytes().len()),
                 Action::Mark | Action::Unmark => op::MARK_LEN,
+                Action::SetPayload { payload } => op::payload_len(change.key.bytes().len(), payload.len()),
             })
             .sum()
     }
@@ -284,6 +292,8 @@ impl<'a> Batch<'a> {
             changed: Vec::with_capacity(self.changes.len()),
             last_lsn: log.next_lsn() - 1,
         };
+        let mut staged = Vec::with_capacity(self.changes.len());
+        let mut flips = Vec::new();
         for (target, end) in self.targets.iter().zip(key_ends) {
             end.into_iter().for_each(|end| target.index.advance_keys(end));
         }
@@ -293,10 +303,11 @@ impl<'a> Batch<'a> {
             let collection = open.id;
             let (old, marked) = (slot_of(at), existing[at].marked);
             done.changed.push(existing[at].is_changed_by(change.action));
+            let unmarked = [old.filter(|_| marked), None];
             if let (Action::Put { .. } | Action::Remove, Some(slot)) = (change.action, old) {
                 done.buried.push((target, slot));
                 if marked {
-                    index.give_up_mark(slot);
+                    flips.push((at, slot));
                     open.records.fetch_add(1, Ordering::AcqRel);
                 }
             }
@@ -309,7 +320,8 @@ impl<'a> Batch<'a> {
                     let put = op::Put { collection, key, place, old, element, dim, vector, payload };
                     done.last_lsn = op::append_put(log, &put);
                     let row = Row { slot: place.slot, payload: payload.into() };
-                    shared.catalog.stage(done.last_lsn, change.key.clone(), Some(row), old.filter(|_| marked));
+                    let (key, row) = (change.key.clone(), Some(row));
+                    staged.push(Staging::Row { lsn: done.last_lsn, key, row, unmarked });
                     done.linked.push((target, place.slot));
                     if old.is_none() {
                         open.records.fetch_add(1, Ordering::AcqRel);
@@ -319,27 +331,47 @@ impl<'a> Batch<'a> {
                     let Some(slot) = old else { continue };
                     let key = change.logged(index.id_of(slot).key, index);
                     done.last_lsn = op::append_remove(log, collection, key, slot);
-                    shared.catalog.stage(done.last_lsn, change.key.clone(), None, marked.then_some(slot));
+                    let key = change.key.clone();
+                    staged.push(Staging::Row { lsn: done.last_lsn, key, row: None, unmarked });
                     open.records.fetch_sub(1, Ordering::AcqRel);
+                }
+                Action::SetPayload { payload } => {
+                    let Some(slot) = old.filter(|_| existing[at].is_changed_by(change.action)) else { continue };
+                    let key = change.logged(index.id_of(slot).key, index);
+                    done.last_lsn = op::append_payload(log, collection, key, slot, payload);
+                    let (key, row) = (change.key.clone(), Some(Row { slot, payload: payload.into() }));
+                    staged.push(Staging::Row { lsn: done.last_lsn, key, row, unmarked: [None; 2] });
                 }
                 Action::Mark | Action::Unmark => {
                     let Some(slot) = old.filter(|_| existing[at].is_changed_by(change.action)) else { continue };
-                    let mark = matches!(change.action, Action::Mark);
-                    // Here and not with the graph: in the order of the log, or two at once could leave it marked.
-                    if mark {
-                        index.mark(slot);
+                    let marked = matches!(change.action, Action::Mark);
+                    flips.push((at, slot));
+                    if marked {
                         open.records.fetch_sub(1, Ordering::AcqRel);
                     } else {
-                        index.unmark(slot);
                         open.records.fetch_add(1, Ordering::AcqRel);
                     }
-                    done.last_lsn = op::append_mark(log, collection, slot, mark);
-                    shared.catalog.stage_mark(done.last_lsn, collection, slot, mark);
+                    done.last_lsn = op::append_mark(log, collection, slot, marked);
+                    staged.push(Staging::Mark { lsn: done.last_lsn, collection, slot, marked });
                 }
             }
         }
+        // At once: who looks at several keys sees all of a write or nothing. And here, not with the graph: in the order of
+        // the log, or two at once could leave a record marked.
+        shared.catalog.stage(staged, || flips.iter().for_each(|&(at, slot)| self.flip(at, slot)));
         done.flight = Some(shared.in_flight.begin(first_lsn, done.last_lsn));
         Ok(done)
+    }
+
+    /// What a change does to the mark of its key's slot.
+    fn flip(&self, at: usize, slot: u32) {
+        let index = &self.targets[self.target_of[at]].index;
+        match self.changes[at].action {
+            Action::Mark => index.mark(slot),
+            Action::Unmark => index.unmark(slot),
+            Action::Put { .. } | Action::Remove => index.give_up_mark(slot),
+            Action::SetPayload { .. } => {}
+        }
     }
 
     /// For each change, what there is of its key's record before it.
@@ -473,6 +505,7 @@ impl Existing {
         match action {
             Action::Put { .. } => Self { record: Record::PutBy(at), marked: false },
             Action::Remove => Self::NONE,
+            Action::SetPayload { .. } => self,
             Action::Mark | Action::Unmark => {
                 let there = !matches!(self.record, Record::None);
                 Self { marked: there && matches!(action, Action::Mark), ..self }
@@ -485,7 +518,7 @@ impl Existing {
         let there = !matches!(self.record, Record::None);
         match action {
             Action::Put { .. } | Action::Remove => there,
-            Action::Mark => there && !self.marked,
+            Action::Mark | Action::SetPayload { .. } => there && !self.marked,
             Action::Unmark => self.marked,
         }
     }

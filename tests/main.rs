@@ -23,6 +23,7 @@ mod reach;
 mod recall;
 mod recovery;
 mod repair;
+mod scan;
 mod tidy;
 mod crash;
 

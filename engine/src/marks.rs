@@ -14,6 +14,18 @@ pub(crate) struct Marks {
     count: AtomicU64,
 }
 
+/// Which slots were marked at some moment.
+#[derive(Clone, Debug, Default)]
+pub struct MarkedSlots(Vec<u32>);
+
+impl MarkedSlots {
+    /// Whether a slot was.
+    #[inline]
+    pub fn has(&self, slot: u32) -> bool {
+        self.0.get(slot as usize / 32).is_some_and(|word| word & (1 << (slot % 32)) != 0)
+    }
+}
+
 impl Marks {
     pub(crate) fn new() -> Self {
         Self { bits: Windows::in_memory(4), count: AtomicU64::new(0) }
@@ -33,6 +45,15 @@ impl Marks {
     #[inline]
     pub(crate) fn has(&self, slot: u32) -> bool {
         self.count() != 0 && view::words(&self.bits, slot / 32)[0].load(Ordering::Acquire) & (1 << (slot % 32)) != 0
+    }
+
+    /// All of the first `slots` slots that are marked.
+    pub(crate) fn copy(&self, slots: u32) -> MarkedSlots {
+        if self.count() == 0 {
+            return MarkedSlots::default();
+        }
+        let word = |at| view::words(&self.bits, at)[0].load(Ordering::Acquire);
+        MarkedSlots((0..slots.div_ceil(32)).map(word).collect())
     }
 
     /// Sets a slot's bit; says whether it was clear.

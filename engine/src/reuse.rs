@@ -9,15 +9,34 @@
 //! may have left half of what was to be put there.
 
 use crate::index::{Index, Place};
-use crate::readers::Reading;
+use crate::readers::{Reading, Seat};
 use crate::search::END;
 use lodestore_wal::Result;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Begins the list of a free slot. No slot has this number, so searches skip it.
 pub(crate) const FREE: u32 = u32::MAX - 1;
 
+/// As [`Reading`], for whoever keeps the index, too.
+#[derive(Debug)]
+pub struct OwnedReading {
+    index: Arc<Index>,
+    seat: Seat,
+}
+
+impl Drop for OwnedReading {
+    fn drop(&mut self) {
+        self.index.readers.leave(&self.seat);
+    }
+}
+
 impl Index {
+    /// As [`reading`](Self::reading), for as long as it is wanted.
+    pub fn reading_owned(index: &Arc<Self>) -> OwnedReading {
+        OwnedReading { seat: index.readers.enter(), index: index.clone() }
+    }
+
     /// Counts the caller as a reader until the result is dropped. What it learns of slots meanwhile, from links or from
     /// the catalogue, stays so: none of them gets another vector.
     pub fn reading(&self) -> Reading<'_> {

@@ -4,6 +4,7 @@
 //! Order of stores: nobody who looks at a slot meanwhile takes a marked one for a dead one.
 
 use crate::index::Index;
+use crate::marks::MarkedSlots;
 use lodestore_wal::{Error, Result, names};
 use std::sync::atomic::Ordering;
 
@@ -17,6 +18,11 @@ impl Index {
     #[inline]
     pub fn is_marked(&self, slot: u32) -> bool {
         self.marks.has(slot)
+    }
+
+    /// The slots that are marked now.
+    pub fn marked_slots(&self) -> MarkedSlots {
+        self.marks.copy(self.next_slot())
     }
 
     /// Whether a slot holds no record any more: it is tombstoned and not only marked.

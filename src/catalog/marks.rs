@@ -4,7 +4,6 @@ use super::{Catalog, MARKS, crc, damaged, failed, guarded, open};
 use crate::error::{Error, Result};
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
 
 fn encode(collection: u32, slot: u32) -> [u8; 8] {
     let mut bytes = [0; 8];
@@ -91,14 +90,6 @@ fn range(
 }
 
 impl Catalog {
-    /// Notes that record `lsn` marks the record in a slot as deleted, or unmarks it. Called in the order of the log.
-    pub(crate) fn stage_mark(&self, lsn: u64, collection: u32, slot: u32, marked: bool) {
-        let mut staged = self.staged.lock();
-        staged.marks.push((collection, slot, marked));
-        staged.last_lsn = lsn;
-        self.staged_rows.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// The marked slots of a collection in redb. What is staged is not seen.
     ///
     /// # Errors

@@ -111,6 +111,7 @@ impl Move<'_> {
             put_applied(&txn, lsn)?;
             txn.commit().map_err(failed)
         })?;
+        catalog.forget_view();
         catalog.applied.store(lsn, Ordering::Release);
         Ok(())
     }

@@ -7,6 +7,7 @@ use super::{Catalog, database, guarded};
 use crate::backend::Backend;
 use crate::error::Result;
 use lodestore_wal::{Disk, Poison, names};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Removes what an interrupted rewriting has left.
@@ -46,11 +47,22 @@ impl Catalog {
         backend.hides_failures().store(true, Ordering::Release);
         let new = guarded(|| database(backend))?;
         // Readers of the old one have their answers. It writes what it saves for its next opening to nobody's file.
-        let old = self.db.write().replace(new);
-        guarded(|| {
-            drop(old);
-            Ok(())
-        })?;
+        let old = {
+            let mut db = self.db.write();
+            self.forget_view();
+            db.replace(new)
+        };
+        let mut replaced = self.replaced.lock();
+        // Whoever is in the middle of its rows goes on there; what nobody reads any more goes.
+        if Arc::strong_count(&self.scans) > 1 {
+            replaced.extend(old);
+        } else {
+            let all = (std::mem::take(&mut *replaced), old);
+            guarded(|| {
+                drop(all);
+                Ok(())
+            })?;
+        }
         self.durable.store(self.applied(), Ordering::Release);
         Ok(())
     }

@@ -63,7 +63,7 @@ impl SalvagedRows {
         let backend = Backend::new(copy, Poison::new())?;
         backend.torn_may_be().store(torn, std::sync::atomic::Ordering::Relaxed);
         let catalog = guarded(|| Catalog::open_unguarded(backend, uuid))?;
-        catalog.check()?;
+        catalog.check(&disk)?;
         let mut rows =
             Self { complete: Some(catalog.applied()), uuid: catalog.uuid, names: catalog.names(), ..Self::default() };
         for entry in catalog.names().values() {

@@ -37,6 +37,8 @@ pub(super) struct Sources {
     pub(super) rows: SalvagedRows,
     pub(super) log: Salvaged,
     pub(super) events: HashMap<RawKey, Event>,
+    /// Payloads that the log has given to records of their own, the last of each key since it was put, with their LSNs.
+    pub(super) payloads: HashMap<RawKey, (u64, Box<[u8]>)>,
     /// Slots that the log has a record for.
     pub(super) logged_slots: HashSet<(u32, u32)>,
     /// The newest generation of a collection that the log names, and the LSN.
@@ -100,6 +102,7 @@ impl Sources {
             rows,
             log: Salvaged::default(),
             events: HashMap::new(),
+            payloads: HashMap::new(),
             logged_slots: HashSet::new(),
             compacted: HashMap::new(),
             loaded: HashMap::new(),
@@ -158,6 +161,7 @@ impl Sources {
                     }
                     let put = Logged { slot: place.slot, vector: vector.into(), payload: payload.into() };
                     self.logged_slots.insert((collection, place.slot));
+                    self.payloads.remove(&raw);
                     self.events.insert(raw, Event { lsn, put: Some(put) });
                 }
                 Ok(Some(Op::Remove { collection, key, slot })) => {
@@ -165,7 +169,11 @@ impl Sources {
                     if lsn > applied {
                         self.unmark(&raw, collection, [slot]);
                     }
+                    self.payloads.remove(&raw);
                     self.events.insert(raw, Event { lsn, put: None });
+                }
+                Ok(Some(Op::SetPayload { collection, key, payload, .. })) => {
+                    self.payloads.insert(raw_key(collection, key.stored()), (lsn, payload.into()));
                 }
                 Ok(Some(Op::Mark { collection, slot, marked })) if lsn > applied => {
                     let (to, from) = match marked {
@@ -215,6 +223,11 @@ impl Sources {
             });
         }
         Ok(())
+    }
+
+    /// The payload that a record got alone, after LSN `put`.
+    pub(super) fn payload_since(&self, key: &[u8], put: u64) -> Option<&[u8]> {
+        self.payloads.get(key).filter(|(lsn, _)| *lsn > put).map(|(_, payload)| &**payload)
     }
 
     /// Whether a log record is gone.

@@ -107,7 +107,7 @@ fn check_catalog(shared: &Shared, checks: Checks, findings: &mut Findings, steps
         findings.checked(&*file, u64::MAX);
     }
     // Of all pages that redb uses.
-    let used = shared.catalog.check();
+    let used = shared.catalog.check(&*shared.disk);
     for page in odd {
         match &used {
             Ok(()) => {

@@ -328,6 +328,9 @@ impl Live {
                     }
                 }
             }
+            Op::SetPayload(collection, key, payload) => {
+                self.collection(*collection)?.set_payload(*key, payload).map(drop)
+            }
             Op::Sync => self.store.sync(),
             Op::Checkpoint => self.store.checkpoint(),
             Op::Compact(collection, erase) => self.collection(*collection)?.compact(*erase),
@@ -363,6 +366,11 @@ impl Live {
             if (counted.len + marked, info.marked) != (found.len() as u64, marked) {
                 return Err(format!("'{}' has {} records and a length of {}", info.name, found.len(), counted.len));
             }
+            let listed = records.numbers().map_err(failed)?;
+            let live = found.iter().filter(|(_, value)| !value.marked).map(|(key, _)| key);
+            if !listed.iter().eq(live) {
+                return Err(format!("'{}' lists {listed:?}, it has {:?}", info.name, found.keys()));
+            }
             state.insert(collection, found);
         }
         Ok(state)
@@ -379,7 +387,13 @@ impl Live {
             let open = Docs::open(&self.store, name).map_err(|error| error.to_string())?;
             let search = |vector: &[f32], k| {
                 // More candidates than there are slots: whatever links lead to is found.
-                open.search(vector, k, 5000).map_err(|error| format!("searching: {error}"))
+                let hits = open.search(vector, k, 5000).map_err(|error| format!("searching: {error}"))?;
+                for (key, _, payload) in &hits {
+                    if records.get(key).is_some_and(|value| Some(&value.payload) != payload.as_ref()) {
+                        return Err(format!("a search finds {key} with the payload {payload:?}"));
+                    }
+                }
+                Ok::<_, Wrong>(hits.into_iter().map(|(key, distance, _)| (key, distance)).collect::<Vec<_>>())
             };
             let all = search(&[1.0; DIM], 2 * KEYS as usize)?;
             let keys: BTreeSet<u64> = all.iter().map(|(key, _)| *key).collect();
@@ -388,7 +402,7 @@ impl Live {
             }
             missing += (records.len() - keys.len()) as u64;
             let limit = if metric == Metric::L2 { 0.0 } else { 1e-5 };
-            for (key, value) in records.into_iter().filter(|(key, _)| keys.contains(key)) {
+            for (&key, &value) in records.iter().filter(|(key, _)| keys.contains(key)) {
                 let hits = search(&value.vector, 1)?;
                 if !matches!(hits[..], [(found, distance)] if found == key && distance.abs() <= limit) {
                     return Err(format!("{name} {key} is not its own nearest neighbour: {hits:?}"));

@@ -33,6 +33,8 @@ pub(super) enum Op {
     PutMany(usize, Vec<(u64, Value)>),
     /// Marks a key's record as deleted, or brings it back: alone, and as many in a batch.
     Mark(usize, Vec<(u64, bool)>),
+    /// Of a record that may not be there.
+    SetPayload(usize, u64, Vec<u8>),
     Sync,
     Checkpoint,
     /// A write in the middle of a checkpoint: after so many of its calls to the disk.
@@ -64,6 +66,10 @@ impl Op {
             }
             Op::PutMany(collection, rows) => {
                 state.get_mut(collection).expect("only written to once it exists").extend(rows.iter().cloned());
+            }
+            Op::SetPayload(collection, key, payload) => {
+                let record = state.get_mut(collection).and_then(|records| records.get_mut(key));
+                record.filter(|record| !record.marked)?.payload.clone_from(payload);
             }
             Op::Mark(collection, keys) => {
                 let records = state.get_mut(collection).expect("only written to once it exists");
@@ -125,6 +131,10 @@ impl Maker {
         Op::Write(vec![(collection, key, Some(self.value()))])
     }
 
+    pub(super) fn set_payload(&mut self, collection: usize, key: u64) -> Op {
+        Op::SetPayload(collection, key, self.value().payload)
+    }
+
     pub(super) fn remove(&mut self, collection: usize, key: u64) -> Op {
         Op::Write(vec![(collection, key, None)])
     }
@@ -149,7 +159,8 @@ impl Maker {
         }
         let collection = present[self.rng.within(0..present.len() as u64) as usize];
         let key = self.rng.within(0..KEYS);
-        match self.rng.within(0..30) {
+        match self.rng.within(0..33) {
+            29..32 => self.set_payload(collection, key),
             0..8 => self.put(collection, key),
             8..11 => self.remove(collection, key),
             11..14 => {
@@ -207,13 +218,20 @@ pub(super) fn script() -> Vec<Op> {
     ops.extend([make.batch(&[(0, 0), (1, 0), (0, 0), (1, 9)]), Op::Checkpoint, Op::Create(2)]);
     ops.extend([Op::Mark(0, vec![(9, true), (10, true)]), make.put(0, 10)]);
     ops.extend([make.put(1, 3), make.remove(0, 8), Op::Compact(0, false), make.put(0, 21), make.remove(0, 9)]);
-    ops.extend([Op::Mark(1, vec![(10, true)]), Op::Compact(0, true), Op::Compact(1, false), make.put(1, 4)]);
-    ops.extend([Op::Mark(0, vec![(3, false)]), make.put(0, 5), make.remove(1, 2)]);
+    ops.extend([Op::Mark(1, vec![(10, true)]), Op::Compact(0, true), make.set_payload(1, 3), Op::Compact(1, false)]);
+    ops.extend([
+        make.put(1, 4),
+        Op::Mark(0, vec![(3, false)]),
+        make.put(0, 5),
+        make.set_payload(0, 5),
+        make.remove(1, 2),
+    ]);
     // While the checkpoint file is written, before the commit point, while pages are applied.
     for (calls, key) in [(1, 3), (12, 9), (20, 11)] {
-        ops.push(make.put(0, key));
+        ops.extend([make.put(0, key), make.set_payload(1, 9)]);
         let write = make.batch(&[(0, key), (1, key), (0, key + 1)]);
         ops.push(Op::Meanwhile(calls, Box::new(write)));
     }
+    ops.extend([make.put(1, 9), Op::Meanwhile(12, Box::new(make.set_payload(1, 9))), make.set_payload(1, 3)]);
     ops
 }

@@ -75,9 +75,16 @@ fn key<K: Numbered + ?Sized>(_: &Collection<K>, number: u64) -> K::Owned {
     K::key(number)
 }
 
-fn found<K: Numbered + ?Sized>(docs: &Collection<K>, query: &[f32], k: usize, ef: usize) -> Result<Vec<(u64, f32)>> {
-    let hits = docs.search(query).k(k).ef(ef).run()?;
-    Ok(hits.iter().map(|hit| (K::number(&hit.key), hit.distance)).collect())
+/// What a search finds: number, distance and payload.
+pub(crate) type Found = (u64, f32, Option<Vec<u8>>);
+
+fn found<K: Numbered + ?Sized>(docs: &Collection<K>, query: &[f32], k: usize, ef: usize) -> Result<Vec<Found>> {
+    let hits = docs.search(query).k(k).ef(ef).with_payloads().run()?;
+    Ok(hits.into_iter().map(|hit| (K::number(&hit.key), hit.distance, hit.payload)).collect())
+}
+
+fn numbers<K: Numbered + ?Sized>(docs: &Collection<K>) -> Result<Vec<u64>> {
+    docs.iter().map(|key| key.map(|key| K::number(&key))).collect()
 }
 
 impl Docs {
@@ -125,9 +132,23 @@ impl Docs {
         each!(self, docs => batch.remove(docs, key(docs, number)))
     }
 
-    /// Numbers and distances of what a search finds.
-    pub(crate) fn search(&self, query: &[f32], k: usize, ef: usize) -> Result<Vec<(u64, f32)>> {
+    pub(crate) fn search(&self, query: &[f32], k: usize, ef: usize) -> Result<Vec<Found>> {
         each!(self, docs => found(docs, query, k, ef))
+    }
+
+    pub(crate) fn set_payload(&self, number: u64, payload: &[u8]) -> Result<bool> {
+        each!(self, docs => docs.set_payload(key(docs, number), payload))
+    }
+
+    pub(crate) fn batch_set_payload(&self, batch: &mut WriteBatch, number: u64, payload: &[u8]) -> Result<()> {
+        each!(self, docs => batch.set_payload(docs, key(docs, number), payload))
+    }
+
+    /// The numbers of all keys, in the order of numbers, whichever order the keys have.
+    pub(crate) fn numbers(&self) -> Result<Vec<u64>> {
+        let mut numbers = each!(self, docs => numbers(docs))?;
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 
     pub(crate) fn mark_deleted(&self, number: u64) -> Result<bool> {

@@ -2,26 +2,31 @@
 //! syncs every write, so that after a crash it must hold exactly what the map holds.
 #![cfg_attr(fuzzing, no_main)]
 
-use lodestore::{Collection, Durability, Element, Metric, Store, UserMetric};
+use keyed::Docs;
+use lodestore::{Collection, Durability, Element, Key, KeyType, Metric, Store, UserMetric};
 use lodestore_fuzz::Rng;
 use lodestore_wal::disk::{CrashMode, SimDisk};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+#[path = "../../../tests/support/keyed.rs"]
+#[allow(dead_code, reason = "tests use more of it")]
+mod keyed;
+
 lodestore_fuzz::target!(live, seeds);
 
 const DIM: usize = 3;
 const KEYS: u64 = 24;
-/// Collections: name, element, and the metric's name.
-const NAMES: [(&str, Element, &str); 8] = [
-    ("l2", Element::F32, "l2"),
-    ("ip", Element::F32, "ip"),
-    ("cosine", Element::F32, "cosine"),
-    ("f16", Element::F16, "l2"),
-    ("bf16", Element::Bf16, "cosine"),
-    ("i8", Element::I8, "ip"),
-    ("bits", Element::Bits, "hamming"),
-    ("own", Element::Bf16, "manhattan"),
+/// Collections: name, element, the metric's name, and the type of keys.
+const NAMES: [(&str, Element, &str, KeyType); 8] = [
+    ("l2", Element::F32, "l2", KeyType::U64),
+    ("ip", Element::F32, "ip", KeyType::Str),
+    ("cosine", Element::F32, "cosine", KeyType::U64),
+    ("f16", Element::F16, "l2", KeyType::Bytes),
+    ("bf16", Element::Bf16, "cosine", KeyType::U64),
+    ("i8", Element::I8, "ip", KeyType::Str),
+    ("bits", Element::Bits, "hamming", KeyType::U64),
+    ("own", Element::Bf16, "manhattan", KeyType::U64),
 ];
 
 /// A metric of the program's own.
@@ -62,7 +67,7 @@ impl Script<'_> {
     fn vector(&mut self, at: usize) -> Vec<f32> {
         let byte = self.byte();
         let quarters = (0..DIM as u8).map(|i| f32::from((byte >> (2 * i)) & 3) - 1.25 + f32::from(byte >> 6));
-        let (_, element, _) = NAMES[at];
+        let (_, element, ..) = NAMES[at];
         match element {
             Element::I8 => quarters.map(|x| 4.0 * x).collect(),
             Element::Bits => quarters.map(|x| f32::from(u8::from(x > 0.0))).collect(),
@@ -76,10 +81,19 @@ impl Script<'_> {
     }
 }
 
+fn collection<K: Key + ?Sized>(store: &Store, name: &str, element: Element, metric: &str) -> Collection<K> {
+    let docs = store.collection::<K>(name).dim(DIM).element(element);
+    let docs = match Metric::from_name(metric) {
+        Some(metric) => docs.metric(metric),
+        None => docs.user_metric(metric),
+    };
+    docs.m(3).ef_construction(16).open_or_create().expect("the same settings as before")
+}
+
 struct World {
     sim: Arc<SimDisk>,
     store: Option<Store>,
-    docs: Vec<Collection<u64>>,
+    docs: Vec<Docs>,
     model: Vec<Records>,
     /// What is marked as deleted.
     marked: Vec<Records>,
@@ -101,14 +115,10 @@ impl World {
             options.checkpoint_log_bytes(8 << 10).open_on(self.sim.clone(), "sim").expect("a store that is whole");
         self.docs = NAMES
             .iter()
-            .map(|&(name, element, metric)| {
-                let docs = store.collection::<u64>(name).dim(DIM).element(element);
-                let docs = match Metric::from_name(metric) {
-                    Some(metric) => docs.metric(metric),
-                    None => docs.user_metric(metric),
-                };
-                let docs = docs.m(3).ef_construction(16);
-                docs.open_or_create().expect("the same settings as before")
+            .map(|&(name, element, metric, key)| match key {
+                KeyType::Str => Docs::Str(collection(&store, name, element, metric)),
+                KeyType::Bytes => Docs::Bytes(collection(&store, name, element, metric)),
+                _ => Docs::Number(collection(&store, name, element, metric)),
             })
             .collect();
         self.store = Some(store);
@@ -129,10 +139,11 @@ impl World {
 
     fn check(&self) {
         for (docs, model) in self.docs.iter().zip(&self.model) {
-            assert_eq!(docs.len(), model.len() as u64);
+            assert_eq!(docs.info().len, model.len() as u64);
+            assert!(docs.numbers().expect("the catalogue is whole").iter().eq(model.keys()), "{}", docs.info().name);
             for key in (0..KEYS).chain(model.range(KEYS..).map(|(&key, _)| key)) {
                 let found = docs.get(key).expect("the catalogue is whole").map(|r| (r.vector, r.payload));
-                assert_eq!(found.as_ref(), model.get(&key), "{}: key {key}", docs.name());
+                assert_eq!(found.as_ref(), model.get(&key), "{}: key {key}", docs.info().name);
             }
         }
         for (docs, marked) in self.docs.iter().zip(&self.marked) {
@@ -147,24 +158,25 @@ impl World {
     /// that its lists hold everything.
     fn search(&self, at: usize, query: &[f32], k: usize) {
         let (docs, model) = (&self.docs[at], &self.model[at]);
-        let hits = docs.search(query).k(k).ef(64).with_payloads().run().expect("a good query");
+        let hits = docs.search(query, k, 64).expect("a good query");
+        let metric = docs.info().metric;
         assert!(hits.len() <= k.min(model.len()));
         let mut last = f32::NEG_INFINITY;
         let mut seen = Vec::new();
-        for hit in &hits {
-            let (vector, payload) = &model[&hit.key];
-            assert!(near(hit.distance, distance(docs.metric(), query, vector)), "{hit:?} of {vector:?} to {query:?}");
-            assert_eq!(hit.payload.as_ref(), Some(payload));
-            assert!(hit.distance >= last && !seen.contains(&hit.key), "{hits:?}");
-            last = hit.distance;
-            seen.push(hit.key);
+        for (key, found, with) in &hits {
+            let (vector, payload) = &model[key];
+            assert!(near(*found, distance(metric, query, vector)), "{key} at {found} of {vector:?} to {query:?}");
+            assert_eq!(with.as_ref(), Some(payload));
+            assert!(*found >= last && !seen.contains(key), "{hits:?}");
+            last = *found;
+            seen.push(*key);
         }
         if docs.info().slots <= 3 {
-            let mut exact: Vec<f64> = model.values().map(|(v, _)| distance(docs.metric(), query, v)).collect();
+            let mut exact: Vec<f64> = model.values().map(|(v, _)| distance(metric, query, v)).collect();
             exact.sort_unstable_by(f64::total_cmp);
             exact.truncate(k);
             assert_eq!(hits.len(), exact.len());
-            assert!(hits.iter().zip(exact).all(|(hit, exact)| near(hit.distance, exact)), "{hits:?}");
+            assert!(hits.iter().zip(exact).all(|((_, found, _), exact)| near(*found, exact)), "{hits:?}");
         }
     }
 
@@ -195,7 +207,7 @@ impl World {
             13 | 14 => self.batch(script),
             15 => {
                 let erase = script.byte().is_multiple_of(2);
-                self.docs[at].compact().erase(erase).run().expect("room on the disk");
+                self.docs[at].compact(erase).expect("room on the disk");
             }
             16..=23 => self.search(at, &script.vector(at), usize::from(script.byte() % 12)),
             24 => self.store().checkpoint().expect("room on the disk"),
@@ -209,6 +221,13 @@ impl World {
             28 => self.crash(CrashMode::ProcessKill, u64::from(script.byte())),
             29 => self.crash(CrashMode::PowerLoss, u64::from(script.byte())),
             30 => self.check(),
+            31 if script.byte().is_multiple_of(2) => {
+                let (key, payload) = (script.key(), script.payload());
+                let is_there = self.docs[at].set_payload(key, &payload).expect("room on the disk");
+                let record = self.model[at].get_mut(&key);
+                assert_eq!(is_there, record.is_some());
+                record.into_iter().for_each(|record| record.1.clone_from(&payload));
+            }
             _ => self.search(at, &script.vector(at), 1),
         }
     }
@@ -221,18 +240,22 @@ impl World {
             let key = script.key();
             let kind = script.byte();
             if kind.is_multiple_of(4) {
-                batch.remove(&self.docs[at], key).expect("a collection of this store");
+                self.docs[at].batch_remove(&mut batch, key).expect("a collection of this store");
                 model[at].remove(&key);
                 marked[at].remove(&key);
             } else if kind % 8 == 1 {
-                batch.mark_deleted(&self.docs[at], key).expect("a collection of this store");
+                self.docs[at].batch_mark(&mut batch, key).expect("a collection of this store");
                 marked[at].extend(model[at].remove_entry(&key));
             } else if kind % 8 == 2 {
-                batch.unmark_deleted(&self.docs[at], key).expect("a collection of this store");
+                self.docs[at].batch_unmark(&mut batch, key).expect("a collection of this store");
                 model[at].extend(marked[at].remove_entry(&key));
+            } else if kind % 8 == 3 {
+                let payload = script.payload();
+                self.docs[at].batch_set_payload(&mut batch, key, &payload).expect("a collection of this store");
+                model[at].entry(key).and_modify(|record| record.1 = payload);
             } else {
                 let (vector, payload) = (script.vector(at), script.payload());
-                batch.put(&self.docs[at], key, &vector, &payload).expect("a good vector");
+                self.docs[at].batch_put(&mut batch, key, &vector, &payload).expect("a good vector");
                 marked[at].remove(&key);
                 model[at].insert(key, (vector, payload));
             }
@@ -263,13 +286,14 @@ impl World {
         docs.put(key, &[1.0; DIM + 1], b"").expect_err("too long");
         docs.put(key, &[1.0, f32::NAN, 1.0], b"").expect_err("not a number");
         docs.put_many(&[key, key], &[1.0; 2 * DIM - 1], None).expect_err("not whole");
-        if docs.element() == Element::I8 || docs.element() == Element::Bits {
+        let info = docs.info();
+        if info.element == Element::I8 || info.element == Element::Bits {
             docs.put(key, &[1.0, 0.5, 1.0], b"").expect_err("not a whole number");
         }
-        if docs.metric() == Metric::Cosine {
+        if info.metric == Metric::Cosine {
             docs.put(key, &[0.0; DIM], b"").expect_err("no direction");
         }
-        self.store().collection::<u64>(docs.name()).dim(DIM + 1).open().expect_err("another dimension");
+        self.store().collection::<u64>(&info.name).dim(DIM + 1).open().expect_err("another dimension");
         self.store().collection::<u64>("no\nname").dim(1).create().expect_err("a control character");
     }
 }
