@@ -328,8 +328,16 @@ impl Live {
                     }
                 }
             }
-            Op::SetPayload(collection, key, payload) => {
+            Op::SetPayload(collection, key, payload) if payload.len().is_multiple_of(2) => {
                 self.collection(*collection)?.set_payload(*key, payload).map(drop)
+            }
+            // The last of a batch counts.
+            Op::SetPayload(collection, key, payload) => {
+                let target = self.collection(*collection)?.clone();
+                let mut batch = self.store.batch();
+                target.batch_set_payload(&mut batch, *key, b"of no account")?;
+                target.batch_set_payload(&mut batch, *key, payload)?;
+                batch.commit()
             }
             Op::Sync => self.store.sync(),
             Op::Checkpoint => self.store.checkpoint(),

@@ -228,10 +228,10 @@ pub(super) fn script() -> Vec<Op> {
     ]);
     // While the checkpoint file is written, before the commit point, while pages are applied.
     for (calls, key) in [(1, 3), (12, 9), (20, 11)] {
-        ops.extend([make.put(0, key), make.set_payload(1, 9)]);
+        ops.push(make.put(0, key));
         let write = make.batch(&[(0, key), (1, key), (0, key + 1)]);
         ops.push(Op::Meanwhile(calls, Box::new(write)));
     }
-    ops.extend([make.put(1, 9), Op::Meanwhile(12, Box::new(make.set_payload(1, 9))), make.set_payload(1, 3)]);
+    ops.extend([make.put(1, 9), Op::Meanwhile(12, Box::new(make.set_payload(1, 9)))]);
     ops
 }
