@@ -175,7 +175,8 @@ fn random_programs() {
             if seed >= first + programs || points > 0 && done.lock().1.crashes >= points {
                 break;
             }
-            let counts = run_program(seed, Program::setup(seed)).unwrap_or_else(|(_, wrong)| panic!("{wrong}"));
+            let setup = Setup { payloads: true, ..Program::setup(seed) };
+            let counts = run_program(seed, setup).unwrap_or_else(|(_, wrong)| panic!("{wrong}"));
             let mut done = done.lock();
             done.0 += 1;
             done.1 += counts;

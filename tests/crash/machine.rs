@@ -23,11 +23,13 @@ pub(super) struct Setup {
     pub(super) mutant: Mutant,
     /// Whether checkpoints unlink what was removed.
     pub(super) maintenance: bool,
+    /// Whether random programs change payloads alone, too. What hunts for mutants is spent on what they break.
+    pub(super) payloads: bool,
 }
 
 impl Setup {
     pub(super) fn new(durability: Durability) -> Self {
-        Self { durability, log_bytes: 64 << 20, mutant: Mutant::None, maintenance: true }
+        Self { durability, log_bytes: 64 << 20, mutant: Mutant::None, maintenance: true, payloads: false }
     }
 }
 

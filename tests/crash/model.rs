@@ -113,11 +113,13 @@ impl History {
 #[derive(Clone, Debug)]
 pub(super) struct Maker {
     pub(super) rng: Rng,
+    /// Whether [`any`](Self::any) changes payloads alone, too.
+    pub(super) payloads: bool,
 }
 
 impl Maker {
     pub(super) fn new(seed: u64) -> Self {
-        Self { rng: Rng::new(seed) }
+        Self { rng: Rng::new(seed), payloads: false }
     }
 
     pub(super) fn value(&mut self) -> Value {
@@ -159,8 +161,10 @@ impl Maker {
         }
         let collection = present[self.rng.within(0..present.len() as u64) as usize];
         let key = self.rng.within(0..KEYS);
-        match self.rng.within(0..33) {
-            29..32 => self.set_payload(collection, key),
+        if self.payloads && self.rng.one_in(8) {
+            return self.set_payload(collection, key);
+        }
+        match self.rng.within(0..30) {
             0..8 => self.put(collection, key),
             8..11 => self.remove(collection, key),
             11..14 => {

@@ -69,7 +69,7 @@ impl Program {
     pub(super) fn new(seed: u64, setup: Setup) -> Self {
         Self {
             machine: Machine::new(setup, seed),
-            maker: Maker::new(seed),
+            maker: Maker { payloads: setup.payloads, ..Maker::new(seed) },
             counts: Counts::default(),
             story: Vec::new(),
             aloud: std::env::var_os("LODESTORE_CRASH_ALOUD").is_some(),
