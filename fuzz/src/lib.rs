@@ -26,6 +26,11 @@ macro_rules! target {
         fn main() {
             $crate::run($target, &$seeds());
         }
+
+        #[test]
+        fn a_short_walk() {
+            $crate::check(module_path!(), $target, &$seeds());
+        }
     };
 }
 
@@ -35,6 +40,8 @@ pub const UUID: [u8; 16] = [7; 16];
 pub const PAGE: usize = lodestore_wal::map::PAGE;
 /// Inputs of a random walk without arguments.
 const RUNS: u64 = 500;
+/// Inputs of a random walk in a test.
+const SHORT_RUNS: u64 = 60;
 
 /// Runs a target on the files (and the files in the directories) that the command line names. Without any: on the
 /// seeds and on `LODESTORE_FUZZ_RUNS` changed copies of them, changed as `LODESTORE_SEED` says. After `--write-seeds`:
@@ -42,7 +49,6 @@ const RUNS: u64 = 500;
 pub fn run(target: impl Fn(&[u8]), seeds: &[Vec<u8>]) {
     let mut paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     if paths.is_empty() {
-        let number = |name: &str, default| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
         return walk(target, seeds, number("LODESTORE_FUZZ_RUNS", RUNS), number("LODESTORE_SEED", 1));
     }
     if paths.first().is_some_and(|option| option.as_os_str() == "--write-seeds") {
@@ -60,6 +66,22 @@ pub fn run(target: impl Fn(&[u8]), seeds: &[Vec<u8>]) {
         }
     }
     println!("{files} files");
+}
+
+/// What a test of a target runs: the seeds, the inputs kept in `corpus/<target>`, and a short walk from all of them.
+/// `module` is where the target stands, its name first.
+pub fn check(module: &str, target: impl Fn(&[u8]), seeds: &[Vec<u8>]) {
+    let name = module.split("::").next().unwrap_or_default();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+    let entries = std::fs::read_dir(&directory).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    let all: Vec<Vec<u8>> = seeds.iter().cloned().chain(paths.iter().map(|path| read(path))).collect();
+    walk(target, &all, number("LODESTORE_FUZZ_RUNS", SHORT_RUNS), number("LODESTORE_SEED", 1));
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 /// Files for libFuzzer to start from.

@@ -56,6 +56,37 @@ pub fn images(bytes: &mut [u8]) {
     block(bytes, footer, PAGE);
 }
 
+/// The catalogue: both copies of its first page, and the checksum of each page behind them.
+pub fn catalogue(bytes: &mut [u8]) {
+    const GROUP: usize = PAGE / 4;
+    for copy in 0..2 {
+        if bytes.len() >= (copy + 1) * PAGE && bytes[copy * PAGE..copy * PAGE + 8] == *b"LSCATLG1" {
+            block(bytes, copy * PAGE, PAGE);
+        }
+    }
+    let mut group_at = 2 * PAGE;
+    let mut page = 1u64;
+    while group_at + PAGE <= bytes.len() {
+        for i in 0..GROUP {
+            let at = group_at + (i + 1) * PAGE;
+            if at + PAGE > bytes.len() {
+                return;
+            }
+            let mut hasher = crc32fast::Hasher::new();
+            hasher.update(&page.to_le_bytes());
+            hasher.update(&bytes[at..at + PAGE]);
+            let crc = hasher.finalize().to_le_bytes();
+            let place = &mut bytes[group_at + 4 * i..group_at + 4 * i + 4];
+            // A page that was never written has none.
+            if place.iter().any(|&byte| byte != 0) {
+                place.copy_from_slice(&crc);
+            }
+            page += 1;
+        }
+        group_at += (GROUP + 1) * PAGE;
+    }
+}
+
 /// The little-endian number at `at`; 0 where there is none.
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
