@@ -15,14 +15,10 @@ mod machine;
 mod model;
 mod program;
 
-/// How the lights go out, and by which seed.
-const CRASHES: [(CrashMode, u64); 5] = [
-    (CrashMode::PowerLoss, 1),
-    (CrashMode::Garbage, 2),
-    (CrashMode::KeepNothing, 0),
-    (CrashMode::KeepAll, 0),
-    (CrashMode::ProcessKill, 0),
-];
+/// How the lights go out at a step.
+fn crash(rng: &mut Rng) -> CrashMode {
+    CrashMode::ALL[rng.below(CrashMode::ALL.len())]
+}
 
 fn every_durable_step(durability: Durability) {
     lodestore_wal::log::fix_salt(0);
@@ -39,14 +35,14 @@ fn every_durable_step(durability: Durability) {
         // Closing tells nobody of a catalogue that could not save what lets it open faster.
         let _ = machine.run(&script);
         assert!(machine.sim.is_crashed(), "step {step} of {steps} was not reached");
-        for (mode, seed) in CRASHES {
-            let mut machine = machine.rebooted(mode, seed);
+        for mode in CrashMode::ALL {
+            let mut machine = machine.rebooted(mode, step);
             if let Err(wrong) = machine.recover() {
-                panic!("{durability:?}, step {step} of {steps}, {mode:?} {seed}: {wrong}");
+                panic!("{durability:?}, step {step} of {steps}, {mode:?}: {wrong}");
             }
         }
     }
-    println!("{durability:?}: {} crashes at {steps} steps", steps * CRASHES.len() as u64);
+    println!("{durability:?}: {} crashes at {steps} steps", steps * CrashMode::ALL.len() as u64);
 }
 
 #[test]
@@ -76,7 +72,7 @@ fn crash_while_recovering(seed: u64, script: &[Op], steps: u64) -> Result<Counts
     let _ = machine.run(script);
     let mut counts = Counts { crashes: 1, ..Counts::default() };
     for _ in 0..rng.within(2..5) {
-        let (mode, _) = CRASHES[rng.within(0..CRASHES.len() as u64) as usize];
+        let mode = crash(&mut rng);
         machine.reboot(mode, rng.next());
         // Recovery takes some seventy steps or, with nothing to replay, a dozen. A store that has opened is killed.
         let steps = [8, 16, 60][rng.within(0..3) as usize];
@@ -92,8 +88,8 @@ fn crash_while_recovering(seed: u64, script: &[Op], steps: u64) -> Result<Counts
             machine.sim.crash_at(1);
         }
     }
-    let (mode, pick) = CRASHES[rng.within(0..CRASHES.len() as u64) as usize];
-    machine.reboot(mode, pick);
+    let mode = crash(&mut rng);
+    machine.reboot(mode, rng.next());
     machine.recover()?;
     Ok(counts)
 }
@@ -226,8 +222,8 @@ fn same_graph_as_a_twin(seed: u64, ops: &[Op]) -> Result<(), Wrong> {
     let mut machine = Machine::new(setup, seed);
     machine.sim.crash_at(rng.within(60..twin.sim.steps()));
     let _ = machine.run(ops);
-    let (mode, pick) = CRASHES[rng.within(0..CRASHES.len() as u64) as usize];
-    machine.reboot(mode, pick + seed);
+    let mode = crash(&mut rng);
+    machine.reboot(mode, rng.next());
     let live = machine.open().map_err(|error| error.to_string())?;
     machine.settle(&live)?;
     drop(live);
@@ -282,6 +278,7 @@ fn neglected_duties_are_noticed() {
         Mutant::Sync("c/", "keys"),
         Mutant::Sync("c/", "links"),
         Mutant::Sync("c/", "tombs"),
+        Mutant::Sync("", "SUPER"),
         Mutant::Sync("", "heads"),
         Mutant::Sync("", "catalog.redb"),
         Mutant::SyncDir("c"),

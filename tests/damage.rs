@@ -234,3 +234,35 @@ fn a_changed_scale_of_a_vector_is_damage() {
     let path = files.write_with("c/1/vectors", &vectors);
     assert_eq!(examine(path, &models), Outcome::Damaged);
 }
+
+/// However much is wrong, all is counted, and of each collection and file only so much is told.
+#[test]
+fn what_is_told_is_bounded_and_all_is_counted() {
+    const DAMAGED: u64 = 300;
+    let dir = files::directory();
+    let store = options().open(dir.path()).unwrap();
+    for name in ["one", "two"] {
+        let docs = store.collection::<u64>(name).dim(16).create().unwrap();
+        let mut rng = Rng::new(9);
+        let rows: Vec<f32> = (0..DAMAGED + 50).flat_map(|_| rng.vector(16)).collect();
+        docs.put_many(&(0..DAMAGED + 50).collect::<Vec<u64>>(), &rows, None).unwrap();
+    }
+    store.close().unwrap();
+    let all = Files::read(dir.path());
+    for files in [&["c/0/vectors"][..], &["c/0/vectors", "c/1/vectors"]] {
+        let path = all.write();
+        for file in files {
+            let mut bytes = all.get(file).unwrap().clone();
+            (0..DAMAGED as usize).for_each(|slot| bytes[slot * 64 + 5] ^= 0x10);
+            std::fs::write(path.join(file), bytes).unwrap();
+        }
+        let report = options().open(path).unwrap().verify().unwrap();
+        assert_eq!((report.problem_count, report.problems.len()), (DAMAGED * files.len() as u64, 100 * files.len()));
+        for file in files {
+            let of = report.files.iter().find(|found| found.name == *file).unwrap();
+            assert_eq!((of.damage_count, of.damage.len()), (DAMAGED, 100), "{file}");
+            // The first hundred.
+            assert!(of.damage.iter().zip(0..).all(|(damage, slot)| damage.offset / 64 == slot), "{:?}", of.damage);
+        }
+    }
+}

@@ -34,11 +34,15 @@ fn known(mutant: Mutant) -> Known {
 /// Crash points that a mutant may survive before it counts as not caught.
 const POINTS: &str = "30000";
 const POINTS_VARIABLE: &str = "LODESTORE_MUTANT_POINTS";
+/// And those that the code without a deliberate bug is given.
+const CONTROL_POINTS: &str = "3000";
+/// Says to a child that it is one.
+const CHILD_VARIABLE: &str = "LODESTORE_MUTANT_CHILD";
 
 /// Does nothing unless the test below started it.
 #[test]
 fn child() {
-    if std::env::var_os(VARIABLE).is_none() {
+    if std::env::var_os(CHILD_VARIABLE).is_none() {
         return;
     }
     let points = std::env::var(POINTS_VARIABLE).expect("set by who started it");
@@ -50,21 +54,26 @@ fn child() {
 }
 
 /// What the child says, or that it died without a word.
-fn hunt(mutant: Mutant, points: &str) -> String {
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["mutants::child", "--exact", "--nocapture"])
-        .env(VARIABLE, format!("{mutant:?}"))
-        .env(POINTS_VARIABLE, points)
-        .stderr(Stdio::null())
-        .output()
-        .unwrap();
+fn hunt(mutant: Option<Mutant>, points: &str) -> String {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["mutants::child", "--exact", "--nocapture"]).env_remove(VARIABLE);
+    command.envs(mutant.map(|mutant| (VARIABLE, format!("{mutant:?}"))));
+    command.envs([(CHILD_VARIABLE, "1"), (POINTS_VARIABLE, points)]);
+    let child = command.stderr(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&child.stdout);
     let line = said.lines().find(|line| line.starts_with("caught") || line.starts_with("not caught"));
+    // One that has run nothing ends well and says nothing.
+    assert!(line.is_some() || !child.status.success(), "{mutant:?}: the child ended well and said: {said}");
     line.map_or_else(|| format!("caught: the process ended with {}", child.status), str::to_owned)
 }
 
 #[test]
+#[cfg_attr(not(debug_assertions), ignore = "deliberate bugs need debug assertions")]
 fn every_mutant_is_caught() {
+    // Without a deliberate bug nothing is caught, or it would say nothing of those with one.
+    let control = hunt(None, CONTROL_POINTS);
+    println!("none: {control}");
+    assert!(control.starts_with("not caught in "), "{control}");
     let points = std::env::var(POINTS_VARIABLE).unwrap_or_else(|_| POINTS.into());
     let all = std::env::var("LODESTORE_MUTANTS").is_ok_and(|which| which == "all");
     let mutants: Vec<Mutant> =
@@ -73,7 +82,7 @@ fn every_mutant_is_caught() {
     std::thread::scope(|scope| {
         let work = || {
             while let Some(&mutant) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let said = hunt(mutant, &points);
+                let said = hunt(Some(mutant), &points);
                 let expected = match known(mutant) {
                     Known::Caught => String::new(),
                     Known::Redundant(with) => format!(" (made up for by {with})"),

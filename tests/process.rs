@@ -12,13 +12,19 @@ use crate::support::model::{Model, Rng, seed};
 use lodestore::{Collection, Error, Metric, Store};
 use script::{BATCH, BATCHES, BLOCK, BLOCKS, EDITS, Progress, block_rows, collections, expected, options};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 const JOB: &str = "LODESTORE_TEST_JOB";
 const STORE: &str = "LODESTORE_TEST_STORE";
 const FROM: &str = "LODESTORE_TEST_FROM";
+/// How a child ends that panics.
+const PANICKED: i32 = 101;
+/// The number of the signal that kills.
+const SIGKILL: i32 = 9;
 
 fn start(job: &str, store: &Path, from: &str) -> Child {
     start_under(&[], job, store, from)
@@ -60,6 +66,12 @@ fn say(line: &str) {
 fn child() {
     let Ok(job) = std::env::var(JOB) else { return };
     let store = std::env::var_os(STORE).unwrap();
+    // Whichever thread panics: who started this hears of it, by the status, and at once.
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::exit(PANICKED);
+    }));
     // The test harness has begun a line.
     say("");
     match job.as_str() {
@@ -132,23 +144,36 @@ fn kill_a_writer(job: &str, path: &Path, acked: &mut Progress, rng: &mut Rng) ->
     let began = Instant::now();
     let mut child = start(job, path, &acked.to_text());
     let lines = lines(&mut child);
-    let reader = std::thread::spawn(move || lines.collect::<Vec<_>>());
-    // One in five dies while it opens the store.
-    let micros = if rng.below(5) == 0 { 5_000 + rng.below(60_000) } else { 60_000 + rng.below(300_000) };
+    let (tell, ready) = mpsc::channel();
+    let told = move |line: &String| {
+        if line == "ready" {
+            let _ = tell.send(());
+        }
+    };
+    let reader = std::thread::spawn(move || lines.inspect(told).collect::<Vec<_>>());
+    // One in five dies while it opens the store, the others while they write, however long it takes to come to that.
+    let micros = match rng.below(5) {
+        0 => 5_000 + rng.below(60_000),
+        _ => {
+            let _ = ready.recv_timeout(Duration::from_secs(60));
+            rng.below(300_000)
+        }
+    };
     std::thread::sleep(Duration::from_micros(micros as u64));
     child.kill().unwrap();
-    child.wait().unwrap();
+    let status = child.wait().unwrap();
     for line in reader.join().unwrap() {
         match line.as_str() {
             "block 0" => acked.blocks[0] += 1,
             "block 1" => acked.blocks[1] += 1,
             "edit" => acked.edits += 1,
             "batch" => acked.batches += 1,
-            "" | "ready" => {}
-            // What the harness says.
-            other => assert!(!other.contains("panicked"), "{other}"),
+            // And what the harness says.
+            _ => {}
         }
     }
+    // It never ends by itself, unless something goes wrong.
+    assert_eq!(status.signal(), Some(SIGKILL), "{job}: the writer ended by itself, {status}, after {acked:?}");
     began.elapsed()
 }
 
@@ -159,6 +184,7 @@ fn kill_writers(job: &str) {
     let dir = tempfile::tempdir().unwrap();
     let mut path = dir.path().join("store-0");
     let mut acked = Progress::default();
+    let mut most = Progress::default();
     for kill in 0..kills {
         // A new store now and then, or all kills but the first few would hit a writer that only edits.
         if kill % 5 == 4 {
@@ -166,6 +192,8 @@ fn kill_writers(job: &str) {
             acked = Progress::default();
         }
         let ran = kill_a_writer(job, &path, &mut acked, &mut rng);
+        most.blocks = std::array::from_fn(|thread| most.blocks[thread].max(acked.blocks[thread]));
+        (most.edits, most.batches) = (most.edits.max(acked.edits), most.batches.max(acked.batches));
         // Half of the time the next writer finds what recovery left and a clean end, half of the time what the kill
         // left: then a copy is looked at.
         let looked_at = if rng.below(2) == 0 { path.clone() } else { dir.path().join(format!("copy-{kill}")) };
@@ -200,6 +228,9 @@ fn kill_writers(job: &str) {
         }
         store.close().unwrap();
     }
+    // Each writer is killed at a moment of its own: with a few it may be that none has got far.
+    let least = most.blocks[0].min(most.blocks[1]).min(most.edits).min(most.batches);
+    assert!(least > 0 || kills < 20, "{job}: no more than {most:?}");
 }
 
 #[test]

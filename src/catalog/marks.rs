@@ -106,3 +106,62 @@ impl Catalog {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Backend;
+    use crate::catalog::{Row, Staging, decode_row};
+    use crate::key::RowKey;
+    use lodestore_wal::{Disk, MemDisk, Poison};
+
+    /// A record is marked, replaced, marked again, while another thread applies what is staged: what it finds is always
+    /// what the records up to the LSN that it finds have made. A record that is replaced and whose mark is still there
+    /// would leave the mark to whoever gets the slot next.
+    #[test]
+    fn rows_and_marks_of_a_record_are_applied_together() {
+        const COLLECTION: u32 = 3;
+        let disk = MemDisk::new();
+        let backend = || Backend::new(disk.open("catalog").unwrap(), Poison::new()).unwrap();
+        disk.create("catalog").unwrap();
+        Catalog::create(backend(), [1; 16]).unwrap();
+        let catalog = Catalog::open(backend(), [1; 16]).unwrap();
+        std::thread::scope(|scope| {
+            let applying = scope.spawn(|| {
+                let (mut looks, mut last) = (0, 0);
+                while looks < 200 || last < 5000 {
+                    let (lsn, snapshot) = catalog.rows().unwrap();
+                    let (mut slots, mut marks) = (Vec::new(), Vec::new());
+                    let mut take = |table: u8, key: &[u8], value: &[u8]| {
+                        match table {
+                            2 => slots.push(decode_row(key, value)?.0),
+                            3 => marks.push(decode(key, value)?.1),
+                            _ => {}
+                        }
+                        Ok(())
+                    };
+                    snapshot.for_each(&mut take).unwrap();
+                    // Odd records put into the slot of their number, even ones mark what the one before has put.
+                    let put = (lsn.saturating_sub(1) / 2 * 2 + 1) as u32;
+                    let due = (vec![put], if lsn % 2 == 0 { vec![put] } else { vec![] });
+                    assert!(lsn == 0 || (slots, marks) == due, "after record {lsn}");
+                    (looks, last) = (looks + u64::from(lsn > last), lsn);
+                }
+            });
+            for lsn in (1..).step_by(2) {
+                // Not too far ahead of it.
+                while !applying.is_finished() && lsn > catalog.applied() + 100_000 {
+                    std::thread::yield_now();
+                }
+                let row = Row { slot: lsn as u32, payload: [].into() };
+                let (key, unmarked) = (RowKey::of::<u64>(COLLECTION, &7), [(lsn > 1).then(|| lsn as u32 - 2), None]);
+                catalog.stage([Staging::Row { lsn, key, row: Some(row), unmarked }], || {});
+                let (lsn, slot) = (lsn + 1, lsn as u32);
+                catalog.stage([Staging::Mark { lsn, collection: COLLECTION, slot, marked: true }], || {});
+                if applying.is_finished() {
+                    break;
+                }
+            }
+        });
+    }
+}

@@ -271,22 +271,35 @@ impl Sources {
     /// that has the most slots.
     pub(super) fn segments(&mut self, id: u32, generations: &[u32], head: Option<Head>) -> Result<Option<Segments>> {
         let named = self.compacted.get(&id).map(|compacted| compacted.1).or(head.map(|head| head.generation));
-        let mut best: Option<Segments> = None;
+        let mut best: Option<((usize, usize), Segments)> = None;
         for &generation in generations.iter().filter(|&&generation| named.is_none_or(|named| named == generation)) {
             match Salvage::open(&*self.disk, self.uuid, id, generation) {
                 Ok(salvage) => {
                     let found = Segments::read(salvage, id, head)?;
-                    if best.as_ref().is_none_or(|best| found.ids.len() > best.ids.len()) {
-                        best = Some(found);
+                    // Without a head, a crash between a compaction and the removal of the old files leaves it to the
+                    // catalogue to say which of the two its slots are of.
+                    let rank = (if named.is_none() { self.rows_in(id, &found) } else { 0 }, found.ids.len());
+                    if best.as_ref().is_none_or(|(best, _)| rank > *best) {
+                        best = Some((rank, found));
                     }
                 }
                 Err(error) => self.losses.push(Loss::of_file(error)),
             }
         }
+        let best = best.map(|(_, best)| best);
         for (file, why) in best.iter().flat_map(|best| best.salvage.damage()) {
             self.losses.push(Loss { file, why, ..Loss::new(LossKind::Unknown) });
         }
         Ok(best)
+    }
+
+    /// How many of the catalogue's rows of a collection are in the slots that they name.
+    fn rows_in(&self, id: u32, segments: &Segments) -> usize {
+        let is_in = |(key, of): &(&RawKey, &Vec<(u32, _)>)| {
+            let slots = key.starts_with(&id.to_be_bytes()).then(|| segments.slots.get(*key)).flatten();
+            slots.is_some_and(|slots| slots.iter().any(|(_, slot)| of.iter().any(|(named, _)| named == slot)))
+        };
+        self.rows.of.iter().filter(is_in).count()
     }
 }
 

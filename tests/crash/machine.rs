@@ -2,6 +2,7 @@
 
 use super::faulty::Mutant;
 use super::model::{COLLECTIONS, DIM, History, KEYS, Op, State, Value};
+use crate::metric::examples::Manhattan;
 use crate::support::keyed::Docs;
 use lodestore::{Codes, Collection, Durability, Error, Key, KeyType, Metric, Record, Store, VerifyReport};
 use lodestore_wal::Disk;
@@ -13,6 +14,36 @@ use std::sync::Arc;
 
 /// What was found wrong.
 pub(super) type Wrong = String;
+
+/// Why a store could not be compared with the model, or was not as it should be.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// A call failed, which a failing disk excuses.
+    Failed(Error),
+    /// What was read is wrong, which nothing excuses.
+    Wrong(Wrong),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Wrong> for Trouble {
+    fn from(wrong: Wrong) -> Self {
+        Self::Wrong(wrong)
+    }
+}
+
+impl From<Trouble> for Wrong {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Failed(error) => format!("reading: {error}"),
+            Trouble::Wrong(wrong) => wrong,
+        }
+    }
+}
 
 /// How a store is run.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +87,8 @@ impl Machine {
 
     pub(super) fn open(&mut self) -> Result<Live, Error> {
         let disk = self.setup.mutant.mount(self.sim.clone());
-        let options = Store::options().background(false).threads(1).durability(self.setup.durability);
+        let options = Store::options().metric(Manhattan).background(false).threads(1);
+        let options = options.durability(self.setup.durability);
         let options = options.checkpoint_log_bytes(self.setup.log_bytes).maintenance(self.setup.maintenance);
         let options = options.create(!self.created);
         let store = options.open_on(disk, "sim")?;
@@ -244,17 +276,18 @@ impl Machine {
 
     /// Finds the state that a store has come back to. What was found after opening is there to stay.
     /// Returns how many of its records searches do not find.
-    pub(super) fn settle(&mut self, live: &Live) -> Result<u64, Wrong> {
+    pub(super) fn settle(&mut self, live: &Live) -> Result<u64, Trouble> {
         let found = live.state()?;
         let history = &self.history;
         let Some(n) = (history.written..=history.last()).rev().find(|&n| history.states[n] == found) else {
             let earlier = history.states.iter().rposition(|state| *state == found);
-            return Err(format!(
+            let wrong = format!(
                 "operations 1 to {} were acknowledged, {} begun; the store is as after {earlier:?}: {}",
                 history.written,
                 history.last(),
                 difference(&found, &history.states[history.written])
-            ));
+            );
+            return Err(wrong.into());
         };
         let missing = live.check_searches(&found)?;
         self.history = History::from(self.history.states.swap_remove(n));
@@ -275,8 +308,11 @@ impl Live {
         let (name, element, metric, _) = COLLECTIONS[collection];
         // One walks on codes, one on vectors.
         let codes = [Codes::Eight, Codes::None][collection % 2];
-        let builder = self.store.collection(name).dim(DIM).element(element).metric(metric).codes(codes).m(4);
-        builder.ef_construction(24).create()
+        let builder = self.store.collection(name).dim(DIM).element(element).codes(codes).m(4).ef_construction(24);
+        match Metric::from_name(metric) {
+            Some(metric) => builder.metric(metric).create(),
+            None => builder.user_metric(metric).create(),
+        }
     }
 
     fn carry_out(&mut self, op: &Op) -> Result<(), Error> {
@@ -350,23 +386,22 @@ impl Live {
     }
 
     /// Everything that the store holds, asked for key by key.
-    pub(super) fn state(&self) -> Result<State, Wrong> {
-        let failed = |error: Error| format!("reading: {error}");
+    pub(super) fn state(&self) -> Result<State, Trouble> {
         let mut state = State::new();
-        for info in self.store.collections().map_err(failed)? {
+        for info in self.store.collections()? {
             let known = COLLECTIONS.iter().position(|(name, ..)| *name == info.name);
             let collection = known.ok_or_else(|| format!("a collection '{}'", info.name))?;
-            let records = Docs::open(&self.store, &info.name).map_err(failed)?;
+            let records = Docs::open(&self.store, &info.name)?;
             let mut found = BTreeMap::new();
             for key in 0..KEYS {
-                let record = records.get(key).map_err(failed)?;
-                if records.contains(key).map_err(failed)? != record.is_some() {
-                    return Err(format!("contains({key}) and get({key}) disagree in '{}'", info.name));
+                let record = records.get(key)?;
+                if records.contains(key)? != record.is_some() {
+                    return Err(format!("contains({key}) and get({key}) disagree in '{}'", info.name).into());
                 }
-                let hidden = records.get_marked(key).map_err(failed)?;
-                let marked = records.is_marked_deleted(key).map_err(failed)?;
+                let hidden = records.get_marked(key)?;
+                let marked = records.is_marked_deleted(key)?;
                 if marked != hidden.is_some() || (marked && record.is_some()) {
-                    return Err(format!("{key} of '{}' is marked as deleted, {marked}, or there", info.name));
+                    return Err(format!("{key} of '{}' is marked as deleted, {marked}, or there", info.name).into());
                 }
                 let value = |r: Record| Value { vector: r.vector, payload: r.payload, marked };
                 found.extend(record.or(hidden).map(|record| (key, value(record))));
@@ -374,12 +409,14 @@ impl Live {
             let marked = found.values().filter(|value| value.marked).count() as u64;
             let counted = records.info();
             if (counted.len + marked, info.marked) != (found.len() as u64, marked) {
-                return Err(format!("'{}' has {} records and a length of {}", info.name, found.len(), counted.len));
+                return Err(
+                    format!("'{}' has {} records and a length of {}", info.name, found.len(), counted.len).into()
+                );
             }
-            let listed = records.numbers().map_err(failed)?;
+            let listed = records.numbers()?;
             let live = found.iter().filter(|(_, value)| !value.marked).map(|(key, _)| key);
             if !listed.iter().eq(live) {
-                return Err(format!("'{}' lists {listed:?}, it has {:?}", info.name, found.keys()));
+                return Err(format!("'{}' lists {listed:?}, it has {:?}", info.name, found.keys()).into());
             }
             state.insert(collection, found);
         }
@@ -388,34 +425,34 @@ impl Live {
 
     /// Every record finds itself, and a search for all finds each once and nothing else. Returns how many records are
     /// not found at all: it is for `verify` to say the same.
-    pub(super) fn check_searches(&self, state: &State) -> Result<u64, Wrong> {
+    pub(super) fn check_searches(&self, state: &State) -> Result<u64, Trouble> {
         let mut missing = 0;
         for (&collection, records) in state {
             let records: BTreeMap<u64, &Value> =
                 records.iter().filter(|(_, value)| !value.marked).map(|(&key, value)| (key, value)).collect();
             let (name, _, metric, _) = COLLECTIONS[collection];
-            let open = Docs::open(&self.store, name).map_err(|error| error.to_string())?;
+            let open = Docs::open(&self.store, name)?;
             let search = |vector: &[f32], k| {
                 // More candidates than there are slots: whatever links lead to is found.
-                let hits = open.search(vector, k, 5000).map_err(|error| format!("searching: {error}"))?;
+                let hits = open.search(vector, k, 5000)?;
                 for (key, _, payload) in &hits {
                     if records.get(key).is_some_and(|value| Some(&value.payload) != payload.as_ref()) {
-                        return Err(format!("a search finds {key} with the payload {payload:?}"));
+                        return Err(format!("a search finds {key} with the payload {payload:?}").into());
                     }
                 }
-                Ok::<_, Wrong>(hits.into_iter().map(|(key, distance, _)| (key, distance)).collect::<Vec<_>>())
+                Ok::<_, Trouble>(hits.into_iter().map(|(key, distance, _)| (key, distance)).collect::<Vec<_>>())
             };
             let all = search(&[1.0; DIM], 2 * KEYS as usize)?;
             let keys: BTreeSet<u64> = all.iter().map(|(key, _)| *key).collect();
             if all.len() != keys.len() || !keys.iter().all(|key| records.contains_key(key)) {
-                return Err(format!("a search of all of '{name}' finds {all:?} of {:?}", records.keys()));
+                return Err(format!("a search of all of '{name}' finds {all:?} of {:?}", records.keys()).into());
             }
             missing += (records.len() - keys.len()) as u64;
-            let limit = if metric == Metric::L2 { 0.0 } else { 1e-5 };
+            let limit = if metric == "cosine" { 1e-5 } else { 0.0 };
             for (&key, &value) in records.iter().filter(|(key, _)| keys.contains(key)) {
                 let hits = search(&value.vector, 1)?;
                 if !matches!(hits[..], [(found, distance)] if found == key && distance.abs() <= limit) {
-                    return Err(format!("{name} {key} is not its own nearest neighbour: {hits:?}"));
+                    return Err(format!("{name} {key} is not its own nearest neighbour: {hits:?}").into());
                 }
             }
         }

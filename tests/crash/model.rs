@@ -1,17 +1,19 @@
 //! What the store must hold: operations, and a plain map that they act upon.
 
 use crate::support::model::Rng;
-use lodestore::{Element, KeyType, Metric};
+use lodestore::{Element, KeyType};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub(super) const DIM: usize = 8;
 /// Keys are below this, so that most writes meet a record that is there.
 pub(super) const KEYS: u64 = 24;
-pub(super) const COLLECTIONS: [(&str, Element, Metric, KeyType); 3] = [
-    ("plain", Element::F32, Metric::L2, KeyType::U64),
-    ("angles", Element::F16, Metric::Cosine, KeyType::Str),
-    ("late", Element::I8, Metric::L2, KeyType::Bytes),
+/// Names, elements, metrics by name, of which one is the program's own, and types of keys.
+pub(super) const COLLECTIONS: [(&str, Element, &str, KeyType); 4] = [
+    ("plain", Element::F32, "l2", KeyType::U64),
+    ("angles", Element::F16, "cosine", KeyType::Str),
+    ("late", Element::I8, "l2", KeyType::Bytes),
+    ("own", Element::Bf16, "manhattan", KeyType::U64),
 ];
 
 #[derive(Clone, Debug, PartialEq)]
@@ -230,6 +232,8 @@ pub(super) fn script() -> Vec<Op> {
         make.set_payload(0, 5),
         make.remove(1, 2),
     ]);
+    ops.extend([Op::Create(3), make.put(3, 1), make.put_many(3, 2..6), make.remove(3, 4), make.set_payload(3, 5)]);
+    ops.push(make.put(3, 1));
     // While the checkpoint file is written, before the commit point, while pages are applied.
     for (calls, key) in [(1, 3), (12, 9), (20, 11)] {
         ops.push(make.put(0, key));

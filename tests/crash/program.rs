@@ -1,6 +1,6 @@
 //! Random lives of a store: operations, faults, crashes, crashes while it recovers from crashes.
 
-use super::machine::{Live, Machine, Setup, Wrong, check_report};
+use super::machine::{Live, Machine, Setup, Trouble, Wrong, check_report};
 use super::model::{Maker, Op};
 use lodestore::{Durability, Error};
 use lodestore_wal::disk::CrashMode;
@@ -151,10 +151,15 @@ impl Program {
         };
         // Opening a collection makes room in its files, and looking reads.
         let missing = match self.machine.settle(&live) {
-            Err(_) if sim.is_crashed() => return self.ended(Some(live), Error::Closed, false, false),
-            Err(wrong) if self.faulted() => {
-                self.tell(format!("looking: {wrong}"));
-                return self.ended(None, Error::Poisoned { first: wrong }, false, false);
+            Err(Trouble::Failed(error)) if sim.is_crashed() => {
+                return self.ended(Some(live), error, false, false);
+            }
+            Err(Trouble::Failed(error)) if self.faulted() => {
+                self.tell(format!("looking: {error}"));
+                // What failed was reading: all is there as soon as the disk lets it be read.
+                self.lift();
+                self.machine.settle(&live)?;
+                return self.ended(Some(live), error, false, false);
             }
             settled => settled?,
         };
@@ -209,14 +214,10 @@ impl Program {
         }
     }
 
+    /// Any; power losses more often, which can end in more ways.
     fn mode(&mut self) -> CrashMode {
-        match self.below(8) {
-            0 => CrashMode::KeepNothing,
-            1 => CrashMode::KeepAll,
-            2 | 3 => CrashMode::ProcessKill,
-            4 => CrashMode::Garbage,
-            _ => CrashMode::PowerLoss,
-        }
+        let n = self.below(8) as usize;
+        CrashMode::ALL.get(n).copied().unwrap_or(CrashMode::PowerLoss)
     }
 
     fn faulted(&self) -> bool {
@@ -329,8 +330,8 @@ impl Program {
     /// After a fault reads go on; writes too, unless the store is poisoned.
     fn live_on(&mut self, live: Live, error: &Error, begun: bool) -> Result<(), Wrong> {
         let after = |wrong: Wrong| format!("after {error}: {wrong}");
-        let found = live.state().map_err(after)?;
-        live.check_searches(&found).map_err(after)?;
+        let found = live.state().map_err(|trouble| after(trouble.into()))?;
+        live.check_searches(&found).map_err(|trouble| after(trouble.into()))?;
         let history = &self.machine.history;
         let (last, before) = (history.last(), history.last() - usize::from(begun));
         if !history.states[before..=last].contains(&found) {

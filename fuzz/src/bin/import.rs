@@ -5,21 +5,19 @@
 #[path = "../../../cli/src/formats/mod.rs"]
 mod formats;
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::io::Write;
+use std::path::Path;
+use tempfile::{Builder, NamedTempFile};
 
 lodestore_fuzz::target!(import, seeds);
 
-/// A directory of this process's own, in memory where the system has one.
-fn directory() -> &'static PathBuf {
-    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    DIRECTORY.get_or_init(|| {
-        let memory = PathBuf::from("/dev/shm");
-        let parent = if memory.is_dir() { memory } else { std::env::temp_dir() };
-        let directory = parent.join(format!("lodestore-fuzz-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory for the inputs");
-        directory
-    })
+/// A file with these bytes, in memory where the system has room for files there; gone once it is dropped.
+fn file(ending: &str, bytes: &[u8]) -> NamedTempFile {
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let mut file = Builder::new().suffix(&format!(".{ending}")).tempfile_in(parent).expect("a place for an input");
+    file.write_all(bytes).expect("room for an input");
+    file
 }
 
 const ENDINGS: [&str; 4] = ["fvecs", "bvecs", "npy", "ivecs"];
@@ -27,9 +25,8 @@ const ENDINGS: [&str; 4] = ["fvecs", "bvecs", "npy", "ivecs"];
 fn import(input: &[u8]) {
     let Some((&which, bytes)) = input.split_first() else { return };
     let ending = ENDINGS[usize::from(which) % ENDINGS.len()];
-    let path = directory().join(format!("input.{ending}"));
-    std::fs::write(&path, bytes).expect("room for an input");
-    let opened = if ending == "ivecs" { formats::keys(&path) } else { formats::vectors(&path) };
+    let file = file(ending, bytes);
+    let opened = if ending == "ivecs" { formats::keys(file.path()) } else { formats::vectors(file.path()) };
     let Ok(mut rows) = opened else { return };
     // Nothing is promised that the file does not hold.
     assert!(rows.dim() > 0 && rows.count() > 0);
@@ -80,9 +77,8 @@ fn seeds() -> Vec<Vec<u8>> {
 fn the_seeds_are_whole() {
     for seed in seeds() {
         let ending = ENDINGS[usize::from(seed[0])];
-        let path = directory().join(format!("whole.{ending}"));
-        std::fs::write(&path, &seed[1..]).unwrap();
-        let opened = if ending == "ivecs" { formats::keys(&path) } else { formats::vectors(&path) };
+        let file = file(ending, &seed[1..]);
+        let opened = if ending == "ivecs" { formats::keys(file.path()) } else { formats::vectors(file.path()) };
         assert!(opened.unwrap().count() > 0);
     }
 }

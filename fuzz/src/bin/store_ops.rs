@@ -219,7 +219,10 @@ impl World {
                 self.open();
             }
             28 => self.crash(CrashMode::ProcessKill, u64::from(script.byte())),
-            29 => self.crash(CrashMode::PowerLoss, u64::from(script.byte())),
+            29 => {
+                let byte = script.byte();
+                self.crash(CrashMode::ALL[usize::from(byte) % CrashMode::ALL.len()], u64::from(byte));
+            }
             30 => self.check(),
             31 if script.byte().is_multiple_of(2) => {
                 let (key, payload) = (script.key(), script.payload());

@@ -43,6 +43,12 @@ pub enum CrashMode {
     ProcessKill,
 }
 
+impl CrashMode {
+    /// Every one of them.
+    pub const ALL: [CrashMode; 5] =
+        [CrashMode::PowerLoss, CrashMode::Garbage, CrashMode::KeepNothing, CrashMode::KeepAll, CrashMode::ProcessKill];
+}
+
 /// A disk that can lose power at any call: what programs see, what the platter holds, and what lies in between.
 #[derive(Debug)]
 pub struct SimDisk {

@@ -4,9 +4,6 @@ use crate::map::Mapping;
 
 mod faults;
 
-const ALL: [CrashMode; 5] =
-    [CrashMode::PowerLoss, CrashMode::Garbage, CrashMode::KeepNothing, CrashMode::KeepAll, CrashMode::ProcessKill];
-
 fn with_disk(test: impl FnOnce(&dyn Disk)) {
     test(&*SimDisk::new(1));
 }
@@ -98,7 +95,7 @@ fn what_is_synced_survives_every_crash() {
         disk.sync_dir(dir).unwrap();
     }
     let before = image(&*disk);
-    for mode in ALL {
+    for mode in CrashMode::ALL {
         for seed in 0..50 {
             assert_eq!(image(&*disk.reboot(mode, seed)), before, "{mode:?} {seed}");
         }
@@ -270,7 +267,7 @@ fn a_failed_sync_loses_sectors_and_hides_it() {
         assert!(truth.contains(&1) && truth.chunks(512).all(|s| s == [1; 512] || s == [2; 512]));
         assert_eq!(mapped(&map, 0, 4096), truth);
         some_kept |= truth.contains(&2);
-        for mode in ALL {
+        for mode in CrashMode::ALL {
             assert_eq!(read(&*disk.reboot(mode, seed), "a").unwrap(), truth, "{mode:?}");
         }
     }
@@ -389,7 +386,7 @@ fn every_step_of_a_piece_of_work_can_be_crashed_at() {
             disk.crash_at(step);
             work(&*disk).unwrap_err();
             assert_eq!(disk.steps(), step);
-            for mode in ALL {
+            for mode in CrashMode::ALL {
                 let next = disk.reboot(mode, seed);
                 assert_eq!(next.steps(), 0);
                 // SUPER gets its name only after it was synced, and is cut only after that name was.
@@ -415,7 +412,8 @@ fn the_same_seeds_give_the_same_trace_and_image() {
         disk.fail_sync_at(3);
         disk.crash_at(20);
         let _ = work(&*disk);
-        let images: Vec<_> = (0..20).flat_map(|seed| ALL.map(|mode| image(&*disk.reboot(mode, seed)))).collect();
+        let images: Vec<_> =
+            (0..20).flat_map(|seed| CrashMode::ALL.map(|mode| image(&*disk.reboot(mode, seed)))).collect();
         (disk.trace(), images)
     };
     assert_eq!(run(7), run(7));

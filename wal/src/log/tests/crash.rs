@@ -3,9 +3,6 @@
 use super::*;
 use crate::disk::{CrashMode, SimDisk};
 
-const MODES: [CrashMode; 4] =
-    [CrashMode::PowerLoss, CrashMode::KeepNothing, CrashMode::KeepAll, CrashMode::ProcessKill];
-
 /// What a run has been promised, and how far it may have got.
 #[derive(Clone, Copy, Debug, Default)]
 struct Promised {
@@ -89,7 +86,7 @@ fn a_crash_at_any_step_loses_nothing_promised() {
             let mut promised = Promised::default();
             let disk: Arc<dyn Disk> = Arc::clone(&sim) as _;
             let finished = run(&disk, seed, &mut promised).is_ok();
-            for (mode, pick) in MODES.into_iter().flat_map(|mode| (0..3).map(move |pick| (mode, pick))) {
+            for (mode, pick) in CrashMode::ALL.into_iter().flat_map(|mode| (0..3).map(move |pick| (mode, pick))) {
                 let context = format!("seed {seed}, step {step}, {mode:?} {pick}");
                 let mut promised = promised;
                 let sim = reboot(&sim, mode, pick, &mut promised);
@@ -120,7 +117,12 @@ fn crash_again(mut sim: Arc<SimDisk>, seed: u64, mut promised: Promised, context
             // What a failing sync touched may be gone even if only the process ends.
             promised.written = promised.synced;
         }
-        sim = reboot(&sim, MODES[((seed + again) / 2) as usize % MODES.len()], seed + again, &mut promised);
+        sim = reboot(
+            &sim,
+            CrashMode::ALL[((seed + again) / 2) as usize % CrashMode::ALL.len()],
+            seed + again,
+            &mut promised,
+        );
     }
     verify(&(sim as _), promised, context);
     4
