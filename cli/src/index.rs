@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufWriter, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Instant,
@@ -89,7 +90,7 @@ pub(crate) fn import(args: &ImportIndexArgs) -> Result<ExitCode> {
                 seconds: started.elapsed().as_secs_f64(),
             })
         }
-        Found::Exact(exact) => put_all(exact, builder, args, &mut go_on, started),
+        Found::Exact(exact) => put_all(&store, exact, builder, args, &mut go_on, started),
     };
     if let Some(progress) = progress {
         progress.finish();
@@ -105,8 +106,9 @@ pub(crate) fn import(args: &ImportIndexArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// An exact index has no graph to take over.
+/// An exact index has no graph to take over. Stopped, it takes back what it has put into the collection, which was empty.
 fn put_all<'a>(
+    store: &Store,
     exact: &hnswlib::Exact,
     builder: lodestore::CollectionBuilder<u64>,
     args: &'a ImportIndexArgs,
@@ -120,6 +122,12 @@ fn put_all<'a>(
     }
     let nodes = exact.keys.len() as u64;
     let written = collection.put_many_while(&exact.keys, &exact.vectors, None, |done| go_on(done as u64, nodes))?;
+    if written < exact.keys.len() {
+        let mut batch = store.batch();
+        exact.keys[..written].iter().try_for_each(|&key| batch.remove(&collection, key))?;
+        batch.commit()?;
+        return Err(Error::Cancelled);
+    }
     Ok(Imported {
         collection: &args.collection,
         nodes: written as u64,
@@ -230,7 +238,9 @@ pub(crate) fn export(args: &ExportIndexArgs) -> Result<ExitCode> {
         _ => Path::new("."),
     };
     let name = || args.output.display().to_string();
-    let file = tempfile::NamedTempFile::new_in(folder).with_context(name)?;
+    // As any other file that is made, not only for its owner.
+    let mode = fs::Permissions::from_mode(0o666);
+    let file = tempfile::Builder::new().permissions(mode).tempfile_in(folder).with_context(name)?;
     let mut out = BufWriter::new(&file);
     let is_live = |node: &usize| !graph.deleted()[*node];
     if args.exact {

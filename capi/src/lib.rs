@@ -1,0 +1,22 @@
+//! The C interface: `include/lodestore.h` is made from these functions.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `status` | status codes, error texts, and that no panic leaves |
+//! | `handles` | numbers that stand for stores and collections |
+//! | `memory` | what callers point to |
+//! | `types` | settings as C has them |
+//! | [`store`] | stores |
+//! | [`collection`] | collections and their records |
+//! | [`search`] | searches |
+
+mod status;
+mod handles;
+mod memory;
+mod types;
+pub mod store;
+pub mod collection;
+pub mod search;
+
+pub use status::{Status, lodestore_error_text, lodestore_version};
+pub use types::{Durability, Element, Metric, Settings};
