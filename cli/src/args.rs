@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lodestore::{Codes, Durability, Element, Metric, VerifyLevel};
+use lodestore::{Codes, Durability, Element, KeyType, Metric, VerifyLevel};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Mark(MarkArgs),
     /// Bring a record back that was marked as deleted
     Unmark(MarkArgs),
+    /// Print the keys of a collection in their order, one a line
+    Keys(KeysArgs),
     /// Show the collections of a store and what they take up
     Info(InspectArgs),
     /// Check every checksum and graph invariant; exit status 1 if anything is damaged, 130 if stopped by Ctrl-C
@@ -75,6 +77,12 @@ pub(crate) struct ImportArgs {
     /// The vectors: .fvecs, .bvecs or .npy (2-D; f4, f8, f2, i1 or u1); row N gets the key N
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
+    /// The rows' keys instead, one a line, as many as there are rows
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keys: Option<PathBuf>,
+    /// What keys are: u64, u128, uuid, str or bytes [default for a new collection: u64, with --keys str]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) key: Option<KeyType>,
     /// How distance is measured; needed to make a collection, unless of bits
     #[arg(long)]
     pub(crate) metric: Option<MetricArg>,
@@ -247,8 +255,8 @@ pub(crate) struct GetArgs {
     pub(crate) store: PathBuf,
     /// The collection's name
     pub(crate) collection: String,
-    /// The record's key
-    pub(crate) key: u64,
+    /// The record's key; of bytes that are no text 0x and hexadecimal digits
+    pub(crate) key: String,
     /// Print the record, with its whole vector, as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -260,8 +268,8 @@ pub(crate) struct PutArgs {
     pub(crate) store: PathBuf,
     /// The collection's name; it must exist
     pub(crate) collection: String,
-    /// The record's key
-    pub(crate) key: u64,
+    /// The record's key; of bytes that are no text 0x and hexadecimal digits
+    pub(crate) key: String,
     /// Numbers with commas between them, or a file of one row (.fvecs, .bvecs, .npy)
     #[arg(long, value_name = "FILE_OR_LIST", allow_hyphen_values = true)]
     pub(crate) vector: String,
@@ -276,8 +284,34 @@ pub(crate) struct RemoveArgs {
     pub(crate) store: PathBuf,
     /// The collection's name
     pub(crate) collection: String,
-    /// The record's key
-    pub(crate) key: u64,
+    /// The record's key; of bytes that are no text 0x and hexadecimal digits
+    pub(crate) key: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The collection's name
+    pub(crate) collection: String,
+    /// Only those that begin with this; of strings and bytes
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) prefix: Option<String>,
+    /// From this key on
+    #[arg(long, value_name = "KEY", conflicts_with = "prefix")]
+    pub(crate) from: Option<String>,
+    /// Up to this key, which is not printed
+    #[arg(long, value_name = "KEY", conflicts_with = "prefix")]
+    pub(crate) to: Option<String>,
+    /// From the last to the first
+    #[arg(long)]
+    pub(crate) reverse: bool,
+    /// At most this many
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Print each as a JSON value
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -286,8 +320,8 @@ pub(crate) struct MarkArgs {
     pub(crate) store: PathBuf,
     /// The collection's name
     pub(crate) collection: String,
-    /// The record's key
-    pub(crate) key: u64,
+    /// The record's key; of bytes that are no text 0x and hexadecimal digits
+    pub(crate) key: String,
 }
 
 #[derive(Debug, Args)]
@@ -305,8 +339,8 @@ pub(crate) struct VerifyArgs {
     pub(crate) store: PathBuf,
     /// Look for what is left of a key instead, in catalogue, slots and log; exit status 1 if anything is
     #[arg(long, value_name = "KEY")]
-    pub(crate) absent: Option<u64>,
-    /// With --absent: in this collection only
+    pub(crate) absent: Option<String>,
+    /// With --absent: in this collection only; needed unless the key is a number of 64 bits
     #[arg(long, value_name = "NAME", requires = "absent")]
     pub(crate) collection: Option<String>,
     /// How much to look at: `headers`, `checksums` (every byte), `graph` (links, keys, counters), or `full`, which is all

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     args::CompactArgs,
+    keys::{self, with_any},
     open,
     output::{count, records, say, say_json, took},
     progress::Progress,
@@ -46,9 +47,9 @@ pub(crate) fn run(args: &CompactArgs) -> Result<ExitCode> {
     let store = open::store(&args.store)?;
     let started = Instant::now();
     let mut progress: Option<Progress> = None;
-    let collection = args.collection.as_ref().map(|name| open::collection(&store, name)).transpose()?;
-    let compact = match &collection {
-        Some((collection, _)) => collection.compact(),
+    let any = args.collection.as_ref().map(|name| keys::open(&store, name)).transpose()?;
+    let compact = match &any {
+        Some((any, _)) => with_any!(any, collection => collection.compact()),
         None => store.compact(),
     };
     // Two steps for each record.
@@ -76,7 +77,7 @@ pub(crate) fn run(args: &CompactArgs) -> Result<ExitCode> {
         let (before, after) = (HumanBytes(bytes_before), HumanBytes(bytes_after));
         say(format!("{before} before, {after} now, in {}", took(elapsed)))?;
     }
-    drop(collection);
+    drop(any);
     store.close()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,17 +1,21 @@
 //! `lodestore import`: rows of a file become records, a batch at a time.
 
 use std::{
+    fs::File,
+    io::{BufRead, BufReader, Lines},
+    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use lodestore::{Collection, Store};
+use lodestore::{Collection, KeyType, Store};
 use serde::Serialize;
 
 use crate::{
     args::{ElementArg, ImportArgs},
     formats::{self, Rows},
+    keys::TextKey,
     open,
     output::{count, per_second, records, say, say_json, took},
     progress::Progress,
@@ -34,22 +38,72 @@ struct Summary<'a> {
     interrupted: bool,
 }
 
+/// Where the keys of the rows come from.
+#[derive(Debug)]
+enum Source {
+    /// Row N gets the key N.
+    Numbers,
+    /// One a line.
+    Lines(Lines<BufReader<File>>),
+}
+
+impl Source {
+    /// Of the lines, of which there must be so many, the first `skip` are left out.
+    fn new(path: Option<&Path>, rows: u64, skip: u64) -> Result<Self> {
+        let Some(path) = path else { return Ok(Source::Numbers) };
+        let unreadable = || format!("cannot read {}", path.display());
+        let lines = || Ok::<_, anyhow::Error>(BufReader::new(File::open(path).with_context(unreadable)?).lines());
+        let mut found = 0;
+        for line in lines()? {
+            line.with_context(|| format!("line {} of {}", found + 1, path.display()))?;
+            found += 1;
+        }
+        if found != rows {
+            bail!("{} has {} lines, and there are {} rows", path.display(), count(found), count(rows));
+        }
+        let mut lines = lines()?;
+        for _ in 0..skip {
+            lines.next().transpose().with_context(unreadable)?;
+        }
+        Ok(Source::Lines(lines))
+    }
+
+    /// The key of a row.
+    fn key<K: TextKey + ?Sized>(&mut self, row: u64) -> Result<K::Owned> {
+        match self {
+            Source::Numbers => K::parse(&row.to_string()),
+            Source::Lines(lines) => match lines.next() {
+                Some(line) => K::parse(&line.with_context(|| format!("the key of row {row}"))?),
+                None => bail!("there are no more keys at row {row}"),
+            },
+        }
+    }
+}
+
 pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode> {
-    // The file comes first: a wrong one must not leave an empty store behind.
+    // The files come first: a wrong one must not leave an empty store behind.
     let mut rows = formats::vectors(&args.input)?;
     rows.skip_to(args.skip);
+    let mut keys = Source::new(args.keys.as_deref(), rows.count(), args.skip)?;
     let total = rows.count().saturating_sub(args.skip).min(args.limit.unwrap_or(u64::MAX));
     let stop = Stop::on_ctrl_c()?;
-    let (store, collection) = open(args, rows.dim())?;
+    let (store, key) = open_store(args)?;
 
     let started = Instant::now();
     let mut progress = Progress::new(total);
-    let done = feed(&mut rows, total, args.skip, &collection, &stop, &mut progress);
+    let mut import = Import { args, rows: &mut rows, keys: &mut keys, total, stop: &stop, progress: &mut progress };
+    let done = match key {
+        KeyType::U64 => import.put_all::<u64>(&store),
+        KeyType::U128 => import.put_all::<u128>(&store),
+        KeyType::Uuid => import.put_all::<uuid::Uuid>(&store),
+        KeyType::Str => import.put_all::<str>(&store),
+        KeyType::Bytes => import.put_all::<[u8]>(&store),
+        other => bail!("this command knows no keys of type {other}"),
+    };
     progress.finish();
-    let (done, seconds) = (done?, started.elapsed());
+    let ((done, in_all), seconds) = (done?, started.elapsed());
 
-    let (in_all, closing) = (collection.len(), Instant::now());
-    drop(collection);
+    let closing = Instant::now();
     store.close()?;
     let interrupted = done < total;
     if args.json {
@@ -86,7 +140,8 @@ fn sentence(args: &ImportArgs, done: u64, in_all: u64, seconds: Duration) -> Str
     )
 }
 
-fn open(args: &ImportArgs, dim: usize) -> Result<(Store, Collection<u64>)> {
+/// The store, and what the collection's keys are, or are to be.
+fn open_store(args: &ImportArgs) -> Result<(Store, KeyType)> {
     let metric_missing = || {
         format!(
             "the collection '{}' does not exist yet: name its metric, --metric l2, ip, cosine or hamming",
@@ -102,56 +157,73 @@ fn open(args: &ImportArgs, dim: usize) -> Result<(Store, Collection<u64>)> {
         options = options.threads(threads.get());
     }
     let store = options.open(&args.store)?;
-    if unnamed && open::find(&store, &args.collection)?.is_none() {
+    let stored = open::find(&store, &args.collection)?;
+    if unnamed && stored.is_none() {
         bail!(metric_missing());
     }
+    let by_default = if args.keys.is_some() { KeyType::Str } else { KeyType::U64 };
     // What was not asked for is taken as stored.
-    let mut builder = store.collection::<u64>(&args.collection).dim(dim);
-    if let Some(metric) = args.metric {
-        builder = builder.metric(metric.into());
-    }
-    if let Some(element) = args.element {
-        builder = builder.element(element.into());
-    }
-    if let Some(m) = args.m {
-        builder = builder.m(m);
-    }
-    if let Some(ef) = args.ef_construction {
-        builder = builder.ef_construction(ef);
-    }
-    if let Some(codes) = args.codes {
-        builder = builder.codes(codes.into());
-    }
-    if let Some(seed) = args.seed {
-        builder = builder.seed(seed);
-    }
-    let collection = builder.open_or_create()?;
-    Ok((store, collection))
+    Ok((store, args.key.or(stored.map(|info| info.key)).unwrap_or(by_default)))
 }
 
-/// Puts rows until `total` are stored or Ctrl-C asks to stop, and says how many were.
-fn feed(
-    rows: &mut Rows,
+/// An import under way.
+struct Import<'a> {
+    args: &'a ImportArgs,
+    rows: &'a mut Rows,
+    keys: &'a mut Source,
     total: u64,
-    first_key: u64,
-    collection: &Collection<u64>,
-    stop: &Stop,
-    progress: &mut Progress,
-) -> Result<u64> {
-    let batch = (BATCH_BYTES / (rows.dim() as u64 * 4)).clamp(1, BATCH_ROWS);
-    let (mut vectors, mut keys) = (rows.block(), Vec::new());
-    let mut done = 0;
-    while done < total && !stop.asked() {
-        vectors.clear();
-        let mut put = || -> Result<u64> {
-            let read = rows.read(batch.min(total - done), &mut vectors)?;
-            keys.clear();
-            keys.extend(first_key + done..first_key + done + read);
-            collection.put_many(&keys, &vectors, None)?;
-            Ok(read)
-        };
-        done += put().with_context(|| format!("the import stopped after {} of {} rows", count(done), count(total)))?;
-        progress.at(done);
+    stop: &'a Stop,
+    progress: &'a mut Progress,
+}
+
+impl Import<'_> {
+    /// Puts rows until all are stored or Ctrl-C asks to stop; says how many were, and how many records there are now.
+    fn put_all<K: TextKey + ?Sized>(&mut self, store: &Store) -> Result<(u64, u64)> {
+        let args = self.args;
+        let mut builder = store.collection::<K>(&args.collection).dim(self.rows.dim());
+        if let Some(metric) = args.metric {
+            builder = builder.metric(metric.into());
+        }
+        if let Some(element) = args.element {
+            builder = builder.element(element.into());
+        }
+        if let Some(m) = args.m {
+            builder = builder.m(m);
+        }
+        if let Some(ef) = args.ef_construction {
+            builder = builder.ef_construction(ef);
+        }
+        if let Some(codes) = args.codes {
+            builder = builder.codes(codes.into());
+        }
+        if let Some(seed) = args.seed {
+            builder = builder.seed(seed);
+        }
+        let collection = builder.open_or_create()?;
+        let done = self.feed(&collection)?;
+        Ok((done, collection.len()))
     }
-    Ok(done)
+
+    fn feed<K: TextKey + ?Sized>(&mut self, collection: &Collection<K>) -> Result<u64> {
+        let batch = (BATCH_BYTES / (self.rows.dim() as u64 * 4)).clamp(1, BATCH_ROWS);
+        let (total, first) = (self.total, self.args.skip);
+        let (mut vectors, mut keys) = (self.rows.block(), Vec::new());
+        let mut done = 0;
+        while done < total && !self.stop.asked() {
+            vectors.clear();
+            let mut put = || -> Result<u64> {
+                let read = self.rows.read(batch.min(total - done), &mut vectors)?;
+                keys.clear();
+                for row in first + done..first + done + read {
+                    keys.push(self.keys.key::<K>(row)?);
+                }
+                collection.put_many(&keys, &vectors, None)?;
+                Ok(read)
+            };
+            done +=
+                put().with_context(|| format!("the import stopped after {} of {} rows", count(done), count(total)))?;
+            self.progress.at(done);
+        }
+        Ok(done)
+    }
 }

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::{
     args::{ExportIndexArgs, ImportIndexArgs, IndexFormat},
+    keys::{self, AnyCollection},
     open,
     output::{count, records, say, say_json, took},
     progress::Progress,
@@ -222,7 +223,10 @@ fn segment(path: &Path) -> Result<PathBuf> {
 
 pub(crate) fn export(args: &ExportIndexArgs) -> Result<ExitCode> {
     let store = open::store(&args.store)?;
-    let (collection, info) = open::collection(&store, &args.collection)?;
+    let (any, info) = keys::open(&store, &args.collection)?;
+    let AnyCollection::U64(collection) = any else {
+        bail!("hnswlib's labels are numbers, and keys of the collection '{}' are of type {}", info.name, info.key);
+    };
     let mut graph = collection.graph()?;
     let space = match info.metric {
         Metric::InnerProduct => "ip",

@@ -35,6 +35,7 @@ struct Info {
 #[derive(Debug, Serialize)]
 struct CollectionRow {
     name: String,
+    key: &'static str,
     records: u64,
     /// Records marked as deleted; `records` does not count them.
     marked: u64,
@@ -53,6 +54,7 @@ pub(crate) fn info(args: &InspectArgs) -> Result<ExitCode> {
     let stats = store.stats()?;
     let row = |info: CollectionInfo| CollectionRow {
         name: info.name,
+        key: info.key.name(),
         records: info.len,
         marked: info.marked,
         dim: info.dim,
@@ -104,14 +106,14 @@ fn describe(info: &Info) -> Result<()> {
     }
     let width = info.collections.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).max("collection".len());
     say(format!(
-        "\n{:width$}  {:>13}  {:>5}  element  metric     m  ef_construction  codes  seed",
-        "collection", "records", "dim"
+        "\n{:width$}  {:5}  {:>13}  {:>5}  element  metric     m  ef_construction  codes  seed",
+        "collection", "keys", "records", "dim"
     ))?;
     for c in &info.collections {
         let (records, ef) = (count(c.records), c.ef_construction);
         say(format!(
-            "{:width$}  {records:>13}  {:>5}  {:7}  {:7}  {:>3}  {ef:>15}  {:>5}  {}",
-            c.name, c.dim, c.element, c.metric, c.m, c.codes, c.seed
+            "{:width$}  {:5}  {records:>13}  {:>5}  {:7}  {:7}  {:>3}  {ef:>15}  {:>5}  {}",
+            c.name, c.key, c.dim, c.element, c.metric, c.m, c.codes, c.seed
         ))?;
         if c.marked > 0 {
             say(format!("{:width$}  {:>13}  more are marked as deleted", "", count(c.marked)))?;
@@ -128,7 +130,7 @@ fn parts(files: &BTreeMap<String, u64>) -> Vec<(&'static str, u64)> {
             "vectors" => "vectors",
             "codes" => "codes",
             "links" | "upper" => "graph",
-            "catalog.redb" => "keys and payloads",
+            "catalog.redb" | "keys" => "keys and payloads",
             name if name.ends_with(".wal") => "log",
             _ => "other",
         };

@@ -8,6 +8,7 @@ mod formats;
 mod progress;
 mod stop;
 mod open;
+mod keys;
 mod import;
 mod index;
 mod search;
@@ -49,6 +50,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Remove(args) => records::remove(&args),
         Command::Mark(args) => records::mark(&args),
         Command::Unmark(args) => records::unmark(&args),
+        Command::Keys(args) => records::keys(&args),
         Command::Info(args) => inspect::info(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Repair(args) => repair::run(&args),

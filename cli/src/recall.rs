@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     args::RecallArgs,
-    open,
+    keys::{self, with_any},
     output::{count, records, say, say_json, took},
 };
 
@@ -48,13 +48,14 @@ struct Needed {
 
 pub(crate) fn run(args: &RecallArgs) -> Result<ExitCode> {
     let store = Store::options().create(false).open(&args.store)?;
-    let (collection, info) = open::collection(&store, &args.collection)?;
+    let (any, info) = keys::open(&store, &args.collection)?;
     let started = Instant::now();
     let report = if args.last {
         let unmeasured = || format!("the recall of '{}' has never been measured; without --last it is", info.name);
-        collection.recall_report()?.with_context(unmeasured)?
+        with_any!(&any, collection => collection.recall_report())?.with_context(unmeasured)?
     } else {
-        collection.measure_recall(args.samples.get()).k(args.k.get()).seed(args.seed).run()?
+        let measured = with_any!(&any, collection => collection.measure_recall(args.samples.get()).k(args.k.get()));
+        measured.seed(args.seed).run()?
     };
     let elapsed = (!args.last).then(|| started.elapsed());
     let writes_since = store.stats()?.last_lsn.saturating_sub(report.lsn);
@@ -94,7 +95,7 @@ pub(crate) fn run(args: &RecallArgs) -> Result<ExitCode> {
             say(format!("recall {recall:<4}  {ef}"))?;
         }
     }
-    drop(collection);
+    drop(any);
     store.close()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -8,13 +8,13 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use lodestore::{Collection, CollectionInfo, Residency, Store};
+use lodestore::{Collection, CollectionInfo, KeyType, Residency, Store};
 use serde::Serialize;
 
 use crate::{
     args::SearchArgs,
     formats::{self, Block, Rows},
-    open,
+    keys::{self, TextKey, with_any},
     output::{count, per_second, preview, records, say, say_json, took},
 };
 
@@ -84,7 +84,7 @@ impl Latency {
 #[derive(Debug, Default)]
 struct Run {
     latencies: Vec<Duration>,
-    /// The keys found, query after query, and where each query's keys end.
+    /// The keys found, query after query, if they are numbers as ground truths name them, and where each query's keys end.
     keys: Vec<u64>,
     ends: Vec<usize>,
     hops: u64,
@@ -107,10 +107,13 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
         _ => Residency::Mapped,
     };
     let store = Store::options().create(false).residency(residency).open(&args.store)?;
-    let (collection, info) = open::collection(&store, &args.collection)?;
+    let (any, info) = keys::open(&store, &args.collection)?;
     let open_ms = opening.elapsed().as_secs_f64() * 1e3;
     if queries.dim() != info.dim {
         bail!("the queries have dimension {}, and the collection '{}' has {}", queries.dim(), info.name, info.dim);
+    }
+    if truth.is_some() && info.key != KeyType::U64 {
+        bail!("a ground truth names keys of type u64, and those of the collection '{}' are {}", info.name, info.key);
     }
 
     let (mut rows, mut expected, mut sample) = (queries.block(), Vec::new(), None);
@@ -124,7 +127,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
             rows.clear();
             let read = queries.read(BLOCK_ROWS.min(total - done), &mut rows)?;
             let started = Instant::now();
-            let runs = search(&collection, &rows, args)?;
+            let runs = with_any!(&any, collection => search(collection, &rows, args))?;
             let elapsed = started.elapsed();
             done += read;
             first = first.or_else(|| runs[0].latencies.first().copied());
@@ -154,7 +157,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
         metric: info.metric.name(),
         element: info.element.name(),
         dim: info.dim,
-        records: collection.len(),
+        records: with_any!(&any, collection => collection.len()),
         queries: total,
         k,
         ef,
@@ -164,8 +167,8 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
         latency: Latency::of(latencies, first),
         seconds: spent.as_secs_f64(),
         open_ms,
-        huge_bytes: collection.huge_bytes(),
-        packed_bytes: collection.packed_bytes(),
+        huge_bytes: with_any!(&any, collection => collection.huge_bytes()),
+        packed_bytes: with_any!(&any, collection => collection.packed_bytes()),
         hops: a_query(hops),
         distances: a_query(distances),
     };
@@ -174,10 +177,10 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
     } else {
         report(&summary)?;
         if let Some(sample) = &sample {
-            show(&collection, &info, sample, k, ef)?;
+            with_any!(&any, collection => show(collection, &info, sample, k, ef))?;
         }
     }
-    drop(collection);
+    drop(any);
     store.close()?;
     Ok(ExitCode::SUCCESS)
 }
@@ -193,7 +196,7 @@ fn ground_truth(truth: Rows, k: usize, queries: u64) -> Result<Rows> {
 }
 
 /// Searches all `rows`, split evenly among threads.
-fn search(collection: &Collection<u64>, rows: &Block, args: &SearchArgs) -> Result<Vec<Run>> {
+fn search<K: TextKey + ?Sized>(collection: &Collection<K>, rows: &Block, args: &SearchArgs) -> Result<Vec<Run>> {
     let (count, threads) = (rows.len() / collection.dim(), args.threads.get());
     if args.batch {
         return Ok(vec![all_at_once(collection, rows, args)?]);
@@ -210,7 +213,12 @@ fn search(collection: &Collection<u64>, rows: &Block, args: &SearchArgs) -> Resu
     })
 }
 
-fn one_by_one(collection: &Collection<u64>, rows: &Block, which: Range<usize>, args: &SearchArgs) -> Result<Run> {
+fn one_by_one<K: TextKey + ?Sized>(
+    collection: &Collection<K>,
+    rows: &Block,
+    which: Range<usize>,
+    args: &SearchArgs,
+) -> Result<Run> {
     let mut run = Run::default();
     for row in which {
         let query = rows.part(row * collection.dim()..(row + 1) * collection.dim());
@@ -223,13 +231,13 @@ fn one_by_one(collection: &Collection<u64>, rows: &Block, which: Range<usize>, a
         run.latencies.push(started.elapsed());
         run.hops += hits.stats().hops;
         run.distances += hits.stats().distances;
-        run.keys.extend(hits.iter().map(|hit| hit.key));
+        run.keys.extend(hits.iter().filter_map(|hit| K::row(&hit.key)));
         run.ends.push(run.keys.len());
     }
     Ok(run)
 }
 
-fn all_at_once(collection: &Collection<u64>, rows: &Block, args: &SearchArgs) -> Result<Run> {
+fn all_at_once<K: TextKey + ?Sized>(collection: &Collection<K>, rows: &Block, args: &SearchArgs) -> Result<Run> {
     let mut search =
         collection.search_many(rows.part(0..rows.len())).k(args.k.get()).ef(args.ef.get()).threads(args.threads.get());
     if let Some(ratio) = args.stop_beyond {
@@ -238,7 +246,7 @@ fn all_at_once(collection: &Collection<u64>, rows: &Block, args: &SearchArgs) ->
     let hits = search.run()?;
     let mut run = Run { hops: hits.stats().hops, distances: hits.stats().distances, ..Run::default() };
     for row in 0..hits.rows() {
-        run.keys.extend_from_slice(hits.keys(row));
+        run.keys.extend(hits.keys(row).iter().filter_map(K::row));
         run.ends.push(run.keys.len());
     }
     Ok(run)
@@ -281,7 +289,13 @@ fn report(s: &Summary<'_>) -> Result<()> {
 }
 
 /// What the first queries found, with the payloads if there are any.
-fn show(collection: &Collection<u64>, info: &CollectionInfo, queries: &Block, k: usize, ef: usize) -> Result<()> {
+fn show<K: TextKey + ?Sized>(
+    collection: &Collection<K>,
+    info: &CollectionInfo,
+    queries: &Block,
+    k: usize,
+    ef: usize,
+) -> Result<()> {
     for n in 0..queries.len() / info.dim {
         let query = queries.part(n * info.dim..(n + 1) * info.dim);
         let hits = collection.search(query).k(k).ef(ef).with_payloads().run()?;
@@ -291,7 +305,7 @@ fn show(collection: &Collection<u64>, info: &CollectionInfo, queries: &Block, k:
                 None | Some([]) => String::new(),
                 Some(payload) => format!("  {}", preview(payload, 80)),
             };
-            say(format!("{:>23}  {:<8.4}{payload}", hit.key, hit.distance))?;
+            say(format!("{:>23}  {:<8.4}{payload}", K::show(&hit.key), hit.distance))?;
         }
         if hits.len() > SHOWN_HITS {
             say(format!("{:>23}  {} more", "", hits.len() - SHOWN_HITS))?;

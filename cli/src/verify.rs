@@ -2,12 +2,13 @@
 
 use std::{process::ExitCode, time::Instant};
 
-use anyhow::Result;
-use lodestore::{CollectionReport, FileReport, VerifyLevel, VerifyOptions, VerifyReport};
+use anyhow::{Context, Result};
+use lodestore::{AbsentReport, Collection, CollectionReport, FileReport, VerifyLevel, VerifyOptions, VerifyReport};
 use serde::Serialize;
 
 use crate::{
     args::VerifyArgs,
+    keys::{self, TextKey, with_any},
     open,
     output::{count, records, say, say_json, took},
     progress::Progress,
@@ -69,9 +70,12 @@ struct Absent {
 }
 
 /// What is left of a key.
-fn absent(args: &VerifyArgs, key: u64) -> Result<ExitCode> {
+fn absent(args: &VerifyArgs, key: &str) -> Result<ExitCode> {
     let store = open::store(&args.store)?;
-    let report = store.verify_absent(key, args.collection.as_deref())?;
+    let report = match &args.collection {
+        Some(name) => with_any!(keys::open(&store, name)?.0, collection => absent_from(&collection, key))?,
+        None => store.verify_absent(<u64 as TextKey>::parse(key).context("without --collection")?, None)?,
+    };
     let (absent, slots, log_records) = (report.absent(), report.slots, report.log_records);
     let places = report.found.len();
     if args.json {
@@ -92,6 +96,10 @@ fn absent(args: &VerifyArgs, key: u64) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
+fn absent_from<K: TextKey + ?Sized>(collection: &Collection<K>, key: &str) -> Result<AbsentReport> {
+    Ok(collection.verify_absent(K::parse(key)?)?)
+}
+
 impl From<FileReport> for FileRow {
     fn from(file: FileReport) -> Self {
         let damage = file.damage.into_iter().map(|at| Place { offset: at.offset, what: at.what }).collect();
@@ -108,7 +116,7 @@ impl From<CollectionReport> for CheckedRow {
 }
 
 pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode> {
-    if let Some(key) = args.absent {
+    if let Some(key) = &args.absent {
         return absent(args, key);
     }
     let stop = Stop::on_ctrl_c()?;

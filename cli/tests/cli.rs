@@ -133,6 +133,79 @@ fn import_then_search_finds_the_true_neighbours() {
 }
 
 #[test]
+fn keys_of_every_type() {
+    let place = Place::new();
+    let lines = |show: &dyn Fn(usize) -> String| (0..ROWS).map(|row| show(row) + "\n").collect::<String>();
+    let words: Vec<String> = (0..ROWS).map(|row| format!("{}/{row}", ["straße", "b", "c"][row % 3])).collect();
+    fs::write(place.path("words.txt"), lines(&|row| words[row].clone())).unwrap();
+    fs::write(place.path("bytes.txt"), lines(&|row| format!("0x{:02x}ff{:04x}", row % 5, row))).unwrap();
+    fs::write(place.path("uuids.txt"), lines(&|row| format!("67e55044-10b1-426f-9247-0000{row:08x}"))).unwrap();
+    fs::write(place.path("few.txt"), "only\n").unwrap();
+
+    let error = place.error("import @store docs --input @base.fvecs --metric l2 --keys @few.txt");
+    assert!(error.contains("1 lines") && error.contains("600 rows") && !place.path("store").exists(), "{error}");
+    let line = "import @store docs --input @base.fvecs --metric l2 --m 8 --keys @words.txt";
+    place.ok(&format!("{line} --limit 400"));
+    place.ok("import @store docs --input @base.fvecs --keys @words.txt --skip 400");
+    place.ok("import @store bytes --input @base.fvecs --metric l2 --keys @bytes.txt --key bytes --limit 50");
+    place.ok("import @store uuids --input @base.fvecs --metric l2 --keys @uuids.txt --key uuid --limit 50");
+    place.ok("import @store wide --input @base.fvecs --metric l2 --key u128 --limit 50");
+    let error = place.error("import @store docs --input @base.fvecs --key u64");
+    assert!(error.contains("u64") && error.contains("str"), "{error}");
+
+    let info = place.json("info @store --json");
+    let types = info["collections"].as_array().unwrap().iter().map(|c| (c["name"].clone(), c["key"].clone()));
+    let expected = [("bytes", "bytes"), ("docs", "str"), ("uuids", "uuid"), ("wide", "u128")];
+    assert!(types.eq(expected.map(|(name, key)| (name.into(), key.into()))), "{info}");
+    assert!(place.ok("info @store").contains("uuid"));
+
+    let mut sorted = words.clone();
+    sorted.sort();
+    let listed = |line: &str| place.ok(line).lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(listed("keys @store docs"), sorted);
+    assert_eq!(
+        listed("keys @store docs --limit 3 --reverse"),
+        [&sorted[599], &sorted[598], &sorted[597]].map(String::clone)
+    );
+    let long: Vec<_> = sorted.iter().filter(|key| key.starts_with("straße/1")).cloned().collect();
+    assert_eq!(listed("keys @store docs --prefix straße/1"), long);
+    assert_eq!(
+        listed("keys @store docs --from c/1 --to c/2").len(),
+        sorted.iter().filter(|k| k.starts_with("c/1")).count()
+    );
+    assert!(listed("keys @store docs --from z --to b").is_empty());
+    assert_eq!(listed("keys @store wide --from 7 --to 9"), ["7", "8"]);
+    assert_eq!(listed("keys @store bytes --prefix 0x04 --limit 1"), ["0x04ff0004"]);
+    assert_eq!(listed("keys @store uuids --limit 1 --json"), ["\"67e55044-10b1-426f-9247-000000000000\""]);
+    assert!(place.error("keys @store wide --prefix 7").contains("prefix"));
+    assert!(place.error("keys @store wide --from x").contains("whole numbers"));
+
+    place.ok("put @store docs straße/new --vector 1,2,3,4,5,6,7,8,9,10,11,12 --payload text");
+    let record = place.json("get @store docs straße/new --json");
+    assert_eq!((record["key"].as_str(), record["payload"].as_str()), (Some("straße/new"), Some("text")));
+    assert!(place.ok("get @store bytes 0x00ff0000").contains("0x00ff0000"));
+    place.ok("mark @store docs straße/new");
+    assert!(place.error("mark @store docs straße/new").contains("already"));
+    assert!(place.error("get @store docs straße/new").contains("no record"));
+    assert_eq!(listed("keys @store docs --prefix straße/n").len(), 0);
+    place.ok("unmark @store docs straße/new");
+    assert!(place.error("unmark @store docs straße/new").contains("not marked"));
+    assert_eq!(listed("keys @store docs --prefix straße/n"), ["straße/new"]);
+    place.ok("remove @store docs straße/new");
+    assert!(place.error("remove @store docs straße/new").contains("straße/new"));
+    assert!(place.error("get @store wide straße/new").contains("whole numbers"));
+
+    assert!(place.ok("search @store docs --queries @base.fvecs --k 1 --limit 4").contains(&words[0]));
+    let error = place.error("search @store docs --queries @queries.fvecs --groundtruth @truth.ivecs");
+    assert!(error.contains("ground truth"), "{error}");
+    assert!(place.error("export-index @store docs --output @index.bin").contains("labels"));
+    assert_eq!(place.json("recall @store docs --samples 20 --json")["samples"], 20);
+    place.ok("compact @store docs --erase");
+    assert!(place.ok("verify @store --absent straße/new --collection docs").contains("nothing is left"));
+    place.ok("verify @store");
+}
+
+#[test]
 fn import_takes_limit_skip_and_stored_settings() {
     let place = Place::new();
     place.ok("import @store words --input @base.fvecs --metric l2 --m 8 --limit 100 --durability buffered");
@@ -440,7 +513,9 @@ fn usage_errors_end_with_status_2() {
         "import @store words --input @base.fvecs --metric l2 --durability every:0",
         "search @store words --queries @queries.fvecs --k 0",
         "search @store words --queries @queries.fvecs --threads 0",
-        "get @store words minus-one",
+        "get @store words",
+        "keys @store words --prefix a --from b",
+        "import @store words --input @base.fvecs --metric l2 --key u63",
     ] {
         assert_eq!(place.run(line).status.code(), Some(2), "{line}");
     }

@@ -1,7 +1,8 @@
 """An embedded, crash-safe vector store.
 
-A store is a directory of named collections of records, each an integer key with a vector and a payload of bytes. A
-search finds the records nearest to a vector, on files that are mapped into memory.
+A store is a directory of named collections of records, each a key with a vector and a payload of bytes. Keys of a
+collection are int, str or bytes, and have an order in which they can be gone through. A search finds the records nearest
+to a vector, on files that are mapped into memory.
 
     import lodestore
 
@@ -26,7 +27,7 @@ from lodestore._errors import (
     NotFoundError,
     StorageError,
 )
-from lodestore._native import Batch, Collection, KeySet, Store, in_memory, open
+from lodestore._native import Batch, Collection, KeySet, Scan, Store, in_memory, open
 from lodestore._results import (
     BatchHits,
     CollectionInfo,
@@ -59,6 +60,7 @@ __all__ = [
     "RecallAt",
     "RecallReport",
     "Record",
+    "Scan",
     "StorageError",
     "Store",
     "StoreStats",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,16 @@ class Record(NamedTuple):
 class Hit(NamedTuple):
     """A record found."""
 
-    key: int
+    key: Any
+    """Of the type that the collection's keys have."""
     distance: float
     """The exact distance from the query, in the collection's metric."""
     payload: bytes | None
     """None if payloads were not asked for."""
+
+
+def _plain(key: Any) -> Any:
+    return int(key) if isinstance(key, np.integer) else key
 
 
 class Hits(Sequence[Hit]):
@@ -32,15 +37,18 @@ class Hits(Sequence[Hit]):
 
     __slots__ = ("distances", "keys", "payloads")
 
-    keys: NDArray[np.uint64]
-    """Shape (found,)."""
+    keys: NDArray[np.uint64] | list[Any]
+    """Shape (found,); of str and bytes a list."""
     distances: NDArray[np.float32]
     """Shape (found,)."""
     payloads: list[bytes] | None
     """None if they were not asked for."""
 
     def __init__(
-        self, keys: NDArray[np.uint64], distances: NDArray[np.float32], payloads: list[bytes] | None = None
+        self,
+        keys: NDArray[np.uint64] | list[Any],
+        distances: NDArray[np.float32],
+        payloads: list[bytes] | None = None,
     ) -> None:
         self.keys = keys
         self.distances = distances
@@ -58,11 +66,12 @@ class Hits(Sequence[Hit]):
             payloads = None if self.payloads is None else self.payloads[at]
             return Hits(self.keys[at], self.distances[at], payloads)
         payload = None if self.payloads is None else self.payloads[at]
-        return Hit(int(self.keys[at]), float(self.distances[at]), payload)
+        return Hit(_plain(self.keys[at]), float(self.distances[at]), payload)
 
     def __iter__(self) -> Iterator[Hit]:
         payloads: Sequence[bytes | None] = [None] * len(self) if self.payloads is None else self.payloads
-        return map(Hit, self.keys.tolist(), self.distances.tolist(), payloads)
+        keys = self.keys if isinstance(self.keys, list) else self.keys.tolist()
+        return map(Hit, keys, self.distances.tolist(), payloads)
 
     def __repr__(self) -> str:
         return f"Hits(keys={self.keys}, distances={self.distances})"
@@ -73,15 +82,16 @@ class BatchHits:
 
     __slots__ = ("counts", "distances", "keys")
 
-    keys: NDArray[np.uint64]
-    """Shape (rows, k). Behind a row's hits, if there are fewer than k, 2**64 - 1."""
+    keys: NDArray[Any]
+    """Shape (rows, k), of uint64, or of objects if keys are str or bytes. Behind a row's hits, if there are fewer than k,
+    2**64 - 1 or None."""
     distances: NDArray[np.float32]
     """Shape (rows, k). Behind a row's hits, if there are fewer than k, infinity."""
     counts: NDArray[np.int64]
     """Shape (rows,): how many hits each row has."""
 
     def __init__(
-        self, keys: NDArray[np.uint64], distances: NDArray[np.float32], counts: NDArray[np.int64]
+        self, keys: NDArray[Any], distances: NDArray[np.float32], counts: NDArray[np.int64]
     ) -> None:
         self.keys = keys
         self.distances = distances
@@ -93,7 +103,8 @@ class BatchHits:
     def __getitem__(self, row: int) -> Hits:
         """The hits of one query."""
         count = self.counts[row]
-        return Hits(self.keys[row, :count], self.distances[row, :count])
+        keys = self.keys[row, :count]
+        return Hits(keys.tolist() if keys.dtype == object else keys, self.distances[row, :count])
 
     def __iter__(self) -> Iterator[Hits]:
         return (self[row] for row in range(len(self)))
@@ -122,6 +133,8 @@ class CollectionInfo(NamedTuple):
     """Records that are found by comparing until they are linked, after a crash."""
     marked: int = 0
     """Records marked as deleted; len does not count them."""
+    key: str = "int"
+    """What keys are: "int", "str" or "bytes"; Rust also has "u128" and "uuid"."""
 
 
 class StoreStats(NamedTuple):

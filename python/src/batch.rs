@@ -1,8 +1,9 @@
 //! `lodestore.Batch`.
 
-use crate::collection::Collection;
+use crate::collection::{Collection, key_of};
 use crate::errors::{raise, refuse};
-use crate::input::{self, Vectors};
+use crate::input::Vectors;
+use crate::keyed::with_keyed;
 use lodestore::WriteBatch;
 use pyo3::prelude::*;
 use std::borrow::Cow;
@@ -47,28 +48,49 @@ impl Batch {
         vector: &Bound<'_, PyAny>,
         payload: Cow<'_, [u8]>,
     ) -> PyResult<()> {
-        let (key, collection) = (input::key(key)?, &collection.get().0);
-        let vector = Vectors::one(vector, collection.dim(), collection.element())?;
-        let components = vector.components()?;
-        self.change(|batch| batch.put(collection, key, components, &payload))
+        with_keyed!(&collection.get().0, docs => {
+            let key = key_of(docs, key)?;
+            let vector = Vectors::one(vector, docs.dim(), docs.element())?;
+            let components = vector.components()?;
+            self.change(|batch| batch.put(docs, key, components, &payload))
+        })
     }
 
     /// Adds a removal; of a key that has no record it does nothing.
     fn remove(&self, collection: &Bound<'_, Collection>, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        let key = input::key(key)?;
-        self.change(|batch| batch.remove(&collection.get().0, key))
+        with_keyed!(&collection.get().0, docs => {
+            let key = key_of(docs, key)?;
+            self.change(|batch| batch.remove(docs, key))
+        })
+    }
+
+    /// Adds a change of a payload alone; of a key that has no record by then it does nothing.
+    fn set_payload(
+        &self,
+        collection: &Bound<'_, Collection>,
+        key: &Bound<'_, PyAny>,
+        payload: Cow<'_, [u8]>,
+    ) -> PyResult<()> {
+        with_keyed!(&collection.get().0, docs => {
+            let key = key_of(docs, key)?;
+            self.change(|batch| batch.set_payload(docs, key, &payload))
+        })
     }
 
     /// Adds a mark, as Collection.mark_deleted(); without such a record it does nothing.
     fn mark_deleted(&self, collection: &Bound<'_, Collection>, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        let key = input::key(key)?;
-        self.change(|batch| batch.mark_deleted(&collection.get().0, key))
+        with_keyed!(&collection.get().0, docs => {
+            let key = key_of(docs, key)?;
+            self.change(|batch| batch.mark_deleted(docs, key))
+        })
     }
 
     /// Adds that a mark is taken off, as Collection.unmark_deleted(); without one it does nothing.
     fn unmark_deleted(&self, collection: &Bound<'_, Collection>, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        let key = input::key(key)?;
-        self.change(|batch| batch.unmark_deleted(&collection.get().0, key))
+        with_keyed!(&collection.get().0, docs => {
+            let key = key_of(docs, key)?;
+            self.change(|batch| batch.unmark_deleted(docs, key))
+        })
     }
 
     /// Carries out the batch.

@@ -3,61 +3,201 @@
 use crate::errors::{raise, refuse};
 use crate::filter::{Filter, Filters};
 use crate::input::{self, Vectors};
+use crate::keyed::{Keyed, PyKey, object, with_keyed};
 use crate::output::{self, Rows};
+use crate::scan::{Scan, between};
 use crate::waiting::Waiting;
+use lodestore::Element;
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyInt, PyString, PyType};
 use std::borrow::Cow;
 
-/// Records of one dimension, element type and metric: integer keys, each with a vector and a payload of bytes.
+/// Records of one dimension, element type and metric: keys of one type, each with a vector and a payload of bytes.
 ///
 /// Made by Store.collection(). May be used from any thread; calls that work release the GIL.
 #[pyclass(frozen, module = "lodestore")]
-pub(crate) struct Collection(pub(crate) lodestore::Collection<u64>);
+pub(crate) struct Collection(pub(crate) Keyed);
+
+/// What a search is asked for.
+struct Wanted<'a, 'py> {
+    k: usize,
+    ef: Option<usize>,
+    recall: Option<f64>,
+    payloads: bool,
+    filter: Option<&'a Bound<'py, PyAny>>,
+    exact: bool,
+}
+
+impl Collection {
+    fn shape(&self) -> (usize, Element) {
+        with_keyed!(&self.0, docs => (docs.dim(), docs.element()))
+    }
+
+    /// One whose keys are integers.
+    pub(crate) fn of_ints(&self) -> PyResult<&lodestore::Collection<u64>> {
+        match &self.0 {
+            Keyed::Int(docs) => Ok(docs),
+            _ => Err(refuse("the keys of the collection are not integers")),
+        }
+    }
+}
+
+fn search<'py, K: PyKey + ?Sized>(
+    py: Python<'py>,
+    docs: &lodestore::Collection<K>,
+    query: &Vectors<'py>,
+    wanted: Wanted<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let Wanted { k, ef, recall, payloads, filter, exact } = wanted;
+    let components = query.components()?;
+    let filter = filter.map(Filter::<K>::new).transpose()?;
+    let hits = py.detach(|| {
+        let asked = filter.as_ref().and_then(Filter::asked);
+        let mut search = docs.search(components).k(k);
+        if let Some(ef) = ef {
+            search = search.ef(ef);
+        }
+        if let Some(recall) = recall {
+            search = search.recall(recall);
+        }
+        if let Some(asked) = &asked {
+            search = search.filter(asked);
+        }
+        if let Some(set) = filter.as_ref().and_then(Filter::set) {
+            search = K::among(search, set);
+        }
+        if exact {
+            search = search.exact();
+        }
+        if payloads { search.with_payloads().run() } else { search.run() }
+    });
+    filter.map_or(Ok(()), Filter::end)?;
+    output::hits::<K>(py, hits.map_err(raise)?, payloads)
+}
+
+fn search_many<'py, K: PyKey + ?Sized>(
+    py: Python<'py>,
+    docs: &lodestore::Collection<K>,
+    queries: &Vectors<'py>,
+    wanted: Wanted<'_, 'py>,
+    threads: usize,
+) -> PyResult<Bound<'py, PyAny>> {
+    let Wanted { k, ef, recall, filter, exact, .. } = wanted;
+    let components = queries.components()?;
+    let mut waiting = Waiting::new(None, 0);
+    let filter = filter.map(|filter| Filters::<K>::new(filter, queries.count())).transpose()?;
+    let rows = py.detach(|| {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let in_row = |row: usize, key: K::Ref<'_>| filter.as_ref().is_none_or(|filter| filter.keeps(row, key));
+        let mut search = docs.search_many(components).k(k).threads(if threads == 0 { cores() } else { threads });
+        if let Some(ef) = ef {
+            search = search.ef(ef);
+        }
+        if let Some(recall) = recall {
+            search = search.recall(recall);
+        }
+        search = match &filter {
+            None => search,
+            Some(Filters::All(Filter::Set(set))) => K::among_many(search, set),
+            Some(Filters::Sets(sets)) => K::among_rows(search, sets),
+            Some(_) => search.filter_rows(&in_row),
+        };
+        if exact {
+            search = search.exact();
+        }
+        search.run_while(|| waiting.go_on(0)).map(|(hits, _)| Rows::<K>::new(&hits))
+    });
+    waiting.end()?;
+    filter.map_or(Ok(()), Filters::end)?;
+    output::batch_hits(py, rows.map_err(raise)?)
+}
+
+fn put_many<K: PyKey + ?Sized>(
+    py: Python<'_>,
+    docs: &lodestore::Collection<K>,
+    keys: &Bound<'_, PyAny>,
+    vectors: &Vectors<'_>,
+    payloads: Option<&[&[u8]]>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<()> {
+    let (keys, components) = (K::many(keys)?, vectors.components()?);
+    let mut waiting = Waiting::new(progress.as_ref(), keys.len());
+    py.detach(|| docs.put_many_while(&keys, components, payloads, |done| waiting.go_on(done))).map_err(raise)?;
+    waiting.end()
+}
+
+fn links<'py, K: PyKey + ?Sized>(
+    py: Python<'py>,
+    docs: &lodestore::Collection<K>,
+    key: &Bound<'py, PyAny>,
+) -> PyResult<Option<Vec<Vec<Bound<'py, PyAny>>>>> {
+    let key = K::one(key)?;
+    let Some(levels) = py.detach(|| docs.links(key)).map_err(raise)? else { return Ok(None) };
+    let objects = |keys: Vec<K::Owned>| keys.iter().map(|key| object::<K>(py, key)).collect();
+    levels.into_iter().map(objects).collect::<PyResult<_>>().map(Some)
+}
+
+/// A key of a collection: of any other type it raises TypeError.
+pub(crate) fn key_of<K: PyKey + ?Sized>(_: &lodestore::Collection<K>, key: &Bound<'_, PyAny>) -> PyResult<K::Owned> {
+    K::one(key)
+}
 
 #[pymethods]
 impl Collection {
     /// The collection's name.
     #[getter]
     fn name(&self) -> &str {
-        self.0.name()
+        with_keyed!(&self.0, docs => docs.name())
     }
 
     /// Components of a vector.
     #[getter]
     fn dim(&self) -> usize {
-        self.0.dim()
+        self.shape().0
     }
 
     /// The metric: "l2", "ip", "cosine" or "hamming".
     #[getter]
     fn metric(&self) -> &'static str {
-        self.0.metric().name()
+        with_keyed!(&self.0, docs => docs.metric().name())
     }
 
     /// What components are kept as: "f32", "f16", "bf16", "i8", "u8" or "bits".
     #[getter]
     fn element(&self) -> &'static str {
-        self.0.element().name()
+        self.shape().1.name()
+    }
+
+    /// The type of the keys: int, str or bytes.
+    #[getter]
+    fn key<'py>(&self, py: Python<'py>) -> Bound<'py, PyType> {
+        match self.0 {
+            Keyed::Int(_) => py.get_type::<PyInt>(),
+            Keyed::Str(_) => py.get_type::<PyString>(),
+            Keyed::Bytes(_) => py.get_type::<PyBytes>(),
+        }
     }
 
     /// Settings and size, a CollectionInfo.
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let info = py.detach(|| self.0.info());
+        let info = py.detach(|| with_keyed!(&self.0, docs => docs.info()));
         output::info(py, info)
     }
 
     fn __len__(&self) -> usize {
-        self.0.len() as usize
+        with_keyed!(&self.0, docs => docs.len() as usize)
     }
 
     fn __contains__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let key = input::key(key)?;
-        py.detach(|| self.0.contains(key)).map_err(raise)
+        with_keyed!(&self.0, docs => {
+            let key = key_of(docs, key)?;
+            py.detach(|| docs.contains(key)).map_err(raise)
+        })
     }
 
     fn __repr__(&self) -> String {
         let (name, dim, element, metric) = (self.name(), self.dim(), self.element(), self.metric());
-        format!("<lodestore.Collection {name:?}: {} records, dim {dim}, {element}, {metric}>", self.0.len())
+        format!("<lodestore.Collection {name:?}: {} records, dim {dim}, {element}, {metric}>", self.__len__())
     }
 
     /// Puts a record, replacing the one of that key. When this returns it is as durable as the store's durability says,
@@ -73,16 +213,19 @@ impl Collection {
         vector: &Bound<'_, PyAny>,
         payload: Cow<'_, [u8]>,
     ) -> PyResult<()> {
-        let key = input::key(key)?;
-        let vector = Vectors::one(vector, self.0.dim(), self.0.element())?;
-        let (components, payload) = (vector.components()?, &*payload);
-        py.detach(|| self.0.put(key, components, payload)).map_err(raise)
+        let (dim, element) = self.shape();
+        with_keyed!(&self.0, docs => {
+            let key = key_of(docs, key)?;
+            let vector = Vectors::one(vector, dim, element)?;
+            let (components, payload) = (vector.components()?, &*payload);
+            py.detach(|| docs.put(key, components, payload)).map_err(raise)
+        })
     }
 
     /// Puts many records, linked by several threads. All is looked at before any is written. They are written in
     /// parts that take about a tenth of a second; Ctrl-C, an exception in progress or a crash leaves those written before.
     ///
-    /// keys: integers, shape (rows,). matrix: shape (rows, dim), not to be changed meanwhile.
+    /// keys: an array of integers, shape (rows,), or any iterable of keys. matrix: shape (rows, dim), not to be changed meanwhile.
     /// payloads: None, or bytes for each row.
     /// progress: called now and then with the rows written and the rows there are.
     #[pyo3(signature = (keys, matrix, payloads = None, progress = None))]
@@ -94,62 +237,112 @@ impl Collection {
         payloads: Option<&Bound<'_, PyAny>>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<()> {
-        let keys = input::keys(keys)?;
         let payloads = input::payloads(payloads)?;
         let payloads: Option<Vec<&[u8]>> = payloads.as_ref().map(|all| all.iter().map(|one| &**one).collect());
-        let vectors = Vectors::rows(matrix, "the matrix", self.0.dim(), self.0.element())?;
-        let components = vectors.components()?;
-        let mut waiting = Waiting::new(progress.as_ref(), keys.len());
-        py.detach(|| self.0.put_many_while(&keys, components, payloads.as_deref(), |done| waiting.go_on(done)))
-            .map_err(raise)?;
-        waiting.end()
+        let (dim, element) = self.shape();
+        let vectors = Vectors::rows(matrix, "the matrix", dim, element)?;
+        with_keyed!(&self.0, docs => put_many(py, docs, keys, &vectors, payloads.as_deref(), progress))
     }
 
     /// The record of a key, or None. Its vector is of float32, which has every number of every element type; bits are 0
     /// and 1.
     fn get<'py>(&self, py: Python<'py>, key: &Bound<'_, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let key = input::key(key)?;
-        let record = py.detach(|| self.0.get(key)).map_err(raise)?;
+        let record = with_keyed!(&self.0, docs => {
+            let key = key_of(docs, key)?;
+            py.detach(|| docs.get(key)).map_err(raise)?
+        });
         record.map(|record| output::record(py, record)).transpose()
     }
 
     /// The keys that a record is linked to in the graph, a list for each of its levels from 0 up, or None.
-    fn links(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Option<Vec<Vec<u64>>>> {
-        let key = input::key(key)?;
-        py.detach(|| self.0.links(key)).map_err(raise)
+    fn links<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Option<Vec<Vec<Bound<'py, PyAny>>>>> {
+        with_keyed!(&self.0, docs => links(py, docs, key))
+    }
+
+    /// Replaces the payload of a record, and leaves its vector as it is. Says whether there is such a record.
+    fn set_payload(&self, py: Python<'_>, key: &Bound<'_, PyAny>, payload: Cow<'_, [u8]>) -> PyResult<bool> {
+        with_keyed!(&self.0, docs => {
+            let (key, payload) = (key_of(docs, key)?, &*payload);
+            py.detach(|| docs.set_payload(key, payload)).map_err(raise)
+        })
+    }
+
+    /// The keys in their order, an iterator. They are those that had a record when it was made, whatever is written
+    /// meanwhile, fetched some hundred at a time.
+    ///
+    /// records: whether to give pairs, each a key and its Record. reverse: from the last to the first.
+    #[pyo3(signature = (records = false, reverse = false))]
+    fn iter(&self, records: bool, reverse: bool) -> Scan {
+        with_keyed!(&self.0, docs => Scan::new(docs.iter(), records, reverse))
+    }
+
+    /// The keys from start up to, but without, stop; None is no limit. Otherwise as iter().
+    #[pyo3(signature = (start = None, stop = None, records = false, reverse = false))]
+    fn range(
+        &self,
+        start: Option<&Bound<'_, PyAny>>,
+        stop: Option<&Bound<'_, PyAny>>,
+        records: bool,
+        reverse: bool,
+    ) -> PyResult<Scan> {
+        with_keyed!(&self.0, docs => Ok(Scan::new(between(docs, start, stop)?, records, reverse)))
+    }
+
+    /// The keys that begin with prefix, which str and bytes can. Otherwise as iter().
+    #[pyo3(signature = (prefix, records = false, reverse = false))]
+    fn prefix(&self, prefix: &Bound<'_, PyAny>, records: bool, reverse: bool) -> PyResult<Scan> {
+        match &self.0 {
+            Keyed::Int(_) => Err(refuse("the keys of the collection are integers, which have no prefix; use range()")),
+            Keyed::Str(docs) => Ok(Scan::new(docs.prefix(str::one(prefix)?), records, reverse)),
+            Keyed::Bytes(docs) => Ok(Scan::new(docs.prefix(<[u8]>::one(prefix)?), records, reverse)),
+        }
+    }
+
+    fn __iter__(&self) -> Scan {
+        self.iter(false, false)
     }
 
     /// Removes a record. Says whether there was one.
     fn remove(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let key = input::key(key)?;
-        py.detach(|| self.0.remove(key)).map_err(raise)
+        with_keyed!(&self.0, docs => {
+            let key = key_of(docs, key)?;
+            py.detach(|| docs.remove(key)).map_err(raise)
+        })
     }
 
     /// Marks a record as deleted: nothing finds it until unmark_deleted() brings it back, as it was. It is not in the
     /// collection, get() gives None, and len() does not count it; put() replaces it, remove() removes it for good. Says
     /// whether there was such a record: False without one, and of one that is marked already.
     fn mark_deleted(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let key = input::key(key)?;
-        py.detach(|| self.0.mark_deleted(key)).map_err(raise)
+        with_keyed!(&self.0, docs => {
+            let key = key_of(docs, key)?;
+            py.detach(|| docs.mark_deleted(key)).map_err(raise)
+        })
     }
 
     /// Brings a record back that was marked as deleted. Says whether there was one.
     fn unmark_deleted(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let key = input::key(key)?;
-        py.detach(|| self.0.unmark_deleted(key)).map_err(raise)
+        with_keyed!(&self.0, docs => {
+            let key = key_of(docs, key)?;
+            py.detach(|| docs.unmark_deleted(key)).map_err(raise)
+        })
     }
 
     /// The record of a key that is marked as deleted, or None.
     fn get_marked<'py>(&self, py: Python<'py>, key: &Bound<'_, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let key = input::key(key)?;
-        let record = py.detach(|| self.0.get_marked(key)).map_err(raise)?;
+        let record = with_keyed!(&self.0, docs => {
+            let key = key_of(docs, key)?;
+            py.detach(|| docs.get_marked(key)).map_err(raise)?
+        });
         record.map(|record| output::record(py, record)).transpose()
     }
 
     /// Whether a key has a record that is marked as deleted.
     fn is_marked_deleted(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let key = input::key(key)?;
-        py.detach(|| self.0.is_marked_deleted(key)).map_err(raise)
+        with_keyed!(&self.0, docs => {
+            let key = key_of(docs, key)?;
+            py.detach(|| docs.is_marked_deleted(key)).map_err(raise)
+        })
     }
 
     /// The k records nearest to a vector, nearest first; fewer if there are fewer.
@@ -175,31 +368,10 @@ impl Collection {
         if ef.is_some() && recall.is_some() {
             return Err(refuse("a search has an ef or a recall, not both"));
         }
-        let query = Vectors::one(query, self.0.dim(), self.0.element())?;
-        let components = query.components()?;
-        let filter = filter.map(Filter::new).transpose()?;
-        let hits = py.detach(|| {
-            let asked = filter.as_ref().and_then(Filter::asked);
-            let mut search = self.0.search(components).k(k);
-            if let Some(ef) = ef {
-                search = search.ef(ef);
-            }
-            if let Some(recall) = recall {
-                search = search.recall(recall);
-            }
-            if let Some(asked) = &asked {
-                search = search.filter(asked);
-            }
-            if let Some(set) = filter.as_ref().and_then(Filter::set) {
-                search = search.among(set);
-            }
-            if exact {
-                search = search.exact();
-            }
-            if payloads { search.with_payloads().run() } else { search.run() }
-        });
-        filter.map_or(Ok(()), Filter::end)?;
-        output::hits(py, hits.map_err(raise)?, payloads)
+        let (dim, element) = self.shape();
+        let query = Vectors::one(query, dim, element)?;
+        let wanted = Wanted { k, ef, recall, payloads, filter, exact };
+        with_keyed!(&self.0, docs => search(py, docs, &query, wanted))
     }
 
     /// Searches for many vectors at once. Ctrl-C stops it.
@@ -222,47 +394,24 @@ impl Collection {
         if ef.is_some() && recall.is_some() {
             return Err(refuse("a search has an ef or a recall, not both"));
         }
-        let queries = Vectors::rows(queries, "the queries", self.0.dim(), self.0.element())?;
-        let components = queries.components()?;
-        let mut waiting = Waiting::new(None, 0);
-        let filter = filter.map(|filter| Filters::new(filter, queries.count())).transpose()?;
-        let rows = py.detach(|| {
-            let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-            let in_row = |row, key| filter.as_ref().is_none_or(|filter| filter.keeps(row, key));
-            let mut search = self.0.search_many(components).k(k).threads(if threads == 0 { cores() } else { threads });
-            if let Some(ef) = ef {
-                search = search.ef(ef);
-            }
-            if let Some(recall) = recall {
-                search = search.recall(recall);
-            }
-            search = match &filter {
-                None => search,
-                Some(Filters::All(Filter::Set(set))) => search.among(set),
-                Some(Filters::Sets(sets)) => search.among_rows(sets),
-                Some(_) => search.filter_rows(&in_row),
-            };
-            if exact {
-                search = search.exact();
-            }
-            search.run_while(|| waiting.go_on(0)).map(|(hits, _)| Rows::new(&hits))
-        });
-        waiting.end()?;
-        filter.map_or(Ok(()), Filters::end)?;
-        output::batch_hits(py, rows.map_err(raise)?)
+        let (dim, element) = self.shape();
+        let queries = Vectors::rows(queries, "the queries", dim, element)?;
+        let wanted = Wanted { k, ef, recall, payloads: false, filter, exact };
+        with_keyed!(&self.0, docs => search_many(py, docs, &queries, wanted, threads))
     }
 
     /// Measures how much of what an exact search finds searches find, on so many stored vectors, at rising ef; search()
     /// takes a recall from then on, also after the store was closed. Returns a RecallReport. Takes a distance for each sample and record, and the searches.
     #[pyo3(signature = (samples = 1000, k = 10, seed = 0))]
     fn recall<'py>(&self, py: Python<'py>, samples: usize, k: usize, seed: u64) -> PyResult<Bound<'py, PyAny>> {
-        let report = py.detach(|| self.0.measure_recall(samples).k(k).seed(seed).run()).map_err(raise)?;
+        let measured = || with_keyed!(&self.0, docs => docs.measure_recall(samples).k(k).seed(seed).run());
+        let report = py.detach(measured).map_err(raise)?;
         output::recall(py, report)
     }
 
     /// What recall() has measured last, be it before the store was opened, or None.
     fn recall_report<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let report = py.detach(|| self.0.recall_report()).map_err(raise)?;
+        let report = py.detach(|| with_keyed!(&self.0, docs => docs.recall_report())).map_err(raise)?;
         report.map(|report| output::recall(py, report)).transpose()
     }
 }

@@ -1,49 +1,67 @@
 //! Filters of keys: a callable of Python, which needs the interpreter, or a set of keys, which does not.
 
 use crate::errors::refuse;
+use crate::keyed::PyKey;
 use crate::keyset::{self, KeySet};
 use crate::waiting::Asked;
+use lodestore::KeyType;
+use numpy::PyArrayDyn;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyList, PyTuple};
+use pyo3::types::{PyList, PyTuple};
+use std::collections::HashSet;
 
 /// Which keys a search may find.
-pub(crate) enum Filter {
-    Asked(Asked),
+pub(crate) enum Filter<K: PyKey + ?Sized> {
+    Asked(Asked<K>),
+    /// Of integers.
     Set(lodestore::KeySet),
+    /// Of other keys.
+    Keys(HashSet<K::Owned>),
 }
 
-impl Filter {
-    /// Of a callable, a `KeySet`, an array of booleans by key, or integer keys.
+impl<K: PyKey + ?Sized> Filter<K> {
+    /// Of a callable, a `KeySet`, an array of booleans by key, or keys.
     pub(crate) fn new(value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let of_ints = K::TYPE == KeyType::U64;
         if let Ok(set) = value.cast::<KeySet>() {
-            return Ok(Filter::Set(set.get().0.clone()));
+            return match of_ints {
+                true => Ok(Filter::Set(set.get().0.clone())),
+                false => Err(refuse("a KeySet is of integers, and the keys of the collection are not; give the keys")),
+            };
         }
         if value.is_callable() {
             return Ok(Filter::Asked(Asked::new(value.clone().unbind())));
         }
-        keyset::set(value).map(Filter::Set)
+        if of_ints {
+            return keyset::set(value).map(Filter::Set);
+        }
+        if value.is_instance_of::<PyArrayDyn<bool>>() {
+            return Err(refuse("an array of booleans is by key, so keys must be integers; give the keys themselves"));
+        }
+        Ok(Filter::Keys(K::many(value)?.into_iter().collect()))
     }
 
-    fn keeps(&self, key: u64) -> bool {
+    fn keeps(&self, key: K::Ref<'_>) -> bool {
         match self {
             Filter::Asked(callable) => callable.keeps(key),
-            Filter::Set(set) => set.contains(key),
+            Filter::Set(set) => K::number(key).is_some_and(|key| set.contains(key)),
+            Filter::Keys(keys) => K::is_in(key, keys),
         }
     }
 
-    /// The set, if it is one.
+    /// The set of integers, if it is one.
     pub(crate) fn set(&self) -> Option<&lodestore::KeySet> {
         match self {
-            Filter::Asked(_) => None,
             Filter::Set(set) => Some(set),
+            _ => None,
         }
     }
 
-    /// What says so of keys, if it has to be asked.
-    pub(crate) fn asked(&self) -> Option<impl Fn(u64) -> bool + Sync + '_> {
+    /// What says so of keys, if that is not a set of integers.
+    pub(crate) fn asked(&self) -> Option<impl Fn(K::Ref<'_>) -> bool + Sync + '_> {
         match self {
-            Filter::Asked(callable) => Some(|key| callable.keeps(key)),
             Filter::Set(_) => None,
+            _ => Some(|key: K::Ref<'_>| self.keeps(key)),
         }
     }
 
@@ -51,33 +69,28 @@ impl Filter {
     pub(crate) fn end(self) -> PyResult<()> {
         match self {
             Filter::Asked(callable) => callable.end(),
-            Filter::Set(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 }
 
 /// One filter for all rows, or one for each.
-pub(crate) enum Filters {
-    All(Filter),
-    /// Sets only.
+pub(crate) enum Filters<K: PyKey + ?Sized> {
+    All(Filter<K>),
+    /// Sets of integers only.
     Sets(Vec<lodestore::KeySet>),
-    Each(Vec<Option<Filter>>),
+    Each(Vec<Option<Filter<K>>>),
 }
 
-impl Filters {
-    /// A list of anything but integers and booleans has a filter for each of so many rows.
+impl<K: PyKey + ?Sized> Filters<K> {
+    /// A list of anything but keys and booleans has a filter for each of so many rows.
     pub(crate) fn new(value: &Bound<'_, PyAny>, rows: usize) -> PyResult<Self> {
         let is_list = value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>();
         if !is_list {
             return Filter::new(value).map(Filters::All);
         }
         let each: Vec<Bound<'_, PyAny>> = value.try_iter()?.collect::<PyResult<_>>()?;
-        // Integers of numpy are none of Python's, but are as good as index.
-        let is_number = |one: &Bound<'_, PyAny>| {
-            one.is_instance_of::<PyInt>()
-                || one.hasattr("__index__").unwrap_or(false) && !one.hasattr("__len__").unwrap_or(true)
-        };
-        if each.iter().all(is_number) {
+        if each.iter().all(K::is_one) {
             return Filter::new(value).map(Filters::All);
         }
         if each.len() != rows {
@@ -87,15 +100,15 @@ impl Filters {
             )));
         }
         let one = |one: &Bound<'_, PyAny>| if one.is_none() { Ok(None) } else { Filter::new(one).map(Some) };
-        let each: Vec<Option<Filter>> = each.iter().map(one).collect::<PyResult<_>>()?;
+        let each: Vec<Option<Filter<K>>> = each.iter().map(one).collect::<PyResult<_>>()?;
         let sets: Option<Vec<_>> = each.iter().map(|one| one.as_ref().and_then(Filter::set).cloned()).collect();
         Ok(sets.map_or(Filters::Each(each), Filters::Sets))
     }
 
-    pub(crate) fn keeps(&self, row: usize, key: u64) -> bool {
+    pub(crate) fn keeps(&self, row: usize, key: K::Ref<'_>) -> bool {
         match self {
             Filters::All(filter) => filter.keeps(key),
-            Filters::Sets(sets) => sets[row].contains(key),
+            Filters::Sets(sets) => K::number(key).is_some_and(|key| sets[row].contains(key)),
             Filters::Each(each) => each[row].as_ref().is_none_or(|filter| filter.keeps(key)),
         }
     }

@@ -3,6 +3,7 @@
 use crate::collection::Collection;
 use crate::errors::raise;
 use crate::input;
+use crate::keyed::Keyed;
 use crate::store::{Store as PyStore, codes_of};
 use crate::waiting::Waiting;
 use lodestore::foreign::hnswlib;
@@ -38,7 +39,7 @@ pub(crate) fn _take_hnswlib<'py>(
     });
     waiting.end()?;
     let (store, collection, keys, deleted) = taken.map_err(raise)?;
-    Ok((PyStore::in_memory(store), Collection(collection), keys.into_pyarray(py), deleted.into_pyarray(py)))
+    Ok((PyStore::in_memory(store), Collection(Keyed::Int(collection)), keys.into_pyarray(py), deleted.into_pyarray(py)))
 }
 
 /// The file of hnswlib's index that has a collection's graph, with room for so many elements, and these settings.
@@ -50,7 +51,7 @@ pub(crate) fn _give_hnswlib<'py>(
     m: usize,
     ef_construction: usize,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let collection = &collection.get().0;
+    let collection = collection.get().of_ints()?;
     let bytes = py.detach(|| -> Result<Vec<u8>, Error> {
         let mut graph = collection.graph()?;
         graph.set_m(m);
@@ -65,7 +66,7 @@ pub(crate) fn _give_hnswlib<'py>(
 /// Records of a collection, those marked as deleted included, and the levels of all of them added up.
 #[pyfunction]
 pub(crate) fn _graph_size(py: Python<'_>, collection: &Bound<'_, Collection>) -> PyResult<(u64, u64)> {
-    let collection = &collection.get().0;
+    let collection = collection.get().of_ints()?;
     py.detach(|| collection.graph_size()).map_err(raise)
 }
 
@@ -76,7 +77,7 @@ pub(crate) fn _vectors<'py>(
     collection: &Bound<'py, Collection>,
     keys: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyArray2<f32>>>> {
-    let (keys, collection) = (input::keys(keys)?, &collection.get().0);
+    let (keys, collection) = (input::keys(keys)?, collection.get().of_ints()?);
     let mut waiting = Waiting::new(None, 0);
     let vectors = py.detach(|| -> Result<_, Error> {
         let mut vectors = Vec::new();

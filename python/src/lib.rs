@@ -11,8 +11,10 @@ use pyo3::prelude::*;
 mod classes;
 mod errors;
 mod input;
+mod keyed;
 mod output;
 mod waiting;
+mod scan;
 mod keyset;
 mod filter;
 mod collection;
@@ -31,6 +33,8 @@ mod _native {
     use crate::foreign::{_give_hnswlib, _graph_size, _take_hnswlib, _vectors};
     #[pymodule_export]
     use crate::keyset::KeySet;
+    #[pymodule_export]
+    use crate::scan::Scan;
     #[pymodule_export]
     use crate::store::{Store, in_memory, open};
 }

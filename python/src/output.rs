@@ -1,6 +1,7 @@
 //! What calls return, as objects of Python.
 
 use crate::classes;
+use crate::keyed::{self, PyKey};
 use lodestore::{BatchHits, CollectionInfo, Hits, RecallReport, Record, StoreStats, VerifyReport};
 use numpy::{IntoPyArray, PyArray1, PyArrayMethods};
 use pyo3::exceptions::PyMemoryError;
@@ -11,37 +12,38 @@ pub(crate) fn record(py: Python<'_>, record: Record) -> PyResult<Bound<'_, PyAny
     classes::RECORD.make(py, (record.vector.into_pyarray(py), PyBytes::new(py, &record.payload)))
 }
 
-pub(crate) fn hits(py: Python<'_>, hits: Hits<u64>, with_payloads: bool) -> PyResult<Bound<'_, PyAny>> {
-    let keys = PyArray1::from_iter(py, hits.iter().map(|hit| hit.key));
+pub(crate) fn hits<K: PyKey + ?Sized>(
+    py: Python<'_>,
+    hits: Hits<K>,
+    with_payloads: bool,
+) -> PyResult<Bound<'_, PyAny>> {
+    let keys = K::column(py, hits.iter().map(|hit| hit.key.clone()).collect())?;
     let distances = PyArray1::from_iter(py, hits.iter().map(|hit| hit.distance));
-    let payload = |hit: lodestore::Hit<u64>| hit.payload.map(|payload| PyBytes::new(py, &payload));
+    let payload = |hit: lodestore::Hit<K::Owned>| hit.payload.map(|payload| PyBytes::new(py, &payload));
     let payloads = with_payloads.then(|| PyList::new(py, hits.into_iter().map(payload))).transpose()?;
     classes::HITS.make(py, (keys, distances, payloads))
 }
 
 /// Hits of many queries in rows of equal width.
-pub(crate) struct Rows {
+pub(crate) struct Rows<K: PyKey + ?Sized> {
     width: usize,
-    keys: Vec<u64>,
+    keys: Vec<K::Cell>,
     distances: Vec<f32>,
     counts: Vec<i64>,
 }
 
-/// Stands in rows with fewer hits than others.
-const NO_KEY: u64 = u64::MAX;
-
-impl Rows {
+impl<K: PyKey + ?Sized> Rows<K> {
     /// `None` if there is no memory for so many.
-    pub(crate) fn new(hits: &BatchHits<u64>) -> Option<Self> {
+    pub(crate) fn new(hits: &BatchHits<K>) -> Option<Self> {
         let (rows, width) = (hits.rows(), hits.k());
         let all = rows.checked_mul(width)?;
         let (mut keys, mut distances) = (Vec::new(), Vec::new());
         keys.try_reserve_exact(all).ok()?;
         distances.try_reserve_exact(all).ok()?;
         for row in 0..rows {
-            keys.extend_from_slice(hits.keys(row));
+            keys.extend(hits.keys(row).iter().map(K::cell));
             distances.extend_from_slice(hits.distances(row));
-            keys.resize((row + 1) * width, NO_KEY);
+            keys.resize((row + 1) * width, K::EMPTY);
             distances.resize((row + 1) * width, f32::INFINITY);
         }
         let counts = (0..rows).map(|row| hits.keys(row).len() as i64).collect();
@@ -50,10 +52,10 @@ impl Rows {
 }
 
 /// `rows` is what [`Rows::new`] gave, made without the interpreter.
-pub(crate) fn batch_hits(py: Python<'_>, rows: Option<Rows>) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn batch_hits<K: PyKey + ?Sized>(py: Python<'_>, rows: Option<Rows<K>>) -> PyResult<Bound<'_, PyAny>> {
     let rows = rows.ok_or_else(|| PyMemoryError::new_err("no memory for rows × k hits; ask for a smaller k"))?;
     let shape = [rows.counts.len(), rows.width];
-    let keys = rows.keys.into_pyarray(py).reshape(shape)?;
+    let keys = K::rows(py, rows.keys, shape)?;
     let distances = rows.distances.into_pyarray(py).reshape(shape)?;
     classes::BATCH_HITS.make(py, (keys, distances, rows.counts.into_pyarray(py)))
 }
@@ -63,7 +65,15 @@ pub(crate) fn info(py: Python<'_>, info: CollectionInfo) -> PyResult<Bound<'_, P
     let settings = (info.name, info.dim, element, metric, info.m, info.ef_construction, info.seed, codes);
     let (name, dim, element, metric, m, ef_construction, seed, codes) = settings;
     let (len, slots, unlinked, marked) = (info.len, info.slots, info.unlinked, info.marked);
-    let all = (name, dim, element, metric, m, ef_construction, seed, codes, len, slots, unlinked, marked);
+    let key = keyed::type_name(info.key);
+    // No tuple is as long.
+    let parts = [
+        (name, dim, element, metric, m, ef_construction).into_pyobject(py)?,
+        (seed, codes, len, slots, unlinked, marked).into_pyobject(py)?,
+        (key,).into_pyobject(py)?,
+    ];
+    let all: Vec<_> = parts.iter().flat_map(|part| part.iter()).collect();
+    let all = PyTuple::new(py, all)?;
     classes::COLLECTION_INFO.make(py, all)
 }
 

@@ -3,11 +3,12 @@
 use crate::batch::Batch;
 use crate::collection::Collection;
 use crate::errors::{raise, refuse};
+use crate::keyed::Keyed;
 use crate::output;
-use lodestore::{Codes, Durability, Element, Metric, Residency, StoreStats, VerifyReport};
+use lodestore::{Codes, Durability, Element, Key, KeyType, Metric, Residency, StoreStats, VerifyReport};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyList, PyString, PyType};
+use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyType};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -91,13 +92,62 @@ pub(crate) fn codes_of(name: &str) -> PyResult<Codes> {
     named("codes", name, &all)
 }
 
-fn check_key_type(key: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    let Some(key) = key else { return Ok(()) };
-    let kind = key.cast::<PyType>().map_err(|_| PyTypeError::new_err("key is a type: int"))?;
-    if kind.is(kind.py().get_type::<PyInt>()) {
-        return Ok(());
+/// What keys are to be; `None` if it was not said.
+fn key_type(key: Option<&Bound<'_, PyAny>>) -> PyResult<Option<KeyType>> {
+    let Some(key) = key else { return Ok(None) };
+    let kind = key.cast::<PyType>().map_err(|_| PyTypeError::new_err("key is a type: int, str or bytes"))?;
+    let py = kind.py();
+    let all = [
+        (py.get_type::<PyInt>(), KeyType::U64),
+        (py.get_type::<PyString>(), KeyType::Str),
+        (py.get_type::<PyBytes>(), KeyType::Bytes),
+    ];
+    match all.iter().find(|(of_python, _)| kind.is(of_python)) {
+        Some((_, key)) => Ok(Some(*key)),
+        None => Err(refuse(format!("key is {}; keys are int, str or bytes", kind.name()?))),
     }
-    Err(refuse(format!("key is {}; keys are integers from 0 to 2**64 - 1 in this version: key=int", kind.name()?)))
+}
+
+/// Settings as they were given.
+#[derive(Clone, Copy, Default)]
+struct Settings {
+    dim: Option<usize>,
+    metric: Option<Metric>,
+    element: Option<Element>,
+    m: Option<usize>,
+    ef_construction: Option<usize>,
+    codes: Option<Codes>,
+    seed: Option<u64>,
+}
+
+fn open_collection<K: Key + ?Sized>(
+    store: &lodestore::Store,
+    name: &str,
+    settings: Settings,
+) -> lodestore::Result<lodestore::Collection<K>> {
+    let mut builder = store.collection::<K>(name);
+    if let Some(dim) = settings.dim {
+        builder = builder.dim(dim);
+    }
+    if let Some(metric) = settings.metric {
+        builder = builder.metric(metric);
+    }
+    if let Some(element) = settings.element {
+        builder = builder.element(element);
+    }
+    if let Some(m) = settings.m {
+        builder = builder.m(m);
+    }
+    if let Some(ef_construction) = settings.ef_construction {
+        builder = builder.ef_construction(ef_construction);
+    }
+    if let Some(codes) = settings.codes {
+        builder = builder.codes(codes);
+    }
+    if let Some(seed) = settings.seed {
+        builder = builder.seed(seed);
+    }
+    if settings.dim.is_some() { builder.open_or_create() } else { builder.open() }
 }
 
 impl Store {
@@ -119,13 +169,13 @@ impl Store {
     ///
     /// Settings are fixed when a collection is made. When it is opened, those that are given must be the stored ones.
     /// dim: components of a vector, 1 to 65,536. metric: "l2" (the default), "ip", "cosine" or "hamming".
-    /// key: int. element: what components are kept as: "f32" (the default), "f16", "bf16", "i8", "u8" or "bits".
+    /// key: int, str or bytes; int by default for a new one, 0 to 2**64 - 1. element: what components are kept as: "f32" (the default), "f16", "bf16", "i8", "u8" or "bits".
     /// m: links of a node, 2 to 512, 16 by default. ef_construction: 1 to 65,536, 128 by default.
     /// codes: "auto" (the default), "none", "8" or "4" bits. seed: of the nodes' levels, 100 by default.
     #[pyo3(
         signature = (name, dim = None, metric = None, key = None, element = None, m = None, ef_construction = None,
             codes = None, seed = None),
-        text_signature = "($self, name, dim=None, metric=None, key=int, element=None, m=None, ef_construction=None, \
+        text_signature = "($self, name, dim=None, metric=None, key=None, element=None, m=None, ef_construction=None, \
             codes=None, seed=None)"
     )]
     #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
@@ -142,32 +192,36 @@ impl Store {
         codes: Option<&str>,
         seed: Option<u64>,
     ) -> PyResult<Collection> {
-        check_key_type(key)?;
-        let mut builder = self.store.collection::<u64>(name);
-        if let Some(dim) = dim {
-            builder = builder.dim(dim);
-        }
-        if let Some(metric) = metric {
-            let all = [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::Hamming].map(|m| (m.name(), m));
-            builder = builder.metric(named("metric", metric, &all)?);
-        }
-        if let Some(element) = element {
-            builder = builder.element(named("element", element, &Element::ALL.map(|e| (e.name(), e)))?);
-        }
-        if let Some(m) = m {
-            builder = builder.m(m);
-        }
-        if let Some(ef_construction) = ef_construction {
-            builder = builder.ef_construction(ef_construction);
-        }
-        if let Some(codes) = codes {
-            builder = builder.codes(codes_of(codes)?);
-        }
-        if let Some(seed) = seed {
-            builder = builder.seed(seed);
-        }
-        let opened = py.detach(|| if dim.is_some() { builder.open_or_create() } else { builder.open() });
-        Ok(Collection(opened.map_err(raise)?))
+        let metrics = [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::Hamming].map(|m| (m.name(), m));
+        let elements = Element::ALL.map(|e| (e.name(), e));
+        let settings = Settings {
+            dim,
+            metric: metric.map(|name| named("metric", name, &metrics)).transpose()?,
+            element: element.map(|name| named("element", name, &elements)).transpose()?,
+            m,
+            ef_construction,
+            codes: codes.map(codes_of).transpose()?,
+            seed,
+        };
+        let key = key_type(key)?;
+        let store = &self.store;
+        let keyed = py.detach(|| -> lodestore::Result<Result<Keyed, KeyType>> {
+            // What was not said is as stored.
+            let key = match key {
+                Some(key) => key,
+                None => {
+                    store.collections()?.iter().find(|info| info.name == name).map(|info| info.key).unwrap_or_default()
+                }
+            };
+            Ok(Ok(match key {
+                KeyType::U64 => Keyed::Int(open_collection(store, name, settings)?),
+                KeyType::Str => Keyed::Str(open_collection(store, name, settings)?),
+                KeyType::Bytes => Keyed::Bytes(open_collection(store, name, settings)?),
+                other => return Ok(Err(other)),
+            }))
+        });
+        let only_rust = |key| refuse(format!("collection '{name}' has keys of type {key}, which only Rust has"));
+        keyed.map_err(raise)?.map(Collection).map_err(only_rust)
     }
 
     /// The collections, by name: a list of CollectionInfo.

@@ -1,5 +1,6 @@
 //! Python code that is called while the work goes on: handlers of signals, progress, filters.
 
+use crate::keyed::{PyKey, object};
 use pyo3::prelude::*;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -55,35 +56,37 @@ impl<'a> Waiting<'a> {
 
 /// A filter of keys that is a callable of Python. It is called, which takes the interpreter, once for each key; what it
 /// has said holds for the whole search.
-pub(crate) struct Asked {
+pub(crate) struct Asked<K: PyKey + ?Sized> {
     callable: Py<PyAny>,
-    said: RwLock<HashMap<u64, bool>>,
+    said: RwLock<HashMap<K::Owned, bool>>,
     error: Mutex<Option<PyErr>>,
 }
 
-impl Asked {
+impl<K: PyKey + ?Sized> Asked<K> {
     pub(crate) fn new(callable: Py<PyAny>) -> Self {
         Self { callable, said: RwLock::default(), error: Mutex::new(None) }
     }
 
     /// What the callable says. Once it has raised, no key is kept, so that the search ends soon.
-    pub(crate) fn keeps(&self, key: u64) -> bool {
+    pub(crate) fn keeps(&self, key: K::Ref<'_>) -> bool {
+        let key = K::owned(key);
         let said = self.said.read().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
         said.unwrap_or_else(|| {
-            let kept = self.ask(key);
+            let kept = self.ask(&key);
             self.said.write().unwrap_or_else(PoisonError::into_inner).insert(key, kept);
             kept
         })
     }
 
-    fn ask(&self, key: u64) -> bool {
+    fn ask(&self, key: &K::Owned) -> bool {
         Python::attach(|py| {
             // Never held while Python code runs.
             let error = || self.error.lock().unwrap_or_else(PoisonError::into_inner);
             if error().is_some() {
                 return false;
             }
-            let kept = self.callable.bind(py).call1((key,)).and_then(|kept| kept.is_truthy());
+            let asked = object::<K>(py, key).and_then(|key| self.callable.bind(py).call1((key,)));
+            let kept = asked.and_then(|kept| kept.is_truthy());
             kept.unwrap_or_else(|raised| {
                 error().get_or_insert(raised);
                 false
