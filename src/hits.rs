@@ -111,7 +111,7 @@ pub struct SearchStats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Plan {
-    /// It walks through the graph; with a [filter](crate::Search::filter), among the records that may be found.
+    /// It walks through the graph; with a [filter](crate::Search::filter), past the others or among the records that may be found.
     Walk,
     /// It compares with each record that may be found.
     Scan,

@@ -244,7 +244,8 @@ impl<'a, K: Key + ?Sized> Search<'a, K> {
         let go_on = || self.control.is_none_or(Control::goes_on);
         let watch = if self.control.is_some() { Watch::new(&go_on) } else { Watch::NOBODY };
         let wanted = Wanted { k, ef, ratio, watch, ..Wanted::nearest(k) };
-        let (members, records) = (self.which.members(shared, self.open, &index, 1)?, Records::new(shared, &index));
+        let records = Records::new(shared, &index);
+        let members = self.which.members(shared, self.open, &index, 1, &records)?;
         let (mut found, counters) = self.which.search(query.row(shape, 0), wanted, &records, members.as_deref());
         records.check()?;
         self.control.map_or(Ok(()), Control::check)?;

@@ -142,7 +142,8 @@ impl<'a, K: Key + ?Sized> SearchMany<'a, K> {
         self
     }
 
-    /// See [`Search::filter`](crate::Search::filter); one for all queries.
+    /// See [`Search::filter`](crate::Search::filter); one for all queries. If they are more than a thousandth of the
+    /// records, it is asked about all keys once, at the beginning.
     pub fn filter(mut self, filter: &'a (dyn Fn(K::Ref<'_>) -> bool + Sync + 'a)) -> Self {
         self.which.filter = Some(filter);
         self
@@ -236,7 +237,7 @@ impl<'a, K: Key + ?Sized> SearchMany<'a, K> {
         let records = Records::new(self.shared, &index);
         // A set for each query is looked at when it is its turn.
         let members = match self.filter_rows.is_none() && self.among_rows.is_none() {
-            true => self.which.members(self.shared, self.open, &index, got)?,
+            true => self.which.members(self.shared, self.open, &index, got, &records)?,
             false => None,
         };
         let search = |row: usize, query: Query<'_>| {
@@ -252,7 +253,7 @@ impl<'a, K: Key + ?Sized> SearchMany<'a, K> {
             let Some(each) = self.among_rows else { return which.search(query, wanted, &records, members.as_deref()) };
             which.set = Some(&each[row]);
             // Should it fail, the search does.
-            let own = which.members(self.shared, self.open, &index, 1).unwrap_or_else(|error| {
+            let own = which.members(self.shared, self.open, &index, 1, &records).unwrap_or_else(|error| {
                 records.fail(error);
                 None
             });

@@ -88,10 +88,20 @@ impl<'a, K: Key + ?Sized> Which<'a, K> {
         open: &Open,
         graph: &Arc<Graph>,
         queries: usize,
+        records: &Records<'_>,
     ) -> Result<Option<Arc<Members>>> {
-        self.set_only().map_or(Ok(None), |set| set.members(shared, open, graph, queries))
+        if let Some(set) = self.set_only() {
+            return set.members(shared, open, graph, queries);
+        }
+        // Asking about all once is less than asking about some for each query. Payloads take too long to read them all.
+        let all = graph.next_slot() as usize;
+        let pays = self.filter.is_some() && self.payloads.is_none() && queries.saturating_mul(ASKED) > all;
+        Ok(pays.then(|| Arc::new(graph.members(&|raw| self.keeps(records, raw)))))
     }
 }
+
+/// Records that a filter is asked about for a query, about.
+const ASKED: usize = 1000;
 
 /// Where filters read keys and payloads. A failure is kept until the search is over.
 pub(crate) struct Records<'a> {

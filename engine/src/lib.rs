@@ -123,6 +123,7 @@ mod records;
 mod rerank;
 mod scan;
 mod plan;
+mod near;
 pub mod query;
 pub mod stream;
 mod cover;

@@ -7,22 +7,29 @@ use crate::filter::{Filter, search_packed};
 use crate::index::{GraphLevel, Index};
 use crate::members::{Keep, Members};
 use crate::metric::Metric;
+use crate::near::Near;
 use crate::packed::Packed;
-use crate::plan::Plan;
+use crate::plan::{Plan, Walks};
 use crate::records::Neighbour;
 use crate::scratch::{Candidate, Counters, Scratch};
 use crate::search::{Distances, Until, descend, search_level};
 use crate::wanted::Wanted;
 
-/// A walk among the records that are to be kept, and no others.
+/// A walk that finds only records that are to be kept.
 #[derive(Clone, Copy)]
 struct Choice<'a> {
     keep: &'a Keep<'a>,
     members: Option<&'a Members>,
-    /// Slots to be kept that it begins at.
-    seeds: &'a [u32],
-    /// Lists that it may read.
-    most: u64,
+    way: Way<'a>,
+}
+
+/// Where it goes.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    /// Through all nodes, so many hops at most.
+    Past { hops: u64, share: f64 },
+    /// Among those that are to be kept, and no others. Begins at `seeds`, which are, and reads `lists` at most.
+    Among { seeds: &'a [u32], lists: u64 },
 }
 
 /// How a walk ended.
@@ -31,7 +38,7 @@ enum Ended {
     Well,
     /// With two slots of one record among what it found.
     Superseded,
-    /// Before its end: it would have taken longer than a scan.
+    /// Before its end: another way is likely shorter.
     TooLong,
 }
 
@@ -64,23 +71,50 @@ impl Index {
     /// # Panics
     /// If `query` is not one for the collection's dimension and element type.
     pub fn find(&self, query: Query<'_>, wanted: &Wanted<'_>) -> (Vec<Neighbour>, Counters) {
-        let Some(keep) = wanted.keep else { return self.search_kept(query, wanted, None) };
+        let Some(keep) = wanted.keep else {
+            let (found, counters) = self.search_kept(query, wanted, None);
+            return (found.unwrap_or_default(), counters);
+        };
         let _reading = self.reading();
         match self.plan(keep, wanted.members, wanted.ef.max(wanted.k)) {
             Plan::Scan => self.find_nearly_exactly(query, wanted),
-            Plan::Walk { seeds, ef, most } => {
-                let choice = Choice { keep, members: wanted.members, seeds: &seeds, most };
-                self.search_kept(query, &Wanted { ef, ..*wanted }, Some(choice))
-            }
+            Plan::Walk(walks) => self.find_walking(query, wanted, keep, &walks),
         }
     }
 
+    /// Takes the first of the walks that comes to its end, and scans if none does.
+    fn find_walking(
+        &self,
+        query: Query<'_>,
+        wanted: &Wanted<'_>,
+        keep: &Keep<'_>,
+        walks: &Walks,
+    ) -> (Vec<Neighbour>, Counters) {
+        let members = wanted.members;
+        let past = walks.past.as_ref().map(|past| (Way::Past { hops: past.hops, share: past.share }, wanted.ef));
+        let among = walks.among.as_ref();
+        let among = among.map(|among| (Way::Among { seeds: &among.seeds, lists: among.lists }, among.ef));
+        let mut before = Counters::default();
+        for (way, ef) in past.into_iter().chain(among) {
+            let wanted = Wanted { ef, ..*wanted };
+            let (found, counters) = self.search_kept(query, &wanted, Some(Choice { keep, members, way }));
+            before += counters;
+            if let Some(found) = found {
+                return (found, before);
+            }
+        }
+        let (found, counters) = self.find_nearly_exactly(query, wanted);
+        before += counters;
+        (found, before)
+    }
+
+    /// Walks; `None`: it was too long a way. That happens only to walks that have a choice.
     fn search_kept(
         &self,
         query: Query<'_>,
         wanted: &Wanted<'_>,
         choice: Option<Choice<'_>>,
-    ) -> (Vec<Neighbour>, Counters) {
+    ) -> (Option<Vec<Neighbour>>, Counters) {
         let _reading = self.reading();
         let k = wanted.k;
         let mut counters = Counters { walks: 1, ..Counters::default() };
@@ -94,18 +128,18 @@ impl Index {
             if !short || counters.cut_short {
                 found.truncate(k);
                 if counters.cut_short {
-                    return (found, counters);
+                    return (Some(found), counters);
                 }
-                let (all, work) = if once.ended == Ended::TooLong {
-                    self.find_nearly_exactly(query, wanted)
-                } else if self.has_more(found.len() < k, once.came_to, choice) {
+                if once.ended == Ended::TooLong {
+                    return (None, counters);
+                }
+                if self.has_more(found.len() < k, once.came_to, choice) {
                     // No walk comes to what is missing, or nothing is. It is rare: nearly all was asked for.
-                    self.find_exactly(query, wanted)
-                } else {
-                    return (found, counters);
-                };
-                counters += work;
-                return (all, counters);
+                    let (all, work) = self.find_exactly(query, wanted);
+                    counters += work;
+                    found = all;
+                }
+                return (Some(found), counters);
             }
             // While updates run, two of those found may be one record's, the old and the new.
             asked = slots.min(2 * asked);
@@ -142,7 +176,7 @@ impl Index {
                     let packed = self.packed.get();
                     let in_time =
                         self.walk_past_copies(query, until, scratch, |until, scratch| match (choice, packed) {
-                            (Some(choice), _) => self.walk_among(&distances, until, choice, scratch),
+                            (Some(choice), _) => self.walk_kept(&distances, until, choice, scratch),
                             (None, Some(packed)) => self.walk_packed(packed, &distances, until, scratch),
                             (None, None) => self.walk(&distances, until, scratch),
                         });
@@ -153,7 +187,7 @@ impl Index {
                 None => {
                     let distances = ExactTo { index: self, query: point };
                     let in_time = self.walk_past_copies(query, until, scratch, |until, scratch| match choice {
-                        Some(choice) => self.walk_among(&distances, until, choice, scratch),
+                        Some(choice) => self.walk_kept(&distances, until, choice, scratch),
                         None => self.walk(&distances, until, scratch),
                     });
                     found.extend(scratch.pool.live());
@@ -192,17 +226,25 @@ impl Index {
         true
     }
 
-    /// As [`walk`](Self::walk), among the nodes that are to be kept. Says whether it came to its end.
-    fn walk_among<D: Distances>(
+    /// As [`walk`](Self::walk), for nodes that are to be kept. Says whether it came to its end.
+    fn walk_kept<D: Distances>(
         &self,
         distances: &D,
         until: Until<'_>,
-        Choice { keep, members, seeds, most }: Choice<'_>,
+        Choice { keep, members, way }: Choice<'_>,
         scratch: &mut Scratch,
     ) -> bool {
         let any_dead = self.any_dead();
         let Some(nearest) = self.walk_down(distances, until, scratch) else { return true };
-        let among = Among { level: &GraphLevel { index: self, level: 0 }, distances, until, most };
+        let level = GraphLevel { index: self, level: 0 };
+        let (seeds, lists) = match way {
+            Way::Past { hops, share } => {
+                let near = Near::new(self, keep, hops, share);
+                return self.walk_past(distances, until, &near, nearest, scratch);
+            }
+            Way::Among { seeds, lists } => (seeds, lists),
+        };
+        let among = Among { level: &level, distances, until, most: lists };
         if let Some(bits) = members.and_then(Members::bits) {
             let keeps = |slot| bits.has(slot) && !(any_dead && self.is_dead(slot));
             return search_among(among, nearest, seeds, keeps, scratch);
@@ -226,6 +268,24 @@ impl Index {
         scratch.counters.refused += refused;
         (scratch.asked, scratch.kept) = (asked, kept);
         in_time
+    }
+
+    /// Walks through nodes of all kinds. Asks about those only that are near enough to be found. Says whether it came to
+    /// its end: it does not if `hops` are too few, or if it meets much less than the `share` to be kept that it should.
+    fn walk_past<D: Distances>(
+        &self,
+        distances: &D,
+        until: Until<'_>,
+        live: &Near<'_>,
+        nearest: Candidate,
+        scratch: &mut Scratch,
+    ) -> bool {
+        // The hops down are no part of it.
+        live.hops.set(live.hops.get().saturating_add(scratch.counters.hops));
+        let until = Until { hops: Some(&live.hops), ..until };
+        search_level(&GraphLevel { index: self, level: 0 }, distances, &[nearest], until, live, scratch);
+        scratch.counters.refused += live.asked.get() - live.kept.get();
+        scratch.counters.hops < live.hops.get()
     }
 
     /// Walks, with more candidates if copies have filled the pool.
@@ -287,7 +347,7 @@ impl Index {
         // Inner products have no zero to measure ratios from, and of a user's metric nobody knows.
         let without = matches!(self.geometry().metric, Metric::InnerProduct | Metric::User(_));
         let ratio = if without { f32::INFINITY } else { ratio };
-        Until { ef: ef.max(k).max(1), k, ratio, watch }
+        Until { ef: ef.max(k).max(1), k, ratio, watch, hops: None }
     }
 
     /// The live slots that a slot is linked to, for each of its levels from 0 up.

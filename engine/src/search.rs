@@ -7,6 +7,7 @@
 use crate::codes::CodeQuery;
 use crate::kernel::{Codes, Kernel, Work};
 use crate::scratch::{Candidate, Scratch, entry, slot_of};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Ends a link list.
@@ -108,13 +109,32 @@ pub(crate) struct Until<'a> {
     pub(crate) ratio: f32,
     /// Or when it is told to.
     pub(crate) watch: Watch<'a>,
+    /// Or after so many hops, which may change on the way.
+    pub(crate) hops: Option<&'a Cell<u64>>,
 }
 
 impl Until<'_> {
     /// Not before.
     pub(crate) fn ef(ef: usize) -> Self {
-        Self { ef, k: ef, ratio: f32::INFINITY, watch: Watch::NOBODY }
+        Self { ef, k: ef, ratio: f32::INFINITY, watch: Watch::NOBODY, hops: None }
     }
+}
+
+/// Which nodes are live: which may be found.
+pub(crate) trait Live {
+    fn is_live(&self, slot: u32) -> bool;
+    /// Asks the memory for what [`is_live`](Self::is_live) reads.
+    fn prefetch(&self, slot: u32);
+}
+
+impl<F: Fn(u32) -> bool> Live for F {
+    #[inline(always)]
+    fn is_live(&self, slot: u32) -> bool {
+        self(slot)
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, _: u32) {}
 }
 
 /// Searches a level from `entries` for the nearest live nodes; the result is in `scratch.pool`.
@@ -125,7 +145,7 @@ pub(crate) fn search_level<L: Level, D: Distances>(
     distances: &D,
     entries: &[Candidate],
     until: Until<'_>,
-    live: impl Fn(u32) -> bool,
+    live: impl Live,
     scratch: &mut Scratch,
 ) {
     scratch.pool.reset(until.ef);
@@ -138,7 +158,7 @@ pub(crate) fn go_on<L: Level, D: Distances>(
     level: &L,
     distances: &D,
     until: Until<'_>,
-    live: impl Fn(u32) -> bool,
+    live: impl Live,
     scratch: &mut Scratch,
 ) {
     distances.kernel().run(SearchLevel { level, distances, until, live, scratch });
@@ -152,7 +172,7 @@ struct SearchLevel<'a, L, D, F> {
     scratch: &'a mut Scratch,
 }
 
-impl<L: Level, D: Distances, F: Fn(u32) -> bool> Work for SearchLevel<'_, L, D, F> {
+impl<L: Level, D: Distances, F: Live> Work for SearchLevel<'_, L, D, F> {
     type Out = ();
 
     #[inline(always)]
@@ -166,19 +186,14 @@ impl<L: Level, D: Distances, F: Fn(u32) -> bool> Work for SearchLevel<'_, L, D, 
 }
 
 /// Puts the entries into the pool, which is empty.
-pub(crate) fn begin<D: Distances>(
-    distances: &D,
-    entries: &[Candidate],
-    live: &impl Fn(u32) -> bool,
-    scratch: &mut Scratch,
-) {
+pub(crate) fn begin<D: Distances>(distances: &D, entries: &[Candidate], live: &impl Live, scratch: &mut Scratch) {
     let Scratch { pool, visited, .. } = scratch;
     let limit = distances.limit();
     visited.reset(limit as usize);
     for entry in entries {
         if entry.slot < limit && visited.insert(entry.slot) {
             visited.note(&[entry.slot]);
-            pool.insert(entry.distance, entry.slot, live(entry.slot));
+            pool.insert(entry.distance, entry.slot, live.is_live(entry.slot));
         }
     }
 }
@@ -202,6 +217,9 @@ fn gather<L: Level>(level: &L, until: Until<'_>, scratch: &mut Scratch) -> Optio
     let Scratch { pool, visited, fresh, counters, .. } = scratch;
     if until.watch.ends(counters.hops, 1) {
         counters.cut_short = true;
+        return None;
+    }
+    if until.hops.is_some_and(|most| counters.hops >= most.get()) {
         return None;
     }
     // More may have been published since; they have no mark.
@@ -252,7 +270,7 @@ pub(crate) fn compare<D: Distances>(
     distances: &D,
     kernel: impl Codes,
     count: usize,
-    live: &impl Fn(u32) -> bool,
+    live: &impl Live,
     scratch: &mut Scratch,
 ) {
     let Scratch { pool, fresh, to, near, .. } = scratch;
@@ -295,7 +313,8 @@ pub(crate) fn compare<D: Distances>(
         if pool.is_next(first) {
             soon(slot_of(first));
         }
-        pool.take(near, live);
+        near.iter().for_each(|&entry| live.prefetch(slot_of(entry)));
+        pool.take(near, &|slot| live.is_live(slot));
     }
 }
 

@@ -89,6 +89,7 @@ fn search_many<'py, K: PyKey + ?Sized>(
     let rows = py.detach(|| {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let in_row = |row: usize, key: K::Ref<'_>| filter.as_ref().is_none_or(|filter| filter.keeps(row, key));
+        let in_each = |key: K::Ref<'_>| in_row(0, key);
         let mut search = docs.search_many(components).k(k).threads(if threads == 0 { cores() } else { threads });
         if let Some(ef) = ef {
             search = search.ef(ef);
@@ -100,6 +101,7 @@ fn search_many<'py, K: PyKey + ?Sized>(
             None => search,
             Some(Filters::All(Filter::Set(set))) => K::among_many(search, set),
             Some(Filters::Sets(sets)) => K::among_rows(search, sets),
+            Some(Filters::All(Filter::Asked(_) | Filter::Keys(_))) => search.filter(&in_each),
             Some(_) => search.filter_rows(&in_row),
         };
         if exact {
