@@ -30,7 +30,7 @@ use crate::backend::{Backend, Rest};
 use crate::error::{Error, Result};
 use crate::key::RowKey;
 use lodestore_wal::{Disk, Poison, names};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -391,15 +391,12 @@ impl Catalog {
         let db = self.db.read();
         let db = db.as_ref().ok_or(Error::Closed)?;
         let mut view = self.view.write();
-        guarded(|| {
-            let records = match view.take() {
-                Some(records) => records,
-                None => db.begin_read().map_err(failed)?.open_table(RECORDS).map_err(failed)?,
-            };
-            let found = find(&records);
-            *view = Some(records);
-            found
-        })
+        if view.is_none() {
+            *view = Some(guarded(|| db.begin_read().map_err(failed)?.open_table(RECORDS).map_err(failed))?);
+        }
+        // Others read meanwhile.
+        let view = RwLockWriteGuard::downgrade(view);
+        guarded(|| find(view.as_ref().expect("made above")))
     }
 
     /// Redb holds something else now: look-ups must see it before what was staged goes.
@@ -484,6 +481,8 @@ impl Catalog {
         // A failure does not show in redb's answer.
         self.poison.check()?;
         self.durable.store(applied, Ordering::Release);
+        // Nobody's file any more, so that a failure concerns nobody.
+        let _ = self.drop_replaced();
         Ok(())
     }
 

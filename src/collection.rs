@@ -259,7 +259,7 @@ impl<K: Key + ?Sized> Collection<K> {
     }
 
     /// As [`put_many`](Self::put_many), in parts that take about a tenth of a second, of 128 to 1,024 rows, by their size and
-    /// ef_construction: before each part `go_on` is asked, with the number of rows written so far, and if it says no the
+    /// ef_construction (of fewer, if they have 16 MiB): before each part `go_on` is asked, with the number of rows written so far, and if it says no the
     /// rest is left. Returns the number of rows written: for progress bars and for stopping.
     ///
     /// ```

@@ -101,7 +101,8 @@ pub struct SearchStats {
     pub walks: u64,
     /// Times that all records that may be found were compared.
     pub scans: u64,
-    /// Records that a [filter](crate::Search::filter) was asked about and did not keep.
+    /// Records that a [filter](crate::Search::filter) was asked about on the way and did not keep; many queries may have
+    /// asked about all records once, before.
     pub filtered: u64,
     /// Whether it went to its end, and so found `k` records or all there are: not if a [deadline](crate::Control::deadline) has cut it short.
     pub complete: bool,

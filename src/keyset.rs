@@ -166,7 +166,7 @@ impl KeySet {
     fn find(&self, shared: &Shared, open: &Open, index: &Index) -> Result<Members> {
         let listed = self.0.keys.listed().filter(|_| self.is_small(index));
         let Some(keys) = listed else { return Ok(index.members(&|key| self.contains(key))) };
-        // Not while it is known which generation of slots the catalogue names: that keeps a compaction waiting.
+        // Before the look-ups: what is put meanwhile is caught up with.
         let until = shared.progress(index);
         let slots = open.reading(|now| {
             if !std::ptr::eq(now, index) {

@@ -180,9 +180,10 @@ impl Shared {
         // Closing waits for the gate: from then on the files are another's.
         let _gate = self.gate.read();
         self.check_open()?;
-        self.poison.check()?;
         let mut kept = open.recall.lock();
         *kept = Some(Some(Arc::new(report.clone())));
+        // Searches of a store whose writing has stopped go by it, too.
+        self.poison.check()?;
         write(&*self.disk, self.uuid, open, report)
     }
 }

@@ -103,7 +103,8 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     // R7: what was replayed is linked and checkpointed, in the background if there is one.
     if background {
         background::start(&shared)?;
-        syncer::start(&shared)?;
+        // Nobody else would tell the first thread to end.
+        syncer::start(&shared).inspect_err(|_| shared.bell.ring(Task::Stop))?;
         if pending {
             shared.bell.ring(Task::Link);
         }

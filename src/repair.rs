@@ -440,7 +440,9 @@ impl Repair<'_> {
                     let place = (names::part(salvage.id(), salvage.generation(), Part::Tombs), u64::from(slot) / 8);
                     lost(LossKind::Removal, Some(slot), place, "the tombstones here cannot be read".into());
                 }
-                let payload = match self.sources.payload_since(key, id.lsn) {
+                // A row of a whole catalogue knows all that the log said by then.
+                let known = payload.as_ref().and(self.sources.rows.complete).unwrap_or(0);
+                let payload = match self.sources.payload_since(key, id.lsn.max(known)) {
                     Some(since) => Some(since.to_vec()),
                     None => payload.map(|payload| payload.to_vec()),
                 };

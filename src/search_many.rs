@@ -235,9 +235,15 @@ impl<'a, K: Key + ?Sized> SearchMany<'a, K> {
             return Err(Error::RowCount { keys: got, what: "sets", got: each.len() });
         }
         let records = Records::new(self.shared, &index);
+        // Once the search is to end no query is answered, whatever is found out here.
+        let asked = |key: K::Ref<'_>| go_on_within() && self.which.filter.is_none_or(|keep| keep(key));
+        let mut for_all = self.which;
+        if self.control.is_some() && for_all.filter.is_some() {
+            for_all.filter = Some(&asked);
+        }
         // A set for each query is looked at when it is its turn.
         let members = match self.filter_rows.is_none() && self.among_rows.is_none() {
-            true => self.which.members(self.shared, self.open, &index, got, &records)?,
+            true => for_all.members(self.shared, self.open, &index, got, &records)?,
             false => None,
         };
         let search = |row: usize, query: Query<'_>| {

@@ -199,7 +199,6 @@ impl Shared {
 
     /// How far an index has got, with the catalogue naming every slot that was given out by then.
     pub(crate) fn progress(&self, index: &Index) -> Progress {
-        let _gate = self.gate.read();
         // Without a log nothing has been given out since the store was opened, as of before that was found.
         let progress = index.progress();
         self.log_if_any().map_or(progress, |log| log.between(|| index.progress()))

@@ -43,8 +43,8 @@ impl<K: Key + ?Sized> fmt::Debug for Which<'_, K> {
 impl<'a, K: Key + ?Sized> Which<'a, K> {
     pub(crate) const ALL: Self = Self { exact: false, set: None, filter: None, payloads: None };
 
-    /// Those of them that a filter keeps.
-    pub(crate) fn set_only(self) -> Option<&'a KeySet> {
+    /// The set, if nothing else chooses.
+    fn set_only(self) -> Option<&'a KeySet> {
         self.set.filter(|_| self.filter.is_none() && self.payloads.is_none())
     }
 

@@ -515,3 +515,39 @@ fn a_metric_that_is_not_given_costs_its_collection() {
     assert_eq!(store.collection::<u64>("plain").open().unwrap().get(1).unwrap().unwrap().payload, b"one");
     assert!(matches!(store.collection::<u64>("own").open(), Err(Error::NoCollection { .. })));
 }
+
+/// What a whole catalogue says of a payload is newer than what is left of the log before it.
+#[test]
+fn a_whole_catalogue_knows_payloads_better_than_a_log_with_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let (at, to) = (dir.path().join("store"), dir.path().join("new"));
+    let store = options().open(&at).unwrap();
+    let docs = store.collection::<u64>("docs").dim(1).create().unwrap();
+    docs.put(1, &[1.0], b"put").unwrap();
+    for payload in [&b"the first"[..], b"the second"] {
+        assert!(docs.set_payload(1, payload).unwrap());
+    }
+    docs.put(2, &[2.0], b"behind them").unwrap();
+    let wal = at.join("wal");
+    let logs = files_in(&wal);
+    drop(docs);
+    store.close().unwrap();
+    // As if the old log had not gone yet, and could not be read where it says the last.
+    for (name, mut bytes) in logs {
+        if let Some(found) = bytes.windows(10).position(|bytes| bytes == b"the second") {
+            bytes[found] ^= 1;
+        }
+        std::fs::write(wal.join(name), bytes).unwrap();
+    }
+    lodestore::repair(&at, &to, RepairOptions::new()).unwrap();
+    let repaired = options().open(&to).unwrap();
+    let docs = repaired.collection::<u64>("docs").open().unwrap();
+    assert_eq!(String::from_utf8_lossy(&docs.get(1).unwrap().unwrap().payload), "the second");
+    assert_eq!(docs.get(2).unwrap().unwrap().payload, b"behind them");
+}
+
+/// Name and content of each file.
+fn files_in(directory: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    entries.map(|entry| (entry.file_name(), std::fs::read(entry.path()).unwrap())).collect()
+}

@@ -1,7 +1,7 @@
 // The C++ examples of hnswlib's README, done with lodestore: build an index, search it, measure recall, keep it on disk
 // and open it again, search with a filter, put from several threads, replace what was removed.
 //
-//   c++ -std=c++17 -I capi/include capi/examples/readme.cpp -L target/release -llodestore_capi -o readme
+//   c++ -std=c++17 -pthread -I capi/include capi/examples/readme.cpp -L target/release -llodestore_capi -o readme
 //   ./readme some-directory
 
 #include <cstdint>
@@ -76,6 +76,8 @@ int main(int argc, char **argv) {
     for (size_t row = rows / 2; row < rows; row++) keys.push_back(row);
     check(lodestore_put_many(words, keys.data(), &data[rows / 2 * dim], keys.size(), dim));
 
+    // What writers that write at once leave is linked by now.
+    check(lodestore_checkpoint(store));
     double before = recall(words, data, rows, dim);
     std::printf("recall: %.4f\n", before);
     expect(before > 0.999, "records are found by their own vectors");

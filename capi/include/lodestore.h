@@ -6,7 +6,8 @@
 // Handles are numbers. One that is not open any more is refused with LODESTORE_STATUS_BAD_HANDLE, never followed. They may be
 // used from any thread, and closed while others use them: those calls end as they would have, or with an error.
 //
-// Arrays belong to the caller, who says how long they are; the library keeps none after a call. A pointer that is NULL
+// Arrays belong to the caller, who says how long they are; the library keeps none after a call. Those of one
+// call do not overlap. A pointer that is NULL
 // where something is needed is refused; one to less memory than was said cannot be noticed.
 //
 // Made by cbindgen from capi/src; change it there.
@@ -38,7 +39,7 @@ typedef enum {
   LODESTORE_STATUS_CLOSED = 7,
   // No room on the disk.
   LODESTORE_STATUS_NO_SPACE = 8,
-  // A file is damaged.
+  // A file is damaged, or of a newer version of the library.
   LODESTORE_STATUS_CORRUPT = 9,
   // What the system says.
   LODESTORE_STATUS_IO = 10,
@@ -157,7 +158,7 @@ LodestoreStatus lodestore_collection(uint64_t store,
                                      const LodestoreSettings *settings,
                                      uint64_t *collection);
 
-// Gives a collection's handle back. The store stays open as long as one of its handles is.
+// Gives a collection's handle back.
 LodestoreStatus lodestore_release(uint64_t collection);
 
 // Components of the collection's vectors.

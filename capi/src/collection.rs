@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "functions that C calls")]
 
 use crate::handles;
-use crate::memory::{put, read, text, write};
+use crate::memory::{fill, put, read, text, write};
 use crate::status::{Failure, Result, Status, bad_argument, call};
 use crate::types::Settings;
 use lodestore::Collection;
@@ -25,7 +25,7 @@ pub unsafe extern "C" fn lodestore_collection(
         let (name, to) = unsafe { (text("name", name)?, write("collection", collection, 1)?) };
         let mut builder = handles::store(store)?.collection::<u64>(name);
         if settings.is_null() {
-            to[0] = handles::add_collection(builder.open()?);
+            to[0].write(handles::add_collection(builder.open()?));
             return Ok(());
         }
         // SAFETY: not NULL, and as the caller promises.
@@ -48,12 +48,12 @@ pub unsafe extern "C" fn lodestore_collection(
         if settings.seed != 0 {
             builder = builder.seed(settings.seed);
         }
-        to[0] = handles::add_collection(builder.open_or_create()?);
+        to[0].write(handles::add_collection(builder.open_or_create()?));
         Ok(())
     })
 }
 
-/// Gives a collection's handle back. The store stays open as long as one of its handles is.
+/// Gives a collection's handle back.
 #[unsafe(no_mangle)]
 pub extern "C" fn lodestore_release(collection: u64) -> Status {
     call(|| handles::take_collection(collection).map(drop))
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn lodestore_dim(collection: u64, dim: *mut usize) -> Stat
     call(|| {
         // SAFETY: as the caller promises.
         let to = unsafe { write("dim", dim, 1)? };
-        to[0] = handles::collection(collection)?.dim();
+        to[0].write(handles::collection(collection)?.dim());
         Ok(())
     })
 }
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn lodestore_len(collection: u64, len: *mut u64) -> Status
     call(|| {
         // SAFETY: as the caller promises.
         let to = unsafe { write("len", len, 1)? };
-        to[0] = handles::collection(collection)?.len();
+        to[0].write(handles::collection(collection)?.len());
         Ok(())
     })
 }
@@ -165,9 +165,8 @@ pub unsafe extern "C" fn lodestore_get(
             let what = format!("collection '{}' has no record of key {key}", collection.name());
             return Err(Failure(Status::NotFound, what));
         };
-        vector.copy_from_slice(&record.vector[..wanted]);
-        let fits = record.payload.len().min(room.len());
-        room[..fits].copy_from_slice(&record.payload[..fits]);
+        fill(vector, &record.vector);
+        fill(room, &record.payload);
         // SAFETY: as the caller promises.
         unsafe { put(payload_len, record.payload.len()) };
         Ok(())

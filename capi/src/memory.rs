@@ -4,6 +4,7 @@
 
 use crate::status::{Result, bad_argument};
 use std::ffi::{CStr, c_char};
+use std::mem::MaybeUninit;
 
 /// As many as were said; none need a pointer if there are none.
 ///
@@ -18,11 +19,18 @@ pub(crate) unsafe fn read<'a, T>(what: &str, pointer: *const T, count: usize) ->
 /// As [`read`], to be written.
 ///
 /// # Safety
-/// If not NULL, `pointer` points to `count` initialised numbers that nobody else uses during the call.
-pub(crate) unsafe fn write<'a, T>(what: &str, pointer: *mut T, count: usize) -> Result<&'a mut [T]> {
+/// If not NULL, `pointer` points to room for `count` values, initialised or not, that nobody else uses during the call.
+pub(crate) unsafe fn write<'a, T>(what: &str, pointer: *mut T, count: usize) -> Result<&'a mut [MaybeUninit<T>]> {
     check(what, pointer, count)?;
     // SAFETY: as for `read`; nobody else uses it, the caller promises.
-    Ok(if count == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(pointer, count) } })
+    Ok(if count == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(pointer.cast(), count) } })
+}
+
+/// Writes as many as there are, or as there is room for.
+pub(crate) fn fill<T: Copy>(to: &mut [MaybeUninit<T>], from: &[T]) {
+    for (to, &value) in to.iter_mut().zip(from) {
+        to.write(value);
+    }
 }
 
 fn check<T>(what: &str, pointer: *const T, count: usize) -> Result<()> {

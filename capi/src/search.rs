@@ -3,7 +3,7 @@
 
 use crate::collection::components;
 use crate::handles;
-use crate::memory::{read, write};
+use crate::memory::{fill, read, write};
 use crate::status::{Status, bad_argument, call};
 use std::ffi::c_void;
 
@@ -49,15 +49,19 @@ pub unsafe extern "C" fn lodestore_search(
             // SAFETY: as the caller promises.
             filter.is_none_or(|filter| unsafe { filter(key, context) })
         };
-        let mut search = collection.search(query).k(k).ef(if ef == 0 { 64 } else { ef });
+        let mut search = collection.search(query).k(k);
+        if ef != 0 {
+            search = search.ef(ef);
+        }
         if filter.is_some() {
             search = search.filter(&keep);
         }
         let hits = search.run()?;
         for ((hit, key), distance) in hits.iter().zip(keys).zip(distances) {
-            (*key, *distance) = (hit.key, hit.distance);
+            key.write(hit.key);
+            distance.write(hit.distance);
         }
-        found[0] = hits.len();
+        found[0].write(hits.len());
         Ok(())
     })
 }
@@ -96,13 +100,15 @@ pub unsafe extern "C" fn lodestore_search_many(
         };
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = if threads == 0 { cores() } else { threads };
-        let ef = if ef == 0 { 64 } else { ef };
-        let hits = collection.search_many(queries).k(k).ef(ef).threads(threads).run()?;
+        let mut search = collection.search_many(queries).k(k).threads(threads);
+        if ef != 0 {
+            search = search.ef(ef);
+        }
+        let hits = search.run()?;
         for (row, found) in found.iter_mut().enumerate() {
-            let (near, from) = (hits.keys(row), row * k);
-            keys[from..from + near.len()].copy_from_slice(near);
-            distances[from..from + near.len()].copy_from_slice(hits.distances(row));
-            *found = near.len();
+            fill(&mut keys[row * k..], hits.keys(row));
+            fill(&mut distances[row * k..], hits.distances(row));
+            found.write(hits.keys(row).len());
         }
         Ok(())
     })

@@ -28,7 +28,7 @@ pub enum Status {
     Closed = 7,
     /// No room on the disk.
     NoSpace = 8,
-    /// A file is damaged.
+    /// A file is damaged, or of a newer version of the library.
     Corrupt = 9,
     /// What the system says.
     Io = 10,

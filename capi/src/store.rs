@@ -18,7 +18,7 @@ pub unsafe extern "C" fn lodestore_open(path: *const c_char, durability: u32, st
         // SAFETY: as the caller promises.
         let (path, to) = unsafe { (text("path", path)?, write("store", store, 1)?) };
         let opened = Store::options().durability(self::durability(durability)?).open(path)?;
-        to[0] = handles::add_store(opened);
+        to[0].write(handles::add_store(opened));
         Ok(())
     })
 }
@@ -32,7 +32,7 @@ pub unsafe extern "C" fn lodestore_open_in_memory(store: *mut u64) -> Status {
     call(|| {
         // SAFETY: as the caller promises.
         let to = unsafe { write("store", store, 1)? };
-        to[0] = handles::add_store(Store::in_memory()?);
+        to[0].write(handles::add_store(Store::in_memory()?));
         Ok(())
     })
 }

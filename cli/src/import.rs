@@ -81,7 +81,7 @@ impl Source {
 }
 
 pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode> {
-    // The files come first: a wrong one must not leave an empty store behind.
+    // The files come first: one that cannot be read, or has too few keys, must not leave an empty store behind.
     let mut rows = formats::vectors(&args.input)?;
     rows.skip_to(args.skip);
     let mut keys = Source::new(args.keys.as_deref(), rows.count(), args.skip)?;

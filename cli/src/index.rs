@@ -124,9 +124,12 @@ fn put_all<'a>(
     let nodes = exact.keys.len() as u64;
     let written = collection.put_many_while(&exact.keys, &exact.vectors, None, |done| go_on(done as u64, nodes))?;
     if written < exact.keys.len() {
-        let mut batch = store.batch();
-        exact.keys[..written].iter().try_for_each(|&key| batch.remove(&collection, key))?;
-        batch.commit()?;
+        // A batch has a limit.
+        for keys in exact.keys[..written].chunks(1 << 16) {
+            let mut batch = store.batch();
+            keys.iter().try_for_each(|&key| batch.remove(&collection, key))?;
+            batch.commit()?;
+        }
         return Err(Error::Cancelled);
     }
     Ok(Imported {

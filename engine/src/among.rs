@@ -10,7 +10,7 @@
 use crate::kernel::{Codes, Work};
 use crate::scratch::{Candidate, Scratch};
 use crate::search::{Distances, END, Level, Until, ahead, ask, begin, compare};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Lists that are asked for before the first is read.
 const LISTS_AHEAD: usize = 6;
@@ -111,14 +111,7 @@ fn gather<L: Level>(level: &L, slot: u32, keeps: &mut impl FnMut(u32) -> bool, s
     passed.clear();
     let (mut count, mut met, mut lists) = (0, 0, 1);
     let (mut marks, fresh) = (visited.marks(), &mut fresh[..]);
-    for link in list {
-        let neighbour = link.load(Ordering::Acquire);
-        if neighbour >= limit {
-            if neighbour == END {
-                break;
-            }
-            continue;
-        }
+    for neighbour in known(list, limit) {
         if keeps(neighbour) {
             met += 1;
             fresh[count] = neighbour;
@@ -136,14 +129,7 @@ fn gather<L: Level>(level: &L, slot: u32, keeps: &mut impl FnMut(u32) -> bool, s
             through.insert(other);
             through.note(&[other]);
             lists += 1;
-            for link in level.list(other) {
-                let neighbour = link.load(Ordering::Acquire);
-                if neighbour >= limit {
-                    if neighbour == END {
-                        break;
-                    }
-                    continue;
-                }
+            for neighbour in known(level.list(other), limit) {
                 if keeps(neighbour) {
                     met += 1;
                     fresh[count] = neighbour;
@@ -163,4 +149,11 @@ fn gather<L: Level>(level: &L, slot: u32, keeps: &mut impl FnMut(u32) -> bool, s
         level.prefetch_list(next);
     }
     (count, lists)
+}
+
+/// The neighbours in a list that are below `limit`.
+#[inline(always)]
+fn known(list: &[AtomicU32], limit: u32) -> impl Iterator<Item = u32> + '_ {
+    let neighbours = list.iter().map(|link| link.load(Ordering::Acquire)).take_while(|&slot| slot != END);
+    neighbours.filter(move |&slot| slot < limit)
 }

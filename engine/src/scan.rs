@@ -23,15 +23,7 @@ const MORE: usize = 16;
 const LOOKS: usize = 100;
 
 impl Index {
-    /// The `k` nearest records by comparing with every one.
-    ///
-    /// # Panics
-    /// If `query` is not one for the collection's dimension and element type.
-    pub fn search_exact(&self, query: Query<'_>, k: usize) -> (Vec<Neighbour>, Counters) {
-        self.find_exactly(query, &Wanted::nearest(k))
-    }
-
-    /// As [`search_exact`](Self::search_exact), of what is wanted.
+    /// What is wanted, by comparing with every record.
     ///
     /// # Panics
     /// If `query` is not one for the collection's dimension and element type.

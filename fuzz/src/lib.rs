@@ -190,6 +190,23 @@ pub fn put(disk: &dyn Disk, path: &str, bytes: &[u8]) {
     file.write_at(0, bytes).expect("room in memory");
 }
 
+/// All files of a store's disk but its lock, by name.
+pub fn files_of(disk: &dyn Disk) -> Vec<(String, Vec<u8>)> {
+    let (mut files, mut directories) = (Vec::new(), vec![String::new()]);
+    while let Some(directory) = directories.pop() {
+        for name in disk.list(&directory).expect("a directory") {
+            let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
+            match disk.open(&path) {
+                Ok(_) => files.push((path.clone(), get(disk, &path))),
+                Err(_) => directories.push(path),
+            }
+        }
+    }
+    files.retain(|(path, _)| path != lodestore_wal::names::LOCK);
+    files.sort();
+    files
+}
+
 /// The bytes of a file.
 pub fn get(disk: &dyn Disk, path: &str) -> Vec<u8> {
     let file = disk.open(path).expect("a file that was made");

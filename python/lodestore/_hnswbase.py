@@ -41,13 +41,6 @@ def _by_row(filter: Filters | None, rows: int) -> Sequence[Any] | None:
     return filters
 
 
-def _groups(efs: NDArray[np.int64], filters: Sequence[Any] | None) -> Iterable[NDArray[np.intp]]:
-    """Rows that are searched for together."""
-    if filters is not None:
-        return (np.array([row]) for row in range(len(efs)))
-    return (np.flatnonzero(efs == ef) for ef in np.unique(efs))
-
-
 def real(data: ArrayLike, what: str) -> NDArray[Any]:
     """The data as an array, if it is of numbers that are real."""
     array = np.asarray(data)
@@ -142,20 +135,19 @@ class Base:
         if efs is not None and efs.ndim > 0 and efs.shape != (len(rows),):
             raise ValueError(f"ef is a number, or one for each of the {len(rows)} rows; got the shape {efs.shape}")
 
-        def found(at: slice | NDArray[np.intp], wanted: int, kept: Any) -> BatchHits:
-            part = rows[at]
+        def found(part: Floats, wanted: int, kept: Any) -> BatchHits:
             most = 1 if efs is not None and len(part) <= threads * 4 else threads
             return items.search_many(part, k, wanted, most, filter=kept, exact=efs is None)
 
-        if filters is None and (efs is None or efs.ndim == 0):
-            hits = found(slice(None), k if efs is None else int(efs), filter)
+        if efs is None or efs.ndim == 0:
+            hits = found(rows, k if efs is None else int(efs), filter if filters is None else list(filters))
             labels, distances, counts = hits.keys, hits.distances, hits.counts
         else:
             labels = np.empty((len(rows), k), np.uint64)
             distances, counts = np.empty((len(rows), k), np.float32), np.empty(len(rows), np.int64)
-            each = np.broadcast_to(k if efs is None else efs, len(rows))
-            for at in _groups(each, filters):
-                hits = found(at, int(each[at[0]]), filter if filters is None else filters[at[0]])
+            for wanted in np.unique(efs):
+                at = np.flatnonzero(efs == wanted)
+                hits = found(rows[at], int(wanted), filter if filters is None else [filters[row] for row in at.tolist()])
                 labels[at], distances[at], counts[at] = hits.keys, hits.distances, hits.counts
         if not padded and (counts < k).any():
             raise RuntimeError(f"Cannot return the results in a contiguous 2D array. {few}")

@@ -52,18 +52,22 @@ impl Catalog {
             self.forget_view();
             db.replace(new)
         };
-        let mut replaced = self.replaced.lock();
-        // Whoever is in the middle of its rows goes on there; what nobody reads any more goes.
-        if Arc::strong_count(&self.scans) > 1 {
-            replaced.extend(old);
-        } else {
-            let all = (std::mem::take(&mut *replaced), old);
-            guarded(|| {
-                drop(all);
-                Ok(())
-            })?;
-        }
+        self.replaced.lock().extend(old);
+        self.drop_replaced()?;
         self.durable.store(self.applied(), Ordering::Release);
         Ok(())
+    }
+
+    /// What was replaced goes, unless somebody is in the middle of rows: they go on in it.
+    pub(super) fn drop_replaced(&self) -> Result<()> {
+        let mut replaced = self.replaced.lock();
+        if Arc::strong_count(&self.scans) > 1 {
+            return Ok(());
+        }
+        let all = std::mem::take(&mut *replaced);
+        guarded(|| {
+            drop(all);
+            Ok(())
+        })
     }
 }

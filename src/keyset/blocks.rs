@@ -117,12 +117,11 @@ impl Blocks {
 
     /// All of them, in order, if whole blocks are not among them.
     pub(super) fn listed(&self) -> Option<impl Iterator<Item = u64> + '_> {
-        let of = |(&block, bits): (&u32, &RoaringBitmap)| (u64::from(block) << 32, bits.clone());
-        let keys = move || {
-            self.exceptions
-                .iter()
-                .map(of)
-                .flat_map(|(base, bits)| bits.into_iter().map(move |low| base | u64::from(low)))
+        let keys = || {
+            self.exceptions.iter().flat_map(|(&block, bits)| {
+                let base = u64::from(block) << 32;
+                bits.iter().map(move |low| base | u64::from(low))
+            })
         };
         self.turns.is_empty().then(keys)
     }

@@ -4,10 +4,10 @@
 #![cfg_attr(fuzzing, no_main)]
 
 use lodestore::{Collection, Store, StoreOptions};
-use lodestore_fuzz::{get, put, reseal, switch, with_switch};
+use lodestore_fuzz::{files_of, put, reseal, switch, with_switch};
 use lodestore_wal::disk::SimDisk;
 use lodestore_wal::{Disk, names};
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook};
 use std::sync::{Arc, Once, OnceLock};
 
 lodestore_fuzz::target!(open, seeds);
@@ -31,20 +31,7 @@ fn files() -> &'static [(String, Vec<u8>)] {
             docs.remove(1).expect("room in memory");
         }
         store.close().expect("memory does not fail");
-        let mut files = Vec::new();
-        let mut directories = vec![String::new()];
-        while let Some(directory) = directories.pop() {
-            for name in disk.list(&directory).expect("a directory") {
-                let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
-                match disk.open(&path) {
-                    Ok(_) => files.push((path.clone(), get(&*disk, &path))),
-                    Err(_) => directories.push(path),
-                }
-            }
-        }
-        files.retain(|(path, _)| path != names::LOCK);
-        files.sort();
-        files
+        files_of(&*disk)
     })
 }
 
@@ -85,9 +72,11 @@ fn open(input: &[u8]) {
     for (path, good) in files() {
         put(&*disk, path, if path == names::CATALOG { &bytes } else { good });
     }
-    if catch_unwind(AssertUnwindSafe(|| use_it(disk))).is_err() {
-        eprintln!("a panic got out of the store");
-        std::process::abort();
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| use_it(disk))) {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        eprintln!("a panic got out of the store: {:?}", text.or_else(|| panic.downcast_ref::<&str>().copied()));
+        // Whoever runs this says how to see it again.
+        resume_unwind(panic);
     }
 }
 

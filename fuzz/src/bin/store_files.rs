@@ -5,7 +5,7 @@
 #![cfg_attr(fuzzing, no_main)]
 
 use lodestore::{Bits, Element, Metric, Store, StoreOptions};
-use lodestore_fuzz::{PAGE, get, put, reseal, switch, with_switch};
+use lodestore_fuzz::{PAGE, files_of, put, reseal, switch, with_switch};
 use lodestore_wal::disk::{CrashMode, SimDisk};
 use lodestore_wal::{Disk, names};
 use std::sync::{Arc, OnceLock};
@@ -40,20 +40,7 @@ fn files() -> &'static [(String, Vec<u8>)] {
             more.put(n, Bits(&[n as u8, 1]), b"").expect("room on the disk");
         }
         let sim = sim.reboot(CrashMode::KeepAll, 1);
-        let mut files = Vec::new();
-        let mut directories = vec![String::new()];
-        while let Some(directory) = directories.pop() {
-            for name in sim.list(&directory).expect("a directory") {
-                let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
-                match sim.open(&path) {
-                    Ok(_) => files.push((path.clone(), get(&*sim, &path))),
-                    Err(_) => directories.push(path),
-                }
-            }
-        }
-        files.retain(|(path, _)| path != names::LOCK);
-        files.sort();
-        files
+        files_of(&*sim)
     })
 }
 

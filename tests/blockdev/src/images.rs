@@ -53,7 +53,7 @@ pub(crate) fn crash(kind: Kind, count: u64, seed: u64) -> Result<()> {
         kind.make(&lo.0)?;
         let _mount = places.mounted(&lo.0)?;
         let made = device.events();
-        let mut writer = Writer::start(&places.at("mounted").join("store"), seed, 0)?;
+        let mut writer = Writer::start(&places.at("mounted").join("store"), seed)?;
         let (mut begun, mut done) = (0, 0);
         loop {
             let line = writer.hear()?;
@@ -122,7 +122,7 @@ pub(crate) fn fail(kind: Kind, count: u64, seed: u64) -> Result<()> {
         let mut done = 0;
         let said = {
             let mount = places.mounted(&lo.0)?;
-            let mut writer = Writer::start(&mount.0.join("store"), seed, 0)?;
+            let mut writer = Writer::start(&mount.0.join("store"), seed)?;
             let said = loop {
                 let line = writer.hear()?;
                 match line.split_once(' ') {

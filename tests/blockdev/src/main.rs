@@ -62,8 +62,8 @@ fn run(words: &[String]) -> Result<()> {
         "full" => args(rest).and_then(|a| full::every_size(a.seed)),
         // What the commands start.
         "write" => match rest {
-            [directory, seed, from] => writer::write(directory.as_ref(), seed.parse()?, from.parse()?),
-            _ => Err("write DIRECTORY SEED FROM".into()),
+            [directory, seed] => writer::write(directory.as_ref(), seed.parse()?),
+            _ => Err("write DIRECTORY SEED".into()),
         },
         other => Err(format!("there is no command {other}").into()),
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 const DIM: usize = 16;
 /// Keys are below this.
-pub(crate) const KEYS: u64 = 60;
+const KEYS: u64 = 60;
 /// Operations of a life.
 pub(crate) const OPS: usize = 260;
 

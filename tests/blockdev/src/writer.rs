@@ -14,12 +14,12 @@ fn say(line: &str) -> Result<()> {
     if answer.is_empty() { Err("nobody listens".into()) } else { Ok(()) }
 }
 
-/// Carries out the operations of `seed` from number `from` on.
-pub(crate) fn write(directory: &Path, seed: u64, from: usize) -> Result<()> {
+/// Carries out the operations of `seed`.
+pub(crate) fn write(directory: &Path, seed: u64) -> Result<()> {
     let ops = ops(seed);
     let (store, docs) = open(directory)?;
     say("open")?;
-    for (n, op) in ops.iter().enumerate().skip(from) {
+    for (n, op) in ops.iter().enumerate() {
         say(&format!("begin {}", n + 1))?;
         match carry_out(&store, &docs, op) {
             Ok(()) => say(&format!("done {}", n + 1))?,
@@ -44,11 +44,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(directory: &Path, seed: u64, from: usize) -> Result<Self> {
+    pub(crate) fn start(directory: &Path, seed: u64) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg("write")
             .arg(directory)
-            .args([seed.to_string(), from.to_string()])
+            .arg(seed.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
