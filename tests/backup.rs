@@ -275,6 +275,129 @@ fn a_crash_leaves_the_backups_before() {
     assert!(crashes > 8, "{crashes}");
 }
 
+/// The disk with the backups fails once, at any call of the second one: what is listed then can be restored, and so can
+/// the one that is made next.
+#[test]
+fn a_failed_backup_spoils_no_other() {
+    let mut failures = 0;
+    for call in 1.. {
+        let (store, docs, mut model) = small_store(SimDisk::new(1));
+        let to = SimDisk::new(call);
+        let mut models = vec![model.clone()];
+        store.backup("").run_on(to.clone()).unwrap();
+        for key in [98, 99] {
+            docs.put(key, &[9.0, 9.0, key as f32], b"new").unwrap();
+            model.put(key, &[9.0, 9.0, key as f32], b"new");
+            models.push(model.clone());
+        }
+        docs.remove(99).unwrap();
+        to.fail_call_at(to.calls() + call);
+        let result = store.backup("").run_on(to.clone());
+        if to.calls() < call || result.is_ok() {
+            assert!(failures > 20, "{failures} calls");
+            break;
+        }
+        failures += 1;
+        assert!(matches!(result, Err(Error::Io { .. })), "call {call}: {result:?}");
+        docs.put(99, &[9.0, 9.0, 99.0], b"new").unwrap();
+        for more in [false, true] {
+            let last = if more { Some(store.backup("").run_on(to.clone()).unwrap().number) } else { None };
+            let backups = Backups::open_on(to.clone(), "to").unwrap();
+            let listed = backups.list();
+            assert!(backups.damaged().is_empty() && !listed.is_empty(), "call {call}: {:?}", backups.damaged());
+            for info in listed {
+                backups.verify(info.number).unwrap_or_else(|error| panic!("call {call}: {error}"));
+                let new: Arc<dyn Disk> = SimDisk::new(3);
+                backups.restore_on(info.number, new.clone(), "new").unwrap();
+                let store = Store::options().background(false).open_on(new, "new").unwrap();
+                let which = if info.number == 1 { 0 } else { 1 + usize::from(Some(info.number) == last) };
+                check(&store, &store.collection::<u64>("docs").open().unwrap(), &models[which], 100);
+            }
+        }
+    }
+}
+
+/// The store's own disk fails once, at any call of a backup: it says so, or the backup is whole.
+#[test]
+fn a_disk_that_fails_beneath_a_backup_leaves_nothing_out() {
+    let (mut told, mut whole) = (0, 0);
+    for call in 1.. {
+        let disk = SimDisk::new(call);
+        let (store, docs, mut model) = small_store(disk.clone());
+        store.checkpoint().unwrap();
+        docs.put(50, &[5.0, 5.0, 5.0], b"new").unwrap();
+        model.put(50, &[5.0, 5.0, 5.0], b"new");
+        let last = disk.calls() + call;
+        disk.fail_call_at(last);
+        let to: Arc<dyn Disk> = Arc::new(MemDisk::new());
+        let result = store.backup("").run_on(to.clone());
+        let met = disk.calls() >= last;
+        disk.fail_call_at(u64::MAX);
+        let backups = Backups::open_on(to, "to").unwrap();
+        match result {
+            Ok(report) => {
+                let new: Arc<dyn Disk> = SimDisk::new(3);
+                backups.restore_on(report.number, new.clone(), "new").unwrap();
+                let store = Store::options().background(false).open_on(new, "new").unwrap();
+                let docs = store.collection::<u64>("docs").open();
+                check(&store, &docs.unwrap_or_else(|error| panic!("call {call}: {error}")), &model, 100);
+                whole += 1;
+            }
+            Err(error) => {
+                assert!(matches!(error, Error::Io { .. } | Error::Poisoned { .. } | Error::Catalog(_)), "{error:?}");
+                assert!(backups.list().is_empty() && backups.damaged().is_empty(), "call {call}");
+                told += 1;
+            }
+        }
+        if !met {
+            break;
+        }
+    }
+    assert!(told > 50 && whole > 0, "{told} failures were told, {whole} backups are whole");
+}
+
+/// A restore that loses power at any step leaves no store, and can be done again once what it left is removed.
+#[test]
+fn a_restore_cut_short_leaves_no_store() {
+    let seed = seed("a_restore_cut_short_leaves_no_store");
+    let mut rng = Rng::new(seed);
+    let (store, docs, mut model) = small_store(SimDisk::new(1));
+    let to: Arc<dyn Disk> = Arc::new(MemDisk::new());
+    store.backup("").run_on(to.clone()).unwrap();
+    docs.remove(3).unwrap();
+    model.remove(3);
+    let number = store.backup("").run_on(to.clone()).unwrap().number;
+    let backups = Backups::open_on(to, "to").unwrap();
+    let mut crashes = 0;
+    for step in 1.. {
+        let new = SimDisk::new(rng.next());
+        new.crash_at(step);
+        let result = backups.restore_on(number, new.clone(), "new");
+        if !new.is_crashed() {
+            result.unwrap();
+            break;
+        }
+        crashes += 1;
+        for mode in CrashMode::ALL {
+            let left = new.reboot(mode, rng.next());
+            let open = |create| Store::options().background(false).create(create).open_on(left.clone(), "left");
+            match open(false) {
+                Err(Error::NotAStore { .. }) => {}
+                // All but the last sync was done: then it is whole.
+                Ok(store) => check(&store, &store.collection::<u64>("docs").open().unwrap(), &model, 50),
+                Err(error) => panic!("step {step}, {mode:?}: {error}"),
+            }
+            let empty = left.list("").unwrap().iter().all(|name| name == "LOCK");
+            let again = backups.restore_on(number, left.clone(), "left");
+            assert!(empty == again.is_ok(), "step {step}, {mode:?}: {again:?}");
+            if !empty {
+                assert!(matches!(again, Err(Error::NotEmpty { .. })), "step {step}, {mode:?}: {again:?}");
+            }
+        }
+    }
+    assert!(crashes > 20, "{crashes}");
+}
+
 #[test]
 fn what_cannot_be_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use program::{Counts, Program};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+mod backups;
 mod faulty;
 mod machine;
 mod model;
@@ -56,7 +57,9 @@ fn every_durable_step_of_a_buffered_store() {
 }
 
 /// Programs of a short run.
-const PROGRAMS: u64 = 150;
+const PROGRAMS: u64 = 300;
+/// What a short run comes to, at least; half of it in recovery.
+const POINTS: u64 = 10_000;
 
 /// The number that an environment variable holds.
 fn number(name: &str, default: u64) -> u64 {
@@ -90,7 +93,7 @@ fn crash_while_recovering(seed: u64, script: &[Op], steps: u64) -> Result<Counts
     }
     let mode = crash(&mut rng);
     machine.reboot(mode, rng.next());
-    machine.recover()?;
+    counts.restored += machine.recover()?;
     Ok(counts)
 }
 
@@ -171,7 +174,7 @@ fn random_programs() {
             if seed >= first + programs || points > 0 && done.lock().1.crashes >= points {
                 break;
             }
-            let setup = Setup { payloads: true, ..Program::setup(seed) };
+            let setup = Setup { payloads: true, backups: true, ..Program::setup(seed) };
             let counts = run_program(seed, setup).unwrap_or_else(|(_, wrong)| panic!("{wrong}"));
             let mut done = done.lock();
             done.0 += 1;
@@ -187,6 +190,7 @@ fn random_programs() {
     told();
     let (_, counts) = *done.lock();
     assert!(counts.in_recovery * 2 >= counts.crashes || counts.crashes < 1000, "{counts}");
+    assert!(counts.crashes >= POINTS || programs < PROGRAMS, "{counts}");
 }
 
 /// The first program that goes wrong, before so many crash points are met: what the tests of mutants ask for.
@@ -282,11 +286,15 @@ fn neglected_duties_are_noticed() {
         Mutant::Sync("", "heads"),
         Mutant::Sync("", "catalog.redb"),
         Mutant::SyncDir("c"),
+        Mutant::Sync("backups/", "blocks"),
+        Mutant::Sync("backups/", "backup.tmp"),
+        Mutant::SyncDir("backups"),
     ];
     let mut unnoticed = Vec::new();
     for mutant in mutants {
         let noticed = (1..=400).find_map(|seed| {
-            let setup = Setup { mutant, ..Program::setup(seed) };
+            let backups = format!("{mutant:?}").contains("backups");
+            let setup = Setup { mutant, backups, ..Program::setup(seed) };
             let run = || Program::new(seed, setup).run().err();
             // A panic is not what the store should do, and a sign all the same.
             let run = std::panic::catch_unwind(run).unwrap_or_else(|_| Some("a panic".into()));

@@ -4,7 +4,9 @@
 
 mod bytes;
 mod files;
+mod large;
 mod log;
+mod replaced;
 
 use crate::support::keyed::{Docs, Numbered};
 use crate::support::model::{Model, Rng, seed};
@@ -138,46 +140,6 @@ fn flipped_bits_in_a_closed_store() {
             let path = files.write_with(name, &damaged);
             table.note(name, "flip", watch.run(&format!("{name} byte {at}"), || examine(path, &models)));
         }
-    }
-    table.finish();
-}
-
-#[test]
-fn cut_missing_and_replaced_files_of_a_closed_store() {
-    let (files, models) = closed_store(1);
-    let (other, _) = closed_store(2);
-    let watch = Watch::start();
-    let mut table = Table::default();
-    for (name, bytes) in files.each() {
-        let mut cuts: Vec<usize> = (0..bytes.len()).step_by(512.max(bytes.len() / 200 / 512 * 512)).collect();
-        cuts.push(bytes.len().saturating_sub(1));
-        for cut in cuts {
-            let path = files.write_with(name, &bytes[..cut]);
-            table.note(name, "cut", watch.run(&format!("{name} cut at {cut}"), || examine(path, &models)));
-        }
-        let path = files.write_without(name);
-        table.note(name, "missing", watch.run(&format!("{name} missing"), || examine(path, &models)));
-
-        let path = files.write_without(name);
-        std::fs::create_dir(path.join(name)).unwrap();
-        table.note(name, "directory", watch.run(&format!("{name} a directory"), || examine(path, &models)));
-
-        let path = files.write_without(name);
-        std::fs::write(path.join("elsewhere"), bytes).unwrap();
-        std::os::unix::fs::symlink(path.join("elsewhere"), path.join(name)).unwrap();
-        table.note(name, "link", watch.run(&format!("{name} a link"), || examine(path, &models)));
-        let kept = std::fs::read(path.join("elsewhere")).unwrap() == *bytes;
-        assert!(kept, "{name}: what a link leads to was changed");
-
-        // The log's file has another number in the other store if it was written to more often.
-        if let Some(theirs) = other.get(name) {
-            let path = files.write_with(name, theirs);
-            table.note(name, "foreign", watch.run(&format!("{name} of another store"), || examine(path, &models)));
-        }
-        let path = files.write_with(name, &[bytes.as_slice(), &[0xA5; 5000]].concat());
-        table.note(name, "longer", watch.run(&format!("{name} longer"), || examine(path, &models)));
-        let path = files.write_with(name, &vec![0; bytes.len()]);
-        table.note(name, "zeros", watch.run(&format!("{name} zeros"), || examine(path, &models)));
     }
     table.finish();
 }

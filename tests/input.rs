@@ -2,7 +2,7 @@
 //! left behind.
 
 mod full;
-mod places;
+pub(crate) mod places;
 
 use crate::support::model::{Model, distance, same_distance};
 use lodestore::{Codes, Collection, Durability, Error, MAX_NAME, MAX_PAYLOAD, Metric, Store};

@@ -164,9 +164,13 @@ pub fn recover_segments(disk: &dyn Disk, superblock: &Superblock, state: &mut Su
     let known = state.pending.max(state.done);
     // R3: a checkpoint that is whole is a legal state even if SUPER does not say so (its newest slot may be damaged).
     for &no in numbers.iter().rev().filter(|&&no| no > known) {
-        if let Ok(images) = Images::open(disk, state.uuid, no)
-            && images.ckpt_lsn >= state.ckpt_lsn
-        {
+        let images = match Images::open(disk, state.uuid, no) {
+            Ok(images) => images,
+            // Not finished. Any other error must not cost the file, which may be all that there is of its state.
+            Err(Error::Corrupt { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        if images.ckpt_lsn >= state.ckpt_lsn {
             sync_all_slots(disk)?;
             state.ckpt_lsn = images.ckpt_lsn;
             state.pending = no;

@@ -85,7 +85,8 @@ impl<'a> Backup<'a> {
     /// [`Error::OtherBackup`](crate::Error::OtherBackup) if the directory holds backups of another store,
     /// [`Error::Locked`](crate::Error::Locked) if another is being made there, [`Error::Corrupt`](crate::Error::Corrupt)
     /// if a row of the catalogue is damaged or the disk does not give back what was written, and of the disk. Earlier
-    /// backups are as they were then, and so is the store.
+    /// backups are as they were then, and so is the store. If the very last step failed, in which the backup gets its
+    /// name, it may be there all the same, whole: [`Backups::list`] tells.
     pub fn run(self) -> Result<BackupReport> {
         let to = OsDisk::create_root(&self.to)?;
         self.run_on(Arc::new(to))

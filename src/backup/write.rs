@@ -101,7 +101,19 @@ pub(super) fn write(
             let _ = to.remove(&name);
         }
     }
-    result
+    let report = result?;
+    commit(&*to, number)?;
+    Ok(report)
+}
+
+/// Gives a backup that is whole its name. If that fails it may be there all the same, so that its blocks must stay: the
+/// next one builds on it, or removes what is left.
+fn commit(to: &dyn Disk, number: u64) -> Result<()> {
+    let (temporary, name) = (names::tmp(&names::backup(number)), names::backup(number));
+    // The name of the blocks must last before the one that relies on them does.
+    to.sync_dir("")?;
+    to.rename(&temporary, &name)?;
+    Ok(to.sync_dir("")?)
 }
 
 struct Writer<'a, 'p> {
@@ -232,6 +244,7 @@ impl<'a, 'p> Writer<'a, 'p> {
         Ok(())
     }
 
+    /// Makes all of it durable, and compares it, still without its name.
     fn finish(mut self) -> Result<BackupReport> {
         self.flush()?;
         self.blocks.sync()?;
@@ -243,14 +256,9 @@ impl<'a, 'p> Writer<'a, 'p> {
         for entry in &self.added {
             blocks.read(entry, &mut block)?;
         }
-        let (temporary, name) = (names::tmp(&names::backup(number)), names::backup(number));
-        let file = self.to.open(&temporary)?;
+        let file = self.to.open(&names::tmp(&names::backup(number)))?;
         file.evict()?;
         Manifest::open(file, number)?;
-        // The name of the blocks must last before the one that relies on them does.
-        self.to.sync_dir("")?;
-        self.to.rename(&temporary, &name)?;
-        self.to.sync_dir("")?;
         self.report.written = self.at + manifest;
         Ok(self.report)
     }

@@ -114,7 +114,12 @@ fn check_catalog(shared: &Shared, checks: Checks, findings: &mut Findings, steps
                 let what = format!("{}, byte {}: {}", names::CATALOG, page.offset, page.what);
                 findings.note(format!("{what}; nothing that is in use"));
             }
-            Err(_) => findings.damage(names::CATALOG, page.offset, page.what),
+            Err(Error::Corrupt { .. }) => findings.damage(names::CATALOG, page.offset, page.what),
+            // The disk failed, or the check was never made: it says nothing of which pages are in use.
+            Err(_) => {
+                let what = format!("{}, byte {}: {}", names::CATALOG, page.offset, page.what);
+                findings.note(format!("{what}; whether it is in use is not known"));
+            }
         }
     }
     used?;

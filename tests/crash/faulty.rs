@@ -78,7 +78,7 @@ impl Disk for Faulty {
 
 /// The known directory of that name, for comparing with a constant.
 fn dir_name(dir: &str) -> &'static str {
-    ["wal", "ckpt", "c"].into_iter().find(|known| *known == dir).unwrap_or_default()
+    ["wal", "ckpt", "c", "backups"].into_iter().find(|known| *known == dir).unwrap_or_default()
 }
 
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Runs operations on a store on a simulated disk, beside the model, and compares the two.
 
+use super::backups::{self, Kept};
 use super::faulty::Mutant;
 use super::model::{COLLECTIONS, DIM, History, KEYS, Op, State, Value};
 use crate::metric::examples::Manhattan;
@@ -56,11 +57,20 @@ pub(super) struct Setup {
     pub(super) maintenance: bool,
     /// Whether random programs change payloads alone, too. What hunts for mutants is spent on what they break.
     pub(super) payloads: bool,
+    /// And whether they make backups.
+    pub(super) backups: bool,
 }
 
 impl Setup {
     pub(super) fn new(durability: Durability) -> Self {
-        Self { durability, log_bytes: 64 << 20, mutant: Mutant::None, maintenance: true, payloads: false }
+        Self {
+            durability,
+            log_bytes: 64 << 20,
+            mutant: Mutant::None,
+            maintenance: true,
+            payloads: false,
+            backups: false,
+        }
     }
 }
 
@@ -78,11 +88,18 @@ pub(super) struct Machine {
     pub(super) history: History,
     /// A store has been opened here, so there must be one from now on.
     pub(super) created: bool,
+    kept: Kept,
 }
 
 impl Machine {
     pub(super) fn new(setup: Setup, seed: u64) -> Self {
-        Self { setup, sim: SimDisk::new(seed), history: History::from(State::new()), created: false }
+        let history = History::from(State::new());
+        Self { setup, sim: SimDisk::new(seed), history, created: false, kept: Kept::default() }
+    }
+
+    /// One whose disk holds a store already, or ought to.
+    pub(super) fn restored(setup: Setup, sim: Arc<SimDisk>) -> Self {
+        Self { sim, created: true, ..Self::new(setup, 0) }
     }
 
     pub(super) fn open(&mut self) -> Result<Live, Error> {
@@ -119,7 +136,10 @@ impl Machine {
             self.history.states.push(next);
         }
         let durable = match op {
-            Op::Meanwhile(calls, write) => return self.checkpoint_meanwhile(live, *calls, write),
+            Op::Meanwhile(calls, write) => {
+                return self.meanwhile(live, (*calls, write), |live| live.store.checkpoint());
+            }
+            Op::Backup(meanwhile) => return self.back_up(live, meanwhile.as_ref()),
             Op::Reopen => {
                 live.store.close().map_err(|error| (None, error))?;
                 self.closed();
@@ -141,9 +161,35 @@ impl Machine {
         Ok(live)
     }
 
-    /// Takes a checkpoint, and carries out a write, whose state is the history's last, once the checkpoint has made so
-    /// many calls behind its first step. A checkpoint that makes fewer is followed by the write.
-    fn checkpoint_meanwhile(&mut self, live: Live, calls: u64, write: &Op) -> Result<Live, (Option<Live>, Error)> {
+    /// Makes a backup, which begins with a checkpoint, perhaps with a write in its middle.
+    fn back_up(&mut self, live: Live, write: Option<&(u64, Box<Op>)>) -> Result<Live, (Option<Live>, Error)> {
+        let last = self.history.last();
+        let states = self.history.states[last - usize::from(write.is_some())..].to_vec();
+        let disk = self.setup.mutant.mount(self.sim.clone());
+        let mut number = None;
+        let mut take = |live: &Live| backups::take(&live.store, disk.clone()).map(|taken| number = Some(taken));
+        let done = match write {
+            Some((calls, write)) => self.meanwhile(live, (*calls, write), take),
+            None => match take(&live) {
+                Ok(()) => {
+                    (self.history.written, self.history.synced) = (last, last);
+                    Ok(live)
+                }
+                Err(error) => Err((Some(live), error)),
+            },
+        };
+        self.kept.note(number, states);
+        done
+    }
+
+    /// Takes a checkpoint, or what begins with one, and carries out a write, whose state is the history's last, once that
+    /// has made so many calls behind its first step. One that makes fewer is followed by the write.
+    fn meanwhile(
+        &mut self,
+        live: Live,
+        (calls, write): (u64, &Op),
+        take: impl FnOnce(&Live) -> Result<(), Error>,
+    ) -> Result<Live, (Option<Live>, Error)> {
         let (mut live, last) = (live, self.history.last());
         let before = last - 1;
         if let Op::Write(changes) = write {
@@ -159,7 +205,8 @@ impl Machine {
             let (mut live, write, written) = (live.clone(), write.clone(), written.clone());
             let mut left = None;
             self.sim.set_hook(Some(move |call: &str, path: &str| {
-                if left.is_none() && call == "create" && path.starts_with("ckpt/") {
+                let first = path.starts_with("ckpt/") || path.starts_with(backups::DIR);
+                if left.is_none() && call == "create" && first {
                     left = Some(calls);
                 }
                 match &mut left {
@@ -177,7 +224,7 @@ impl Machine {
                 }
             }));
         }
-        let taken = live.store.checkpoint();
+        let taken = take(&live);
         self.sim.set_hook(None::<fn(&str, &str) -> bool>);
         if taken.is_ok() {
             // All that there was before it is in it.
@@ -214,28 +261,36 @@ impl Machine {
 
     /// The same machine after a crash, while this one stays as it is.
     pub(super) fn rebooted(&self, mode: CrashMode, seed: u64) -> Machine {
-        let Machine { setup, created, .. } = *self;
-        let mut machine = Machine { setup, created, sim: self.sim.clone(), history: self.history.clone() };
+        let (setup, created, kept) = (self.setup, self.created, self.kept.clone());
+        let mut machine = Machine { setup, created, sim: self.sim.clone(), history: self.history.clone(), kept };
         machine.reboot(mode, seed);
         machine
     }
 
-    /// Opens the store after a crash, compares all of it with the model, and once more after closing it.
-    pub(super) fn recover(&mut self) -> Result<(), Wrong> {
+    /// Opens the store after a crash, compares all of it with the model, and once more after closing it. Returns how many
+    /// backups were restored.
+    pub(super) fn recover(&mut self) -> Result<u64, Wrong> {
         let live = self.open().map_err(|error| format!("it does not open: {error}"))?;
         self.check(&live)?;
         live.store.close().map_err(|error| format!("it does not close: {error}"))?;
         let live = self.open().map_err(|error| format!("it does not open again: {error}"))?;
         self.check(&live).map_err(|wrong| format!("opened again: {wrong}"))?;
-        live.store.close().map_err(|error| format!("it does not close again: {error}"))
+        live.store.close().map_err(|error| format!("it does not close again: {error}"))?;
+        self.check_backups(Some(self.sim.calls()))
     }
 
     /// As [`recover`](Self::recover), without closing and opening again.
-    pub(super) fn glance(&mut self) -> Result<(), Wrong> {
+    pub(super) fn glance(&mut self) -> Result<u64, Wrong> {
         let live = self.open().map_err(|error| format!("it does not open: {error}"))?;
         self.check(&live)?;
+        let restored = self.check_backups(Some(self.sim.calls()))?;
         self.sim.crash_at(0);
-        Ok(())
+        Ok(restored)
+    }
+
+    /// See [`Kept::check`].
+    pub(super) fn check_backups(&self, one: Option<u64>) -> Result<u64, Wrong> {
+        self.kept.check(self.setup, &self.sim, one)
     }
 
     /// Compares all of an open store with the model.
@@ -381,7 +436,7 @@ impl Live {
             Op::Checkpoint => self.store.checkpoint(),
             Op::Compact(collection, erase) => self.collection(*collection)?.compact(*erase),
             Op::CompactAll => self.store.compact().run().map(drop),
-            Op::Meanwhile(..) | Op::Reopen => unreachable!("the machine does that"),
+            Op::Meanwhile(..) | Op::Backup(_) | Op::Reopen => unreachable!("the machine does that"),
         }
     }
 
@@ -473,7 +528,7 @@ pub(super) fn check_report(report: &VerifyReport, missing: u64) -> Result<(), Wr
 }
 
 /// The first place where two states differ.
-fn difference(found: &State, expected: &State) -> String {
+pub(super) fn difference(found: &State, expected: &State) -> String {
     for (collection, (name, ..)) in COLLECTIONS.iter().enumerate() {
         match (found.get(&collection), expected.get(&collection)) {
             (Some(found), Some(expected)) => {

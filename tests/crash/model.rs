@@ -41,6 +41,8 @@ pub(super) enum Op {
     Checkpoint,
     /// A write in the middle of a checkpoint: after so many of its calls to the disk.
     Meanwhile(u64, Box<Op>),
+    /// A backup, and perhaps a write in its middle: after so many of its calls to the disk.
+    Backup(Option<(u64, Box<Op>)>),
     /// All collections.
     CompactAll,
     /// A collection, and whether to erase.
@@ -79,8 +81,10 @@ impl Op {
                     records.entry(*key).and_modify(|value| value.marked = *mark);
                 }
             }
-            Op::Meanwhile(_, write) => return write.act(&state),
-            Op::Sync | Op::Checkpoint | Op::CompactAll | Op::Compact(..) | Op::Reopen => return None,
+            Op::Meanwhile(_, write) | Op::Backup(Some((_, write))) => return write.act(&state),
+            Op::Backup(None) | Op::Sync | Op::Checkpoint | Op::CompactAll | Op::Compact(..) | Op::Reopen => {
+                return None;
+            }
         }
         Some(state)
     }
@@ -117,11 +121,13 @@ pub(super) struct Maker {
     pub(super) rng: Rng,
     /// Whether [`any`](Self::any) changes payloads alone, too.
     pub(super) payloads: bool,
+    /// And makes backups.
+    pub(super) backups: bool,
 }
 
 impl Maker {
     pub(super) fn new(seed: u64) -> Self {
-        Self { rng: Rng::new(seed), payloads: false }
+        Self { rng: Rng::new(seed), payloads: false, backups: false }
     }
 
     pub(super) fn value(&mut self) -> Value {
@@ -165,6 +171,16 @@ impl Maker {
         let key = self.rng.within(0..KEYS);
         if self.payloads && self.rng.one_in(8) {
             return self.set_payload(collection, key);
+        }
+        if self.backups && self.rng.one_in(12) {
+            // A backup of a small store makes some sixty calls, those of its checkpoint included.
+            let write = [self.put(collection, key), self.batch(&[(collection, key), (present[0], key / 2)])];
+            let [one, more] = write;
+            return match self.rng.within(0..4) {
+                0 => Op::Backup(Some((self.rng.within(0..64), Box::new(one)))),
+                1 => Op::Backup(Some((self.rng.within(0..64), Box::new(more)))),
+                _ => Op::Backup(None),
+            };
         }
         match self.rng.within(0..30) {
             0..8 => self.put(collection, key),
@@ -210,7 +226,7 @@ impl Maker {
 }
 
 /// A short life that meets everything once: both metrics, updates, removals, batches, a late collection, two
-/// checkpoints, a reopening, compactions with and without changes since the last checkpoint.
+/// checkpoints, a reopening, compactions with and without changes since the last checkpoint, two backups.
 pub(super) fn script() -> Vec<Op> {
     let make = &mut Maker::new(1);
     let mut ops = vec![Op::Create(0)];
@@ -241,5 +257,9 @@ pub(super) fn script() -> Vec<Op> {
         ops.push(Op::Meanwhile(calls, Box::new(write)));
     }
     ops.extend([make.put(1, 9), Op::Meanwhile(12, Box::new(make.set_payload(1, 9)))]);
+    ops.extend([Op::Backup(None), make.put(0, 2), make.remove(1, 9), make.set_payload(0, 5)]);
+    // While the blocks are written.
+    let write = make.batch(&[(0, 2), (1, 9), (3, 1)]);
+    ops.push(Op::Backup(Some((40, Box::new(write)))));
     ops
 }

@@ -2,7 +2,7 @@
 
 use super::machine::{Live, Machine, Setup, Trouble, Wrong, check_report};
 use super::model::{Maker, Op};
-use lodestore::{Durability, Error};
+use lodestore::{Durability, Error, VerifyReport};
 use lodestore_wal::disk::CrashMode;
 
 /// Crash points met: moments at which the power, or the process, ended, and what was left was opened and compared.
@@ -15,6 +15,8 @@ pub(super) struct Counts {
     pub(super) faults: u64,
     /// Operations carried out.
     pub(super) ops: u64,
+    /// Backups that were restored after a crash and compared.
+    pub(super) restored: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -23,13 +25,15 @@ impl std::ops::AddAssign for Counts {
         self.in_recovery += other.in_recovery;
         self.faults += other.faults;
         self.ops += other.ops;
+        self.restored += other.restored;
     }
 }
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Counts { crashes, in_recovery, faults, ops } = self;
-        write!(f, "{crashes} crash points, {in_recovery} of them in recovery, {faults} faults, {ops} operations")
+        let Counts { crashes, in_recovery, faults, ops, restored } = self;
+        write!(f, "{crashes} crash points, {in_recovery} of them in recovery, {faults} faults, {ops} operations")?;
+        write!(f, ", {restored} backups restored")
     }
 }
 
@@ -69,7 +73,7 @@ impl Program {
     pub(super) fn new(seed: u64, setup: Setup) -> Self {
         Self {
             machine: Machine::new(setup, seed),
-            maker: Maker { payloads: setup.payloads, ..Maker::new(seed) },
+            maker: Maker { payloads: setup.payloads, backups: setup.backups, ..Maker::new(seed) },
             counts: Counts::default(),
             story: Vec::new(),
             aloud: std::env::var_os("LODESTORE_CRASH_ALOUD").is_some(),
@@ -92,7 +96,8 @@ impl Program {
         for _ in 0..self.maker.rng.within(3..7) {
             self.life()?;
         }
-        self.machine.recover()
+        self.counts.restored += self.machine.check_backups(None)? + self.machine.recover()?;
+        Ok(())
     }
 
     fn tell(&mut self, what: impl Into<String>) {
@@ -166,7 +171,7 @@ impl Program {
         if self.maker.rng.one_in(2) {
             match live.store.verify() {
                 // A fault while it looks at the disk is in its report.
-                Ok(report) if !report.ok() && self.faulted() => {
+                Ok(report) if self.faulted() && of_the_disk(&report) => {
                     let error = Error::Poisoned { first: report.problems.join("; ") };
                     return self.ended(Some(live), error, false, false);
                 }
@@ -244,7 +249,7 @@ impl Program {
             let mut image = self.machine.rebooted(mode, seed);
             let mut what = format!("as it might have been, {mode:?} {seed}");
             let opened = self.crash_again(&mut image, &mut what).and_then(|()| image.glance());
-            opened.map_err(|wrong| format!("{what}: {wrong}"))?;
+            self.counts.restored += opened.map_err(|wrong| format!("{what}: {wrong}"))?;
         }
         self.counts.crashes += 1;
         let seed = self.maker.rng.next();
@@ -363,6 +368,16 @@ impl Program {
     }
 }
 
+/// Whether a report tells of errors of the disk, and of nothing else: no fault excuses a word of damage.
+fn of_the_disk(report: &VerifyReport) -> bool {
+    // The last is redb's, after one of the others.
+    const SAID: [&str; 4] =
+        ["simulated crash", "Input/output error", "no space left on the disk", "Previous I/O error occurred"];
+    let excused = |problem: &String| SAID.iter().any(|said| problem.contains(said));
+    let damaged = report.files.iter().any(|file| file.damage_count > 0);
+    !report.ok() && !damaged && report.problems.iter().all(excused)
+}
+
 /// An operation without its vectors.
 fn brief(op: &Op) -> String {
     match op {
@@ -374,6 +389,7 @@ fn brief(op: &Op) -> String {
         Op::PutMany(collection, rows) => {
             format!("put many {collection}/{}..={}", rows[0].0, rows[rows.len() - 1].0)
         }
+        Op::Backup(Some((calls, write))) => format!("backup, after {calls} calls {}", brief(write)),
         other => format!("{other:?}"),
     }
 }

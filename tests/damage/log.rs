@@ -219,3 +219,43 @@ fn damage_to_a_checkpoint_file_that_recovery_finds() {
     table.finish();
     assert!(too_new > 0, "a checkpoint file that is needed and newer is refused by its version");
 }
+
+/// Of the two slots of SUPER the newer one is damaged, so that a checkpoint file may be all that says how far the store
+/// has got. A call that fails once while it is opened makes nothing worse: the next opening answers as it would have.
+#[test]
+fn a_failing_call_costs_a_damaged_store_nothing() {
+    let (disks, models) = interrupted_checkpoints();
+    let watch = Watch::start();
+    let mut table = Table::default();
+    for (n, disk) in disks.iter().enumerate().step_by(12) {
+        let damaged = || {
+            let disk = disk.reboot(CrashMode::KeepAll, 1);
+            let file = disk.open("SUPER").unwrap();
+            let mut bytes = vec![0; file.len().unwrap() as usize];
+            file.read_at(0, &mut bytes).unwrap();
+            // Each slot has a number behind its magic and version; the higher one counts.
+            let number = |at: usize| u64::from_le_bytes(bytes[at + 32..at + 40].try_into().unwrap());
+            let newer = if number(0) > number(4096) { 0 } else { 4096 };
+            file.write_at(newer + 50, &[!bytes[newer as usize + 50]]).unwrap();
+            disk
+        };
+        let expected = ask(open_on(damaged()), std::slice::from_ref(&models));
+        for call in 1.. {
+            let disk = damaged();
+            let first = disk.calls();
+            disk.fail_call_at(first + call);
+            drop(open_on(disk.clone()));
+            let met = disk.calls() >= first + call;
+            disk.fail_call_at(u64::MAX);
+            let case = watch.run(&format!("crash {n}, call {call}"), || {
+                let found = ask(open_on(disk), std::slice::from_ref(&models));
+                if found == expected { found } else { Outcome::Wrong(format!("{found:?}, not {expected:?}")) }
+            });
+            table.note("SUPER", "and a call", case);
+            if !met {
+                break;
+            }
+        }
+    }
+    table.finish();
+}

@@ -135,8 +135,7 @@ fn as_another_user() {
 
 #[test]
 fn a_read_only_directory() {
-    if Command::new("setpriv").arg("--version").output().is_err() {
-        println!("skipped: there is no setpriv to become a user whom modes bind");
+    if !can_be_somebody_else() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -149,31 +148,46 @@ fn a_read_only_directory() {
     let mut paths = vec![root.to_owned()];
     paths.extend(tree(root).keys().map(|name| root.join(name)));
     paths.iter().for_each(|path| mode(path, if path.is_dir() { 0o555 } else { 0o444 }));
-    // The other user may not be able to reach the place where this binary was built.
-    let binary = root.parent().unwrap().join(format!("lodestore-test-{}", std::process::id()));
-    std::fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
-    mode(&binary, 0o755);
-    let mut command = Command::new("setpriv");
-    // Only root can become somebody else; anybody else is bound already.
-    if is_root() {
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    }
-    let output = command
-        .arg(&binary)
-        .args(["input::places::as_another_user", "--exact", "--nocapture"])
-        .env(ROLE, root)
-        .output();
-    std::fs::remove_file(&binary).unwrap();
+    let (passed, text) = as_somebody_else("input::places::as_another_user", (ROLE, root));
     paths.iter().for_each(|path| mode(path, if path.is_dir() { 0o755 } else { 0o644 }));
-    let output = output.unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    assert!(passed, "{text}");
     // And the store is as it was.
     let store = Store::open(root.join("store")).unwrap();
     assert_eq!(store.collection::<u64>("docs").open().unwrap().len(), 1);
 }
 
-fn is_root() -> bool {
+/// Whether this process can become a user whom modes bind; says so if not.
+pub(crate) fn can_be_somebody_else() -> bool {
+    let can = Command::new("setpriv").arg("--version").output().is_ok();
+    if !can {
+        println!("skipped: there is no setpriv to become a user whom modes bind");
+    }
+    can
+}
+
+/// The user that root becomes.
+pub(crate) const SOMEBODY: u32 = 65534;
+
+/// Runs one test of this binary as a user whom modes bind, with a variable that tells it where to look. Whether it
+/// passed, and what it printed.
+pub(crate) fn as_somebody_else(test: &str, (variable, root): (&str, &Path)) -> (bool, String) {
+    // The other user may not be able to reach the place where this binary was built.
+    let place = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let binary = place.path().join("lodestore-test");
+    std::fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+    [place.path(), &binary].into_iter().for_each(mode);
+    let mut command = Command::new("setpriv");
+    // Only root can become somebody else; anybody else is bound already.
+    if is_root() {
+        command.args([format!("--reuid={SOMEBODY}"), format!("--regid={SOMEBODY}"), "--clear-groups".into()]);
+    }
+    let output = command.arg(&binary).args([test, "--exact", "--nocapture"]).env(variable, root).output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.success() && text.contains("1 passed"), text)
+}
+
+pub(crate) fn is_root() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"))
 }
