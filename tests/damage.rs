@@ -185,6 +185,43 @@ fn newer_formats_are_refused_by_number() {
     }
 }
 
+/// Files that say their version otherwise, or that nothing depends on.
+#[test]
+fn newer_catalogues_recalls_and_backups() {
+    let dir = files::directory();
+    let store = options().open(dir.path().join("store")).unwrap();
+    let models = fill(&store, 1);
+    let plain = store.collection::<u64>("plain").open().unwrap();
+    plain.measure_recall(20).run().unwrap();
+    store.backup(dir.path().join("backups")).run().unwrap();
+    drop(plain);
+    store.close().unwrap();
+    let files = Files::read(&dir.path().join("store"));
+
+    let mut newer = files.get("catalog.redb").unwrap().clone();
+    [0, 4096].into_iter().for_each(|copy| files::set_version(&mut newer[copy..], 7, 4092));
+    let outcome = examine(files.write_with("catalog.redb", &newer), &models);
+    assert_eq!(outcome, Outcome::Refused("open"));
+
+    // What was measured is not known, and can be measured again.
+    let mut newer = files.get("c/0.recall").unwrap().clone();
+    let crc_at = newer.len() - 4;
+    files::set_version(&mut newer, 8, crc_at);
+    let path = files.write_with("c/0.recall", &newer);
+    assert_eq!(examine(path, &models), Outcome::Equal);
+    let store = options().open(path).unwrap();
+    assert_eq!(store.collection::<u64>("plain").open().unwrap().recall_report().unwrap(), None);
+
+    let backup = dir.path().join("backups/00000001.backup");
+    let mut newer = std::fs::read(&backup).unwrap();
+    newer[8] = 9;
+    std::fs::write(&backup, newer).unwrap();
+    match lodestore::Backups::open(dir.path().join("backups")) {
+        Err(Error::FormatTooNew { file, found: 9, supported: 1 }) => assert_eq!(file, "00000001.backup"),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// What `verify` reads beyond its checksums: the number that cosine distances are scaled by.
 #[test]
 fn a_changed_scale_of_a_vector_is_damage() {

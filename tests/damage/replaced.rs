@@ -115,7 +115,7 @@ fn every_file_without_permission() {
     for (name, _) in files.with_lock() {
         let store = dir.path().join(name.replace('/', "-"));
         crate::support::files::copy(files.write(), &store);
-        std::fs::set_permissions(store.join(name), std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(store.join(name), std::fs::Permissions::from_mode(0o000)).unwrap();
     }
     if places::is_root() {
         give_away(dir.path());

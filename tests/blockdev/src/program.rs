@@ -3,6 +3,7 @@
 use crate::Result;
 use lodestore::{Collection, Metric, Store};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const DIM: usize = 16;
 /// Keys are below this.
@@ -38,21 +39,34 @@ pub(crate) struct Value {
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     /// All or nothing: a value, or a removal, for each key.
-    Write(Vec<(u64, Option<Value>)>),
+    Write(Vec<(u64, Option<Arc<Value>>)>),
     Checkpoint,
     /// Whether to erase.
     Compact(bool),
 }
 
-pub(crate) type State = BTreeMap<u64, Value>;
+pub(crate) type State = BTreeMap<u64, Arc<Value>>;
+
+fn value(rng: &mut Rng, payload: u64) -> Value {
+    let vector = (0..DIM).map(|_| f32::from(rng.next() as i8)).collect();
+    Value { vector, payload: vec![rng.next() as u8; rng.below(payload) as usize] }
+}
+
+/// As [`ops`], with batches among them that take megabytes.
+pub(crate) fn ops_with_large_ones(seed: u64) -> Vec<Op> {
+    let (mut ops, mut rng) = (ops(seed), Rng(seed ^ 0x1A26E));
+    for _ in 0..8 {
+        let at = rng.below(ops.len() as u64) as usize;
+        let payload = 64 << rng.below(14);
+        ops[at] = Op::Write((0..8).map(|_| (rng.below(KEYS), Some(Arc::new(value(&mut rng, payload))))).collect());
+    }
+    ops
+}
 
 /// The operations of a seed, always the same.
 pub(crate) fn ops(seed: u64) -> Vec<Op> {
     let mut rng = Rng(seed);
-    let value = |rng: &mut Rng| Value {
-        vector: (0..DIM).map(|_| f32::from(rng.next() as i8)).collect(),
-        payload: vec![rng.next() as u8; rng.below(300) as usize],
-    };
+    let value = |rng: &mut Rng| Arc::new(value(rng, 300));
     let op = |_| match rng.below(40) {
         0 | 1 => Op::Checkpoint,
         2 => Op::Compact(rng.below(2) == 0),
@@ -116,7 +130,7 @@ pub(crate) fn state(docs: &Collection<u64>) -> Result<State> {
     let mut found = State::new();
     for key in 0..KEYS {
         if let Some(record) = docs.get(key)? {
-            found.insert(key, Value { vector: record.vector, payload: record.payload });
+            found.insert(key, Arc::new(Value { vector: record.vector, payload: record.payload }));
         }
     }
     if found.len() as u64 != docs.len() {
