@@ -56,7 +56,7 @@ impl Catalog {
     /// Those of `fill`; of the disk; [`Error::Corrupt`] for rows that no catalogue has.
     pub(crate) fn create_of(backend: Backend, fill: impl FnOnce(&mut RowSink<'_>) -> Result<()>) -> Result<()> {
         let poison = backend.poison().clone();
-        guarded(|| {
+        let made = guarded(|| {
             let db = database(backend)?;
             let mut txn = db.begin_write().map_err(failed)?;
             make_durable(&mut txn)?;
@@ -71,7 +71,12 @@ impl Catalog {
             fill(&mut |table, key, value| batch.add(table, key, value))?;
             batch.flush()?;
             txn.commit().map_err(failed)
-        })?;
+        });
+        // What redb writes after the first failure only says that there was one.
+        if let Some(full) = poison.no_space() {
+            return Err(full.into());
+        }
+        made?;
         Ok(poison.check()?)
     }
 }

@@ -75,6 +75,40 @@ fn check_reopened(opened: lodestore::Result<Store>, model: &Model, label: &str) 
     store
 }
 
+/// Nothing was there before: whoever is told to reopen the store would look for it in vain.
+#[test]
+fn making_a_store_on_a_full_disk_says_that_it_is_full() {
+    let mut full = 0;
+    let mut make = |disk: Arc<SimDisk>, label: String| {
+        match options().open_on(disk.clone(), "sim") {
+            Ok(_) => return true,
+            Err(Error::NoSpace { path, .. }) => assert!(!path.is_empty(), "{label}"),
+            Err(other) => panic!("{label}: {other:?}"),
+        }
+        full += 1;
+        disk.no_space_after(u64::MAX);
+        disk.no_space_at_write(u64::MAX);
+        options().open_on(disk, "sim").unwrap_or_else(|error| panic!("{label}, then more room: {error}"));
+        false
+    };
+    for room in (0..1 << 20).step_by(1024) {
+        let disk = SimDisk::new(room);
+        disk.no_space_after(room);
+        if make(disk, format!("room for {room} bytes")) {
+            break;
+        }
+    }
+    // A file whose length is set has its room only once it is written to, on many file systems.
+    for write in 1.. {
+        let disk = SimDisk::new(write);
+        disk.no_space_at_write(write);
+        if make(disk, format!("none at write {write}")) {
+            break;
+        }
+    }
+    assert!(full > 50, "{full}");
+}
+
 #[test]
 fn a_simulated_disk_that_fills_up_at_many_levels() {
     let mut poisoned = 0;
