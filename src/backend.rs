@@ -12,9 +12,11 @@ use crate::pages::Pages;
 use lodestore_wal::{DiskFile, Error, Poison};
 use parking_lot::Mutex;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
+/// Memory for redb's pages, if nothing else is said.
+pub(crate) const CACHE_BYTES: usize = 64 << 20;
 /// How often a read that failed is tried again: redb answers nothing more once one has.
 const RETRIES: usize = 2;
 
@@ -27,6 +29,10 @@ struct Inner {
     pages: Pages,
     poison: Poison,
     hides_failures: Arc<AtomicBool>,
+    /// Memory for redb's pages.
+    cache: AtomicUsize,
+    /// Nothing is to be read any more.
+    refuses: AtomicBool,
     /// The store has not written yet.
     resting: AtomicBool,
     aside: Mutex<Aside>,
@@ -50,7 +56,18 @@ impl Backend {
     pub(crate) fn new(file: Arc<dyn DiskFile>, poison: Poison) -> lodestore_wal::Result<Self> {
         let pages = Pages::open(file)?;
         let (hides_failures, resting) = (Arc::default(), AtomicBool::new(false));
-        Ok(Self(Arc::new(Inner { pages, poison, hides_failures, resting, aside: Mutex::default() })))
+        let cache = AtomicUsize::new(CACHE_BYTES);
+        let refuses = AtomicBool::new(false);
+        Ok(Self(Arc::new(Inner { pages, poison, hides_failures, cache, refuses, resting, aside: Mutex::default() })))
+    }
+
+    /// How many bytes of pages redb may keep.
+    pub(crate) fn cache(&self) -> usize {
+        self.0.cache.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_cache(&self, bytes: usize) {
+        self.0.cache.store(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn poison(&self) -> &Poison {
@@ -88,7 +105,7 @@ impl Backend {
         call: impl FnOnce(&Pages) -> lodestore_wal::Result<()>,
         put_aside: impl FnOnce(&mut Aside),
     ) -> io::Result<()> {
-        let Inner { pages, poison, hides_failures, resting, aside } = &*self.0;
+        let Inner { pages, poison, hides_failures, resting, aside, .. } = &*self.0;
         if resting.load(Ordering::Acquire) {
             put_aside(&mut aside.lock());
             return Ok(());
@@ -111,6 +128,13 @@ impl Inner {
 }
 
 impl Rest {
+    /// From now on every read fails.
+    pub(crate) fn refuse(&self) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.refuses.store(true, Ordering::Release);
+        }
+    }
+
     /// Writes what was put aside. SUPER says, durably, that the store is not cleanly closed any more.
     ///
     /// # Errors
@@ -171,6 +195,9 @@ impl redb::StorageBackend for Backend {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let Inner { pages, aside, .. } = &*self.0;
         let mut failures = 0;
+        if self.0.refuses.load(Ordering::Acquire) {
+            return Err(io::Error::other("closed"));
+        }
         loop {
             let read = 'read: {
                 if self.0.has_aside() {

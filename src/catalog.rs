@@ -21,15 +21,20 @@
 
 mod marks;
 mod moving;
+mod opening;
+mod pins;
 mod rewrite;
 mod rows;
 mod salvage;
 mod scan;
+mod staged;
+mod walk;
 
 use crate::backend::{Backend, Rest};
 use crate::error::{Error, Result};
 use crate::key::RowKey;
-use lodestore_wal::{Disk, Poison, names};
+use lodestore_wal::mutant::{self, Mutant};
+use lodestore_wal::{Disk, Poison, Session, names};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use std::collections::BTreeMap;
@@ -39,10 +44,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub(crate) use moving::Move;
+pub(crate) use opening::open;
+use pins::{Pins, Replaced};
 pub(crate) use rewrite::remove_leftover;
 pub(crate) use rows::RowSink;
 pub(crate) use salvage::{RawKey, SalvagedRows, collection_of};
 pub(crate) use scan::{End, ScanRows};
+pub(crate) use staged::{Hold, Staging};
+use staged::{Staged, StagedRow};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const COLLECTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("collections");
@@ -54,8 +63,6 @@ const UUID: &str = "uuid";
 const STAGED_ROWS: usize = 8192;
 /// Payload bytes kept in memory before they go to redb.
 const STAGED_BYTES: usize = 8 << 20;
-/// Memory for redb's pages.
-const CACHE_BYTES: usize = 64 << 20;
 
 type Records = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
@@ -73,39 +80,6 @@ pub(crate) struct NameEntry {
     pub(crate) created: u64,
 }
 
-#[derive(Debug)]
-struct StagedRow {
-    lsn: u64,
-    key: RowKey,
-    /// `None` = removed.
-    row: Option<Row>,
-}
-
-/// What a log record does to the catalogue.
-pub(crate) enum Staging {
-    /// `None` = removed. Takes the marks off these slots of the collection.
-    Row { lsn: u64, key: RowKey, row: Option<Row>, unmarked: [Option<u32>; 2] },
-    /// The record in a slot is marked as deleted from then on, or unmarked.
-    Mark { lsn: u64, collection: u32, slot: u32, marked: bool },
-}
-
-impl Staging {
-    fn lsn(&self) -> u64 {
-        match self {
-            Staging::Row { lsn, .. } | Staging::Mark { lsn, .. } => *lsn,
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Staged {
-    queue: Vec<StagedRow>,
-    names: Vec<(String, NameEntry)>,
-    /// Collection, slot, and whether its record is marked from then on.
-    marks: Vec<(u32, u32, bool)>,
-    last_lsn: u64,
-}
-
 /// Keys, payloads and names.
 #[derive(Debug)]
 pub(crate) struct Catalog {
@@ -121,6 +95,8 @@ pub(crate) struct Catalog {
     applying: Mutex<()>,
     applied: AtomicU64,
     durable: AtomicU64,
+    /// Log records above this one are not applied yet.
+    limit: AtomicU64,
     staged_rows: AtomicUsize,
     staged_bytes: AtomicUsize,
     /// Which copy of the file's first page was not whole when it was opened, and has been mended since.
@@ -132,7 +108,12 @@ pub(crate) struct Catalog {
     /// Held by whoever reads row after row.
     scans: Arc<()>,
     /// What erasing has replaced while rows were being read from it.
-    replaced: Mutex<Vec<Database>>,
+    replaced: Mutex<Vec<Replaced>>,
+    pins: Mutex<Pins>,
+    /// How long what is read is kept by a writer in another process.
+    session: Option<Session>,
+    /// It ends without another look at what it has read.
+    fleeting: bool,
 }
 
 fn damaged(what: impl Into<String>) -> Error {
@@ -170,6 +151,15 @@ fn guarded<T>(calls: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
+/// Once a read has failed redb says of all others that one has. If it was because nothing is kept any more, that is what
+/// is to be known.
+fn explained(error: Error, session: &Option<Session>) -> Error {
+    match session.as_ref().map(|session| session.check(names::CATALOG)) {
+        Some(Err(stale @ lodestore_wal::Error::Stale { .. })) => stale.into(),
+        _ => error,
+    }
+}
+
 fn crc(key: &[u8], content: &[u8]) -> [u8; 4] {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key);
@@ -187,7 +177,7 @@ fn seal(value: &mut Vec<u8>, key: &[u8], content: &[&[u8]]) {
 }
 
 /// What [`seal`] was given.
-fn open<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8]> {
+fn unsealed<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8]> {
     match value.split_first_chunk::<4>() {
         Some((recorded, content)) if *recorded == crc(key, content) => Ok(content),
         _ => Err(damaged(format!("the checksum of the {} bytes kept for key {key:02x?} does not match", value.len()))),
@@ -195,19 +185,19 @@ fn open<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8]> {
 }
 
 fn database(backend: Backend) -> Result<Database> {
-    redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)
+    redb::Builder::new().set_cache_size(backend.cache()).create_with_backend(backend).map_err(failed)
 }
 
 /// A record's slot and payload.
 fn decode_row<'a>(key: &[u8], value: &'a [u8]) -> Result<(u32, &'a [u8])> {
     let short = || damaged(format!("a record of {} bytes", value.len()));
-    let (slot, payload) = open(key, value)?.split_first_chunk::<4>().ok_or_else(short)?;
+    let (slot, payload) = unsealed(key, value)?.split_first_chunk::<4>().ok_or_else(short)?;
     Ok((u32::from_le_bytes(*slot), payload))
 }
 
 fn decode_name(name: &str, value: &[u8]) -> Result<NameEntry> {
     let short = || damaged(format!("collection '{name}' of {} bytes", value.len()));
-    let (id, created) = open(name.as_bytes(), value)?.split_first_chunk::<4>().ok_or_else(short)?;
+    let (id, created) = unsealed(name.as_bytes(), value)?.split_first_chunk::<4>().ok_or_else(short)?;
     let created = created.try_into().map_err(|_| short())?;
     Ok(NameEntry { id: u32::from_le_bytes(*id), created: u64::from_le_bytes(created) })
 }
@@ -251,7 +241,7 @@ impl Catalog {
             return Err(damaged("it belongs to another store"));
         }
         let applied = meta.get(APPLIED).map_err(failed)?.ok_or_else(|| damaged("no applied LSN"))?;
-        let applied = open(APPLIED.as_bytes(), applied.value())?;
+        let applied = unsealed(APPLIED.as_bytes(), applied.value())?;
         let applied = u64::from_le_bytes(applied.try_into().map_err(|_| damaged("an applied LSN of another size"))?);
         let mut by_name = BTreeMap::new();
         for entry in txn.open_table(COLLECTIONS).map_err(failed)?.iter().map_err(failed)? {
@@ -269,6 +259,7 @@ impl Catalog {
             applying: Mutex::new(()),
             applied: AtomicU64::new(applied),
             durable: AtomicU64::new(applied),
+            limit: AtomicU64::new(u64::MAX),
             staged_rows: AtomicUsize::new(0),
             staged_bytes: AtomicUsize::new(0),
             spoilt,
@@ -276,7 +267,21 @@ impl Catalog {
             view: RwLock::default(),
             scans: Arc::default(),
             replaced: Mutex::default(),
+            pins: Mutex::default(),
+            session: None,
+            fleeting: false,
         })
+    }
+
+    /// Says of a catalogue that another process writes how long it is kept.
+    pub(crate) fn set_session(&mut self, session: Session) {
+        self.session = Some(session);
+        self.set_fleeting();
+    }
+
+    /// Says that what it reads may not be kept any more when it is closed.
+    pub(crate) fn set_fleeting(&mut self) {
+        self.fleeting = true;
     }
 
     /// Which copy of the file's first page was not whole when the catalogue was opened: a crash or damage.
@@ -319,15 +324,15 @@ impl Catalog {
             match change {
                 Staging::Row { lsn, key, row, unmarked } => {
                     bytes += row.as_ref().map_or(0, |row| row.payload.len());
-                    let unmarked = unmarked.into_iter().flatten().map(|slot| (key.collection(), slot, false));
+                    let unmarked = unmarked.into_iter().flatten().map(|slot| (lsn, (key.collection(), slot, false)));
                     let before = staged.marks.len();
                     staged.marks.extend(unmarked);
                     rows += 1 + staged.marks.len() - before;
                     overlay.insert(key.clone(), (lsn, row.clone()));
                     staged.queue.push(StagedRow { lsn, key, row });
                 }
-                Staging::Mark { collection, slot, marked, .. } => {
-                    staged.marks.push((collection, slot, marked));
+                Staging::Mark { lsn, collection, slot, marked } => {
+                    staged.marks.push((lsn, (collection, slot, marked)));
                     rows += 1;
                 }
             }
@@ -354,6 +359,10 @@ impl Catalog {
 
     /// Whether enough is staged to be worth a transaction.
     pub(crate) fn is_full(&self) -> bool {
+        // While it is held at a checkpoint's end, nothing would come of trying.
+        if self.limit.load(Ordering::Relaxed) != u64::MAX {
+            return false;
+        }
         self.staged_rows.load(Ordering::Relaxed) >= STAGED_ROWS
             || self.staged_bytes.load(Ordering::Relaxed) >= STAGED_BYTES
     }
@@ -385,18 +394,20 @@ impl Catalog {
                 None => Ok(None),
             }
         };
+        let find = |records: &Records| guarded(|| find(records)).map_err(|error| explained(error, &self.session));
         if let Some(records) = &*self.view.read() {
-            return guarded(|| find(records));
+            return find(records);
         }
         let db = self.db.read();
         let db = db.as_ref().ok_or(Error::Closed)?;
         let mut view = self.view.write();
         if view.is_none() {
-            *view = Some(guarded(|| db.begin_read().map_err(failed)?.open_table(RECORDS).map_err(failed))?);
+            let open = || db.begin_read().map_err(failed)?.open_table(RECORDS).map_err(failed);
+            *view = Some(guarded(open).map_err(|error| explained(error, &self.session))?);
         }
         // Others read meanwhile.
         let view = RwLockWriteGuard::downgrade(view);
-        guarded(|| find(view.as_ref().expect("made above")))
+        find(view.as_ref().expect("made above"))
     }
 
     /// Redb holds something else now: look-ups must see it before what was staged goes.
@@ -404,10 +415,18 @@ impl Catalog {
         drop(self.view.write().take());
     }
 
+    /// Keeps what log records above `lsn` do from being applied, so that a checkpoint's catalogue holds what its segments do.
+    /// One at a time; all up to `lsn` is staged.
+    pub(crate) fn hold_at(&self, lsn: u64) -> Hold<'_> {
+        // S0 has synced the log up to there.
+        self.limit.store(if mutant::on(Mutant::CatalogueFirst) { u64::MAX } else { lsn }, Ordering::Release);
+        Hold(self)
+    }
+
     /// Moves what is staged into redb, without making it durable. Returns how far redb has got then.
     pub(crate) fn apply(&self) -> Result<u64> {
         let _applying = self.applying.lock();
-        let batch = std::mem::take(&mut *self.staged.lock());
+        let batch = self.staged.lock().take(self.limit.load(Ordering::Acquire));
         if batch.last_lsn <= self.applied() {
             return Ok(self.applied());
         }
@@ -462,9 +481,9 @@ impl Catalog {
         txn.commit().map_err(failed)
     }
 
-    /// Makes what was [applied](Self::apply) durable. The log is synced up to there already: a catalogue ahead of
-    /// its log could not be explained after a crash.
-    pub(crate) fn commit_durably(&self) -> Result<()> {
+    /// Makes what was [applied](Self::apply) durable, for checkpoint `number`. The log is synced up to there already: a
+    /// catalogue ahead of its log could not be explained after a crash.
+    pub(crate) fn commit_durably(&self, number: u64) -> Result<()> {
         let _applying = self.applying.lock();
         let applied = self.applied();
         if applied == self.durable() {
@@ -481,30 +500,40 @@ impl Catalog {
         // A failure does not show in redb's answer.
         self.poison.check()?;
         self.durable.store(applied, Ordering::Release);
-        // Nobody's file any more, so that a failure concerns nobody.
-        let _ = self.drop_replaced();
+        // A store that keeps nothing has none.
+        if self.pins.lock().newest().is_some() {
+            self.pin_in(db, number)?;
+        }
+        self.drop_replaced();
         Ok(())
     }
 
     /// Compares the checksums of all of redb's pages, as the disk holds them. May make durable what was
-    /// [applied](Self::apply), so the log must be synced up to there.
+    /// [applied](Self::apply), so the log must be synced up to there. `seen`: by another process.
     ///
     /// # Errors
     /// [`Error::Corrupt`]. What redb holds afterwards may be less than what was applied: the store must not go on to
     /// throw log files away.
-    pub(crate) fn check(&self, disk: &dyn Disk) -> Result<()> {
-        let is_scanned = || Arc::strong_count(&self.scans) > 1;
-        if is_scanned() {
-            self.commit_durably()?;
+    pub(crate) fn check(&self, disk: &dyn Disk, seen: bool) -> Result<()> {
+        let is_read = || seen || Arc::strong_count(&self.scans) > 1;
+        if is_read() {
+            let number = self.pins.lock().newest();
+            self.commit_durably(number.unwrap_or(0))?;
         }
         let _applying = self.applying.lock();
         let mut db = self.db.write();
         let db = db.as_mut().ok_or(Error::Closed)?;
         self.forget_view();
-        let whole = if !is_scanned() {
-            guarded(|| db.check_integrity().map_err(failed))?
+        let whole = if !is_read() {
+            // redb does not check a database that somebody reads from.
+            let pins = self.take_pins();
+            let newest = pins.newest();
+            drop(pins);
+            let whole = guarded(|| db.check_integrity().map_err(failed))?;
+            newest.map_or(Ok(()), |number| self.pin_in(db, number))?;
+            whole
         } else {
-            // redb does not check a database that somebody reads from. Another one of the same file writes nothing into it.
+            // Another one of the same file writes nothing into it.
             let backend = Backend::new(disk.open(names::CATALOG)?, Poison::new())?;
             backend.rest();
             guarded(|| database(backend)?.check_integrity().map_err(failed))?
@@ -541,12 +570,13 @@ impl Catalog {
     pub(crate) fn close(&self) {
         let db = self.db.write().take();
         self.forget_view();
-        let replaced = std::mem::take(&mut *self.replaced.lock());
+        if self.fleeting {
+            // redb would look at pages again that nobody keeps any more.
+            self.rest.refuse();
+        }
+        drop(std::mem::take(&mut *self.replaced.lock()));
         // What it saves is for speed only; should it fail, the next opening takes longer.
-        let _ = guarded(|| {
-            drop((replaced, db));
-            Ok(())
-        });
+        drop(Replaced::new(db, self.take_pins()));
     }
 }
 

@@ -1,13 +1,25 @@
 //! Checkpoints: the segments and the catalogue catch up with the log (docs/durability.md, steps S0 to S8).
 
+use crate::catalog::Hold;
 use crate::error::Result;
 use crate::shared::{Shared, Task};
 use lodestore_engine::{Frozen, Index, remove_generation};
 use lodestore_wal::log::Commit;
 use lodestore_wal::mutant::{self, Mutant};
+use lodestore_wal::seats::oldest;
 use lodestore_wal::{Log, names};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// A checkpoint that has passed S0.
+#[derive(Debug)]
+pub(crate) struct Begun<'a> {
+    pub(crate) frozen: Frozen,
+    /// It goes up to here,
+    pub(crate) lsn: u64,
+    /// and so does the catalogue.
+    hold: Hold<'a>,
+}
 
 impl Shared {
     /// Takes a checkpoint, if anything has changed since the last one. Writers wait only for its first step.
@@ -15,7 +27,7 @@ impl Shared {
         let mut number = self.checkpointing.lock();
         // Whoever waited here for `close` must not write: another process may have opened the store by now.
         self.check_open()?;
-        if self.options.maintenance {
+        if self.options.maintenance && self.reader.is_none() {
             self.sweep()?;
         }
         self.checkpoint_locked(&mut number)
@@ -25,7 +37,7 @@ impl Shared {
         if !self.disk.is_persistent() {
             // Inserts that have met what was unlinked are waited for; otherwise S0 does that.
             drop(self.gate.write());
-            self.open.read().values().for_each(|open| open.index().settle_free());
+            self.open.read().values().for_each(|open| open.index().settle_free(0, u64::MAX));
             return self.catalog.apply().map(|_| ()).inspect_err(|error| self.poison.set(error));
         }
         let Some(log) = self.log_if_any() else { return Ok(()) };
@@ -33,24 +45,25 @@ impl Shared {
         // A slot that is in a segment and not in the graph would be lost once the log is gone.
         self.link_pending()?;
 
-        let (frozen, lsn) = {
+        let frozen = {
             let _gate = self.gate.write();
             self.freeze(log)?
         };
-        self.write_frozen(number, log, frozen, lsn)
+        self.write_frozen(number, log, frozen)
     }
 
     /// S0, by who holds the gate.
-    pub(crate) fn freeze(&self, log: &Log) -> Result<(Frozen, u64)> {
+    pub(crate) fn freeze(&self, log: &Log) -> Result<Begun<'_>> {
         let lsn = log.rotate()?;
         let mut indexes: Vec<Arc<Index>> = self.open.read().values().map(|open| open.index()).collect();
         // Always the same order, so that the same writes leave the same files.
         indexes.sort_unstable_by_key(|index| index.id());
-        Ok((Frozen::freeze(&indexes), lsn))
+        Ok(Begun { frozen: Frozen::freeze(&indexes), lsn, hold: self.catalog.hold_at(lsn) })
     }
 
     /// S1 to S8.
-    pub(crate) fn write_frozen(&self, number: &mut u64, log: &Log, frozen: Frozen, lsn: u64) -> Result<()> {
+    pub(crate) fn write_frozen(&self, number: &mut u64, log: &Log, begun: Begun<'_>) -> Result<()> {
+        let Begun { frozen, lsn, hold } = begun;
         let known = self.superblock.lock().1.ckpt_lsn;
         if frozen.is_empty() && lsn == known && self.catalog.durable() >= lsn {
             return Ok(());
@@ -74,8 +87,9 @@ impl Shared {
         // S3
         let durable = self.catalog.apply().and_then(|applied| {
             mutant::unless(Mutant::CatalogueFirst, || log.commit(applied, Commit::Synced))?;
-            self.catalog.commit_durably()
+            self.catalog.commit_durably(no)
         });
+        drop(hold);
         durable.inspect_err(|error| self.poison.set(error))?;
         // The catalogue's own failures show here only.
         self.poison.check()?;
@@ -113,14 +127,25 @@ impl Shared {
             self.poison.guard(file.write(state))?;
         }
 
-        // S7
-        frozen.release();
+        // S7. Readers that come from now on look at this checkpoint.
+        let seats = self.readers();
+        frozen.release(no, oldest(&seats));
+        // What is being scrubbed is kept, too.
+        let scrubbed = self.scrubbing.lock().map(Some);
+        self.catalog.unpin(&seats.into_iter().chain(scrubbed).collect::<Vec<_>>());
         self.checkpoints.fetch_add(1, Ordering::Relaxed);
 
         // S8: leftovers are removed at the next open if this fails.
         self.disk.remove(&names::ckpt(no))?;
         log.remove_through(lsn.min(self.catalog.durable()))?;
         self.remove_retired()
+    }
+
+    /// What readers in other processes look at. One that cannot be asked may look at anything.
+    fn readers(&self) -> Vec<Option<u64>> {
+        let seats = self.seats().unwrap_or_else(|_| vec![None]);
+        self.oldest_reader.store(oldest(&seats), Ordering::Release);
+        seats
     }
 
     /// Removes the generations that nothing names any more, once a checkpoint has named the ones that followed.
@@ -158,6 +183,7 @@ impl Shared {
         }
         self.bell.ring(Task::Stop);
         self.sync_bell.ring(Task::Stop);
+        self.scrub_bell.ring(Task::Stop);
         drop(self.syncing.lock());
         let mut number = self.checkpointing.lock();
         // Writes that passed the check of `closed` are waited for.
@@ -169,6 +195,9 @@ impl Shared {
             mended.and_then(|()| self.checkpoint_locked(&mut number))
         };
         self.catalog.close();
+        if let Some(reader) = &self.reader {
+            reader.leave();
+        }
         let mut superblock = self.superblock.lock();
         let (file, state) = &mut *superblock;
         let result = result.and_then(|()| {

@@ -1,4 +1,4 @@
-//! The time of day, for people.
+//! The time of day, and who we are, for people.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -27,6 +27,14 @@ fn utc(seconds: u64) -> String {
     }
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     format!("{year}-{month:02}-{:02} {hour:02}:{minute:02}:{second:02} UTC", days + 1)
+}
+
+/// What the lock file says of us.
+pub(crate) fn holder() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    let host = if host.is_empty() { "this host" } else { host };
+    format!("process {} on {host}, since {}", std::process::id(), now())
 }
 
 #[cfg(test)]

@@ -188,8 +188,8 @@ impl Shared {
             // What a failed write has left is not linked.
             self.poison.check()?;
             if self.disk.is_persistent() {
-                let (frozen, lsn) = self.freeze(log)?;
-                self.write_frozen(&mut number, log, frozen, lsn)?;
+                let begun = self.freeze(log)?;
+                self.write_frozen(&mut number, log, begun)?;
             }
             let old = open.index();
             let undo = |error: Error| {

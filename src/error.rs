@@ -232,6 +232,32 @@ pub enum Error {
         /// What the holder wrote about itself: process id, host, since when.
         holder: String,
     },
+    /// A write to a store that was opened [for reading](crate::Store::open_read_only).
+    #[error("the store was opened for reading only; open it with Store::open to write")]
+    ReadOnly,
+    /// What a [reader](crate::Store::open_read_only) looks at is not kept any more: the store has had another writer since.
+    #[error("{file} has changed since this was opened; call Store::refresh, and open collections anew")]
+    Stale {
+        /// The file.
+        file: String,
+    },
+    /// A writer was in the middle of a checkpoint all the time, or has ended there.
+    #[error(
+        "no whole checkpoint of {path} was found in {waited:?}: its writer was taking one all the time, or has failed or \
+         crashed in one; then open the store for writing once"
+    )]
+    Unsettled {
+        /// The store.
+        path: PathBuf,
+        /// How long was waited.
+        waited: std::time::Duration,
+    },
+    /// Too many [readers](crate::Store::open_read_only) of one store.
+    #[error("{seats} readers have the store open already; close one of them")]
+    TooManyReaders {
+        /// How many there can be.
+        seats: usize,
+    },
     /// A file is not what was written there.
     #[error("{file} is damaged at byte {offset}: {what}")]
     Corrupt {
@@ -297,6 +323,9 @@ impl From<lodestore_wal::Error> for Error {
             Low::Locked { path, holder } => Error::Locked { path, holder },
             Low::NoSpace { path, needed } => Error::NoSpace { path, needed },
             Low::Poisoned { first } => Error::Poisoned { first },
+            Low::ReadOnly { .. } => Error::ReadOnly,
+            Low::Stale { path } => Error::Stale { file: path },
+            Low::NoSeat { seats, .. } => Error::TooManyReaders { seats },
             Low::TooLarge { got, limit } => Error::TooLarge { got, limit },
             Low::FormatTooNew { file, found, supported } => Error::FormatTooNew { file, found, supported },
             Low::Io { op, path, source } => Error::Io { op, path, source },

@@ -28,6 +28,7 @@
 
 // Lower first: a module names only those above it.
 mod error;
+mod findings;
 mod graph;
 pub mod foreign;
 mod clock;
@@ -41,8 +42,10 @@ mod pages;
 mod backend;
 mod catalog;
 mod recall;
+mod scrub_report;
 mod sync;
 mod flight;
+mod reader;
 mod shared;
 mod recall_file;
 mod absent;
@@ -55,7 +58,9 @@ mod background;
 mod syncer;
 mod open;
 mod generation;
+mod scrub;
 mod recover;
+mod read_only;
 mod hits;
 mod stop;
 mod keyset;
@@ -104,6 +109,7 @@ pub use options::{Durability, Residency, StoreOptions};
 pub use recall::{RecallAt, RecallReport};
 pub use repair::{Loss, LossKind, RepairOptions, RepairReport, RepairedCollection, repair};
 pub use scan::{KeyRange, Keys, Payloads, Records};
+pub use scrub_report::ScrubReport;
 pub use search::Search;
 pub use search_many::{BatchHits, SearchMany};
 pub use stats::StoreStats;

@@ -7,6 +7,7 @@ use crate::shared::{Open, Shared};
 use lodestore_engine::{Heads, Index, Metrics, Super};
 use lodestore_wal::{Disk, names};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Shared {
     /// The collection of that name, opened if it was not yet.
@@ -26,6 +27,7 @@ impl Shared {
         }
         let state = self.superblock.lock().1;
         let open = open_collection(&*self.disk, &state, &self.heads, (name, entry), &self.options.metrics)?;
+        open.index().opened_at(state.done, self.oldest_reader.load(Ordering::Acquire));
         open.index().load_marks(&self.catalog.marks(entry.id)?)?;
         reside(&open.index(), self.options.residency)?;
         all.insert(entry.id, open.clone());

@@ -82,6 +82,9 @@ pub struct StoreOptions {
     pub(crate) residency: Residency,
     pub(crate) checkpoint_log_bytes: u64,
     pub(crate) checkpoint_dirty_bytes: u64,
+    pub(crate) catalog_cache: usize,
+    pub(crate) scrub: Option<Duration>,
+    pub(crate) patience: Duration,
     pub(crate) metrics: Metrics,
     /// What is wrong with a metric.
     pub(crate) wrong_metric: Option<String>,
@@ -98,6 +101,9 @@ impl Default for StoreOptions {
             residency: Residency::Mapped,
             checkpoint_log_bytes: 64 << 20,
             checkpoint_dirty_bytes: 1 << 30,
+            catalog_cache: 64 << 20,
+            scrub: None,
+            patience: Duration::from_secs(20),
             metrics: Metrics::default(),
             wrong_metric: None,
         }
@@ -190,6 +196,28 @@ impl StoreOptions {
     /// Default: 1 GiB.
     pub fn checkpoint_dirty_bytes(mut self, bytes: u64) -> Self {
         self.checkpoint_dirty_bytes = bytes;
+        self
+    }
+
+    /// Looks for damage in the background: `period` after the store was opened, and then after the last time it was done, all
+    /// that is in use is read once, as [`Store::scrub`](crate::Store::scrub) does, for a twentieth of the time. What it finds is in
+    /// [`StoreStats::scrub`](crate::StoreStats). Default: never. Needs [`background`](Self::background).
+    pub fn scrub(mut self, period: Duration) -> Self {
+        self.scrub = Some(period);
+        self
+    }
+
+    /// Bytes of memory for pages of the catalogue: keys with their places, and payloads. Default: 64 MiB. Pages beyond are
+    /// read, from the system's cache if they are there, each time they are needed.
+    pub fn catalog_cache_bytes(mut self, bytes: usize) -> Self {
+        self.catalog_cache = bytes;
+        self
+    }
+
+    /// How long [opening for reading](crate::Store::open_read_only) waits for the end of a checkpoint that a writer is taking.
+    /// Default: 20 seconds, several times what a checkpoint of a million records takes.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 }

@@ -47,6 +47,8 @@ const GROUP: u64 = PAGE / 4;
 const GROUP_BYTES: u64 = (1 + GROUP) * PAGE;
 /// Where the groups begin: behind the copies of page 0.
 const BODY: u64 = 2 * PAGE;
+/// Bytes at the beginning that change while redb is in use; others are written before anything in use refers to them.
+pub(crate) const CHANGING: u64 = BODY;
 const MAGIC: [u8; 8] = *b"LSCATLG1";
 /// Where redb's bytes begin in a copy of page 0.
 const CONTENT: usize = 16;

@@ -182,6 +182,9 @@ impl Shared {
         self.check_open()?;
         let mut kept = open.recall.lock();
         *kept = Some(Some(Arc::new(report.clone())));
+        if self.reader.is_some() {
+            return Ok(());
+        }
         // Searches of a store whose writing has stopped go by it, too.
         self.poison.check()?;
         write(&*self.disk, self.uuid, open, report)

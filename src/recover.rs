@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::background;
-use crate::catalog::{Catalog, Row, Staging};
+use crate::catalog::{self, Catalog, Row, Staging};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::generation;
@@ -11,6 +11,7 @@ use crate::op::{LoggedKey, Op, Put};
 use crate::open::{open_collection, reside};
 use crate::options::StoreOptions;
 use crate::pages::Pages;
+use crate::scrub;
 use crate::shared::{Handle, LazyLog, Open, Parts, Shared, Task};
 use crate::syncer;
 use lodestore_engine::{
@@ -19,12 +20,13 @@ use lodestore_engine::{
 };
 use lodestore_wal::log::Record;
 use lodestore_wal::mutant::{self, Mutant};
-use lodestore_wal::{Disk, DiskFile, Log, LogScan, Poison, names};
+use lodestore_wal::seats::{self, Session};
+use lodestore_wal::{Disk, Log, LogScan, Poison, names};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Opens or makes the store on `disk`.
@@ -37,7 +39,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     if !exists && !options.create {
         return Err(Error::NotAStore { path: path.to_owned() });
     }
-    let lock = disk.lock(names::LOCK, &holder())?;
+    let lock = disk.lock(names::LOCK, &clock::holder())?;
     let (superblock, mut state) = match Superblock::open(&*disk) {
         Err(error) if error.is_not_found() => {
             create(&disk, path)?;
@@ -52,6 +54,8 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     if state.ckpt_lsn == 0 {
         disk.sync_dir("")?;
     }
+    // Whoever reads what an earlier writer left is told before anything of it changes.
+    let oldest_reader = if disk.is_persistent() { oldest_reader(&*disk, &state)? } else { u64::MAX };
     let last_checkpoint = recover_segments(&*disk, &superblock, &mut state)?;
     let heads = Heads::new(disk.open(names::HEADS)?);
     let file = disk.open(names::CATALOG)?;
@@ -62,7 +66,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
         }
     }
     let rests = state.clean && disk.is_persistent();
-    let (catalog, hides_failures) = open_catalog(&file, &poison, &state, rests)?;
+    let (catalog, hides_failures) = catalog::open(&file, &poison, &state, (rests, options.catalog_cache))?;
 
     // R5, R6
     let mut replay = Replay {
@@ -74,6 +78,9 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
         open: HashMap::new(),
         retired: Vec::new(),
     };
+    if disk.is_persistent() {
+        replay.catalog.pin(state.done)?;
+    }
     let log = if disk.is_persistent() { replay.run(&poison)? } else { LazyLog::ready(Log::volatile()) };
     hides_failures.store(true, Ordering::Release);
     if log.is_ready() {
@@ -81,6 +88,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     }
     let Replay { open, retired, .. } = replay;
     generation::sweep(&*disk, &state, &heads, &catalog, &open)?;
+    open.values().for_each(|open| open.index().opened_at(state.done, oldest_reader));
     let pending = open.values().any(|open| !open.index().unlinked().is_empty());
     open.values().try_for_each(|open| reside(&open.index(), options.residency))?;
     let background = options.background;
@@ -94,17 +102,22 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
         superblock,
         state,
         log,
-        lock,
+        lock: Some(lock),
         next_checkpoint: last_checkpoint + 1,
         open,
         retired,
+        oldest_reader,
+        reader: None,
     }));
 
     // R7: what was replayed is linked and checkpointed, in the background if there is one.
     if background {
         background::start(&shared)?;
-        // Nobody else would tell the first thread to end.
-        syncer::start(&shared).inspect_err(|_| shared.bell.ring(Task::Stop))?;
+        // Nobody else would tell the other threads to end.
+        syncer::start(&shared).and_then(|()| scrub::start(&shared)).inspect_err(|_| {
+            shared.bell.ring(Task::Stop);
+            shared.sync_bell.ring(Task::Stop);
+        })?;
         if pending {
             shared.bell.ring(Task::Link);
         }
@@ -114,34 +127,18 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     Ok(Handle(shared))
 }
 
-fn open_catalog(
-    file: &Arc<dyn DiskFile>,
-    poison: &Poison,
-    state: &Super,
-    rests: bool,
-) -> Result<(Catalog, Arc<AtomicBool>)> {
-    let open = |torn: bool| {
-        let backend = Backend::new(file.clone(), poison.clone())?;
-        let (hides_failures, torn_may_be) = (backend.hides_failures(), backend.torn_may_be());
-        if rests {
-            backend.rest();
-        }
-        torn_may_be.store(torn, Ordering::Relaxed);
-        let catalog = Catalog::open(backend, state.uuid)?;
-        torn_may_be.store(false, Ordering::Relaxed);
-        Ok((catalog, hides_failures))
-    };
-    match open(false) {
-        Err(damage @ Error::Corrupt { .. }) if !state.clean => match open(true) {
-            Err(Error::Corrupt { .. }) => Err(damage),
-            // A disk that fails meanwhile says nothing of damage.
-            opened => opened,
-        },
-        opened => opened,
+/// The oldest checkpoint that a reader in another process may look at.
+fn oldest_reader(disk: &dyn Disk, state: &Super) -> Result<u64> {
+    let taken = seats::taken(disk)?;
+    // The last checkpoint's catalogue is kept from here on as if the writer before had gone on.
+    let is_kept = |at: &Option<u64>| state.clean && *at == Some(state.done);
+    if !taken.iter().all(is_kept) {
+        Session::end(disk)?;
     }
+    Ok(seats::oldest(&taken))
 }
 
-fn exists(disk: &dyn Disk) -> Result<bool> {
+pub(crate) fn exists(disk: &dyn Disk) -> Result<bool> {
     match disk.open(names::SUPER) {
         Ok(_) => Ok(true),
         Err(error) if error.is_not_found() => Ok(false),
@@ -215,14 +212,6 @@ fn new_uuid(random: bool) -> [u8; 16] {
         half.copy_from_slice(&hasher.finish().to_le_bytes());
     }
     uuid
-}
-
-/// What the lock file says of us.
-fn holder() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
-    let host = if host.is_empty() { "this host" } else { host };
-    format!("process {} on {host}, since {}", std::process::id(), clock::now())
 }
 
 struct Replay<'a> {

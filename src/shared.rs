@@ -4,9 +4,12 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::flight::InFlight;
 use crate::options::{Durability, StoreOptions};
+use crate::reader::Reader;
 use crate::recall::RecallReport;
+use crate::scrub_report::ScrubReport;
 use lodestore_engine::{Heads, Index, Progress, Super, Superblock};
 use lodestore_wal::log::Commit;
+use lodestore_wal::seats;
 use lodestore_wal::{Disk, DiskLock, Log, LogScan, Poison};
 use parking_lot::{Condvar, Mutex, RwLock};
 use rayon::ThreadPool;
@@ -90,9 +93,19 @@ pub(crate) struct Shared {
     pub(crate) retired: Mutex<Vec<(u32, u32)>>,
     pub(crate) bell: Bell,
     pub(crate) sync_bell: Bell,
+    pub(crate) scrub_bell: Bell,
+    /// What is known of damage, if anybody has looked for it.
+    pub(crate) scrubbed: Mutex<Option<ScrubReport>>,
+    /// The checkpoint whose catalogue somebody looks for damage in.
+    pub(crate) scrubbing: Mutex<Option<u64>>,
+    pub(crate) scrub_alone: Mutex<()>,
     /// Held by the thread that syncs while it does.
     pub(crate) syncing: Mutex<()>,
     pub(crate) closed: AtomicBool,
+    /// The oldest checkpoint that a process which only reads looked at after the last one.
+    pub(crate) oldest_reader: AtomicU64,
+    /// What a store that is only read is of.
+    pub(crate) reader: Option<Reader>,
     pub(crate) checkpoints: AtomicU64,
     last_sync: Mutex<Instant>,
     pool: OnceLock<ThreadPool>,
@@ -121,10 +134,13 @@ pub(crate) struct Parts {
     pub(crate) superblock: Superblock,
     pub(crate) state: Super,
     pub(crate) log: LazyLog,
-    pub(crate) lock: Box<dyn DiskLock>,
+    /// None of a store that is only read.
+    pub(crate) lock: Option<Box<dyn DiskLock>>,
     pub(crate) next_checkpoint: u64,
     pub(crate) open: HashMap<u32, Arc<Open>>,
     pub(crate) retired: Vec<(u32, u32)>,
+    pub(crate) oldest_reader: u64,
+    pub(crate) reader: Option<Reader>,
 }
 
 impl Shared {
@@ -148,12 +164,18 @@ impl Shared {
             retired: Mutex::new(parts.retired),
             bell: Bell::default(),
             sync_bell: Bell::default(),
+            scrub_bell: Bell::default(),
+            scrubbed: Mutex::default(),
+            scrubbing: Mutex::default(),
+            scrub_alone: Mutex::default(),
             syncing: Mutex::new(()),
             closed: AtomicBool::new(false),
+            oldest_reader: AtomicU64::new(parts.oldest_reader),
+            reader: parts.reader,
             checkpoints: AtomicU64::new(0),
             last_sync: Mutex::new(Instant::now()),
             pool: OnceLock::new(),
-            lock: Mutex::new(Some(parts.lock)),
+            lock: Mutex::new(parts.lock),
         }
     }
 
@@ -173,6 +195,9 @@ impl Shared {
     pub(crate) fn log(&self) -> Result<&Log> {
         if let Some(log) = self.log.log.get() {
             return Ok(log);
+        }
+        if self.reader.is_some() {
+            return Err(Error::ReadOnly);
         }
         self.poison.check()?;
         let mut scan = self.log.scan.lock();
@@ -291,6 +316,15 @@ impl Shared {
         bytes >= self.options.checkpoint_log_bytes.max(dirty) || dirty >= self.options.checkpoint_dirty_bytes
     }
 
+    /// What readers look at now.
+    pub(crate) fn seats(&self) -> Result<Vec<Option<u64>>> {
+        if !self.disk.is_persistent() {
+            return Ok(Vec::new());
+        }
+        let disk = self.reader.as_ref().map_or(&self.disk, |reader| &reader.from().seats);
+        Ok(seats::taken(&**disk)?)
+    }
+
     /// Lets others open the store.
     pub(crate) fn unlock(&self) {
         drop(self.lock.lock().take());
@@ -311,6 +345,11 @@ impl LazyLog {
 
     pub(crate) fn is_ready(&self) -> bool {
         self.log.get().is_some()
+    }
+
+    /// Of a store that is only read.
+    pub(crate) fn never() -> Self {
+        Self { log: OnceLock::new(), scan: Mutex::new(None) }
     }
 
     pub(crate) fn ready(log: Log) -> Self {

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::files;
 use crate::info::CollectionInfo;
+use crate::scrub_report::ScrubReport;
 use crate::shared::Shared;
 use lodestore_wal::names;
 use std::sync::atomic::Ordering;
@@ -40,6 +41,10 @@ pub struct StoreStats {
     pub checkpoints: u64,
     /// Bytes of changed pages that are in memory until the next checkpoint.
     pub dirty_bytes: u64,
+    /// Stores opened [for reading](crate::Store::open_read_only), in this process or others, at this moment.
+    pub readers: u64,
+    /// What the last [scrub](crate::Store::scrub) has found, if there was one since the store was opened.
+    pub scrub: Option<ScrubReport>,
     /// Why the store takes no more writes, if it does not.
     pub poisoned: Option<String>,
     /// The kernel that computes distances: `avx512`, `avx2`, `neon` or `scalar`.
@@ -68,6 +73,8 @@ impl StoreStats {
             log_syncs: log_stats.syncs,
             checkpoints: shared.checkpoints.load(Ordering::Relaxed),
             dirty_bytes: shared.dirty_bytes(),
+            readers: shared.seats()?.len() as u64,
+            scrub: shared.scrubbed.lock().clone(),
             poisoned: shared.poison.reason().map(str::to_owned),
             kernel: lodestore_engine::kernel::Kernel::detect().tier().name(),
         })

@@ -9,7 +9,10 @@ use crate::error::{Error, Result};
 use crate::info::CollectionInfo;
 use crate::key::Key;
 use crate::options::StoreOptions;
+use crate::read_only;
+use crate::reader::Place;
 use crate::recover;
+use crate::scrub_report::ScrubReport;
 use crate::shared::{Handle, Shared};
 use crate::stats::StoreStats;
 use crate::verify::{VerifyOptions, VerifyReport};
@@ -45,6 +48,66 @@ impl Store {
     /// See [`StoreOptions::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Store> {
         StoreOptions::default().open(path)
+    }
+
+    /// Opens the store in directory `path` for reading only, while another process may have it open for writing.
+    ///
+    /// What is seen is the last checkpoint, whole, whatever the writer does meanwhile: to see later ones,
+    /// [`refresh`](Self::refresh). Writers take one when [told to](Self::checkpoint), when the log has grown, and when they
+    /// close the store. No reader keeps a writer waiting; but slots and pages of the catalogue that a reader may look at are
+    /// not used again before it goes on to a later checkpoint, or ends.
+    ///
+    /// Opening copies links, tombstones and their checksums into memory (for M 16 some 150 bytes a record), and reads
+    /// nothing else; all files of all collections are opened, up to ten each. The user must be allowed to make files in the
+    /// directory `readers` of the store. On a file system that is read-only, readers keep writers out instead.
+    ///
+    /// ```
+    /// use lodestore::{Error, Store};
+    /// let dir = tempfile::tempdir()?;
+    /// let store = Store::open(dir.path())?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"one")?;
+    /// store.checkpoint()?;
+    /// let mut reader = Store::open_read_only(dir.path())?; // here or in another process
+    /// docs.put(2, &[3.0, 4.0], b"two")?;
+    /// let seen = reader.collection::<u64>("docs").open()?;
+    /// assert_eq!((seen.len(), seen.payload(1)?.unwrap().to_vec()), (1, b"one".to_vec()));
+    /// assert!(matches!(seen.put(3, &[0.0, 0.0], b""), Err(Error::ReadOnly)));
+    /// store.checkpoint()?;
+    /// assert!(reader.refresh()?);
+    /// assert_eq!(reader.collection::<u64>("docs").open()?.len(), 2);
+    /// assert_eq!(seen.len(), 1); // what was opened before stays as it was
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotAStore`], [`Error::TooManyReaders`], [`Error::Corrupt`]; on a read-only file system [`Error::Locked`] if there
+    /// is a writer; [`Error::Unsettled`] if a writer has crashed in the
+    /// middle of a checkpoint, so that the store has to be opened for writing first.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store> {
+        StoreOptions::default().open_read_only(path)
+    }
+
+    /// Goes on to the last checkpoint, if there is a later one than this store was opened at, or if what it looks at is not
+    /// kept any more; says whether it was opened anew. Of a store that was opened [for reading](Self::open_read_only); one that writes always sees all. Collections that were
+    /// opened before stay as they were, and keep what they look at.
+    ///
+    /// # Errors
+    /// As [`open_read_only`](Self::open_read_only). The store is as it was then.
+    pub fn refresh(&mut self) -> Result<bool> {
+        let shared = self.shared();
+        shared.check_open()?;
+        let Some(reader) = &shared.reader else { return Ok(false) };
+        if reader.is_current()? {
+            return Ok(false);
+        }
+        self.handle = Arc::new(read_only::open(reader.from().clone(), shared.options.clone())?);
+        Ok(true)
+    }
+
+    /// Whether this store was opened [for reading only](Self::open_read_only).
+    pub fn is_read_only(&self) -> bool {
+        self.shared().reader.is_some()
     }
 
     /// How to open a store otherwise than by default.
@@ -260,6 +323,16 @@ impl Store {
         VerifyReport::of(self.shared(), options)
     }
 
+    /// Looks for damage while the store is in use, as fast as it can: reads every page, vector, code, id, key and row that is in
+    /// use, and compares it with its checksum. Unlike [`verify`](Self::verify) it keeps nobody waiting for more than a moment, and does
+    /// not look at links as such, the log, and what is not in use. Opens all collections. [`StoreOptions::scrub`] does it again and again.
+    ///
+    /// # Errors
+    /// If it could not be carried out; damage is in the report.
+    pub fn scrub(&self) -> Result<ScrubReport> {
+        self.shared().scrub(&mut |_| true)
+    }
+
     /// A backup into directory `to`, to be set up and run: see [`Backup`]. Searches and writes go on meanwhile, except for
     /// a moment at its beginning; it takes a checkpoint, and none else is taken until it is done, so that writers wait if
     /// the log grows to four times the size at which one is due, or if more than an eighth of a collection's records have
@@ -324,6 +397,32 @@ impl StoreOptions {
             })?
         };
         self.open_on(Arc::new(disk), path)
+    }
+
+    /// As [`Store::open_read_only`]. What concerns writing is ignored.
+    ///
+    /// # Errors
+    /// As [`Store::open_read_only`].
+    pub fn open_read_only(self, path: impl AsRef<Path>) -> Result<Store> {
+        let path = path.as_ref();
+        let missing = |error: lodestore_wal::Error| {
+            if error.is_not_found() { Error::NotAStore { path: path.to_owned() } } else { error.into() }
+        };
+        let disk = Arc::new(OsDisk::read_only(path).map_err(missing)?);
+        let seats = Arc::new(OsDisk::new(path).map_err(missing)?);
+        self.read_on(Place { disk, seats, path: path.to_owned() })
+    }
+
+    /// As [`open_read_only`](Self::open_read_only), on any [`Disk`].
+    ///
+    /// # Errors
+    /// As [`Store::open_read_only`].
+    pub fn open_read_only_on(self, disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<Store> {
+        self.read_on(Place { disk: disk.clone(), seats: disk, path: path.as_ref().to_owned() })
+    }
+
+    fn read_on(self, from: Place) -> Result<Store> {
+        Ok(Store { handle: Arc::new(read_only::open(from, self)?) })
     }
 
     /// Opens the store on any [`Disk`]; `path` is for messages. For tests on a simulated disk.

@@ -2,7 +2,8 @@
 
 mod files;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::findings;
 use crate::key::{RowKey, shown};
 use crate::pages;
 use crate::shared::{Open, Shared};
@@ -222,6 +223,10 @@ impl VerifyReport {
         shared.check_open()?;
         let VerifyOptions { level, mut progress } = options;
         let checks = level.checks();
+        if checks.bytes && shared.reader.is_some() {
+            let what = "a store opened for reading is verified to the levels headers and graph only: a writer may be at its files";
+            return Err(Error::Setting(what.into()));
+        }
         let mut report = Self {
             level,
             complete: true,
@@ -239,11 +244,19 @@ impl VerifyReport {
             }
         }
         // Pages are compared with what the last checkpoint wrote, so none may run; and nobody may change the graph.
-        let _checkpointing = shared.checkpointing.lock();
+        let mut checkpointing = shared.checkpointing.lock();
         if checks.bytes || checks.graph {
             shared.link_pending()?;
         }
-        let _gate = shared.gate.write();
+        let gate = shared.gate.write();
+        if checks.bytes
+            && let (Some(log), None) = (shared.log_if_any(), shared.poison.reason())
+            && shared.seats().is_ok_and(|seats| !seats.is_empty())
+        {
+            // So that those who come in the meantime find segments and catalogue at one.
+            let begun = shared.freeze(log)?;
+            shared.write_frozen(&mut checkpointing, log, begun)?;
+        }
         let mut open: Vec<_> = shared.open.read().values().cloned().collect();
         open.sort_unstable_by(|a, b| a.name.cmp(&b.name));
 
@@ -266,6 +279,13 @@ impl VerifyReport {
         report.check_collections(shared, checks, &open, &mut all, &mut steps);
         report.complete = !steps.stopped() && steps.told();
         report.take(all);
+        drop(gate);
+        // Checking may have made durable what no checkpoint has, and readers wait for the two to be at one.
+        let known = shared.superblock.lock().1.ckpt_lsn;
+        if checks.bytes && shared.catalog.applied() > known && shared.poison.reason().is_none() {
+            // A failure that matters has poisoned the store; the others wait for the next one.
+            let _ = shared.checkpoint_locked(&mut checkpointing);
+        }
         Ok(report)
     }
 
@@ -283,7 +303,7 @@ impl VerifyReport {
                 slots.entry(key.collection()).or_default().push((key, slot));
                 steps.made(1);
             });
-            listed.map_err(|error| files::problem(all, error)).is_ok()
+            listed.map_err(|error| findings::problem(all, error)).is_ok()
         };
         for open in open {
             if steps.stopped() {

@@ -119,17 +119,21 @@ fn a_backup_beside_writers_is_one_moment() {
     let done = AtomicBool::new(false);
     let vector = |n: u64| -> Vec<f32> { Rng::new(n ^ seed).vector(4) };
     let numbers = std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (store, pair, done) = (&store, &pair, &done);
+        scope.spawn(move || {
             let mut n = 0;
             while !done.load(Ordering::Acquire) {
                 let mut batch = store.batch();
-                for docs in &pair {
+                for docs in pair {
                     batch.put(docs, n % KEYS, &vector(n), &n.to_le_bytes()).unwrap();
                 }
                 batch.commit().unwrap();
                 n += 1;
+                let _ = tell.send(());
             }
         });
+        told.recv().unwrap();
         let backups: Vec<u64> =
             (0..5).map(|_| store.backup(dir.path().join("backups")).run().unwrap().number).collect();
         done.store(true, Ordering::Release);

@@ -20,10 +20,12 @@ mod mutants;
 mod packed;
 mod process;
 mod reach;
+mod readers;
 mod recall;
 mod recovery;
 mod repair;
 mod scan;
+mod scrub;
 mod tidy;
 mod crash;
 

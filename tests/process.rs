@@ -3,6 +3,7 @@
 //! The writer is this test binary, started again to run [`child`] alone. It prints a line after each call that
 //! returned; whatever has a line must be in the store afterwards.
 
+mod beside;
 mod script;
 mod strace;
 
@@ -80,6 +81,7 @@ fn child() {
             Err(error) => say(&format!("refused: {error}")),
         },
         "fixed" => strace::work(store.as_ref()),
+        "rounds" => beside::write_rounds(store.as_ref()),
         "hold" => {
             let _store = Store::open(&store).unwrap();
             say("holding");

@@ -68,6 +68,13 @@ pub(crate) enum Command {
     DemoWriter(DemoWriterArgs),
 }
 
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ReadingArgs {
+    /// Read the last checkpoint and change nothing, also while another process has the store open
+    #[arg(long)]
+    pub(crate) read_only: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// The store's directory; made when missing
@@ -168,6 +175,8 @@ pub(crate) struct ExportIndexArgs {
     /// Print the summary as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -224,6 +233,8 @@ pub(crate) struct SearchArgs {
     /// Print the summary as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -260,6 +271,8 @@ pub(crate) struct GetArgs {
     /// Print the record, with its whole vector, as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -312,6 +325,8 @@ pub(crate) struct KeysArgs {
     /// Print each as a JSON value
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -331,6 +346,8 @@ pub(crate) struct InspectArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
 }
 
 #[derive(Debug, Args)]

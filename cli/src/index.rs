@@ -225,7 +225,7 @@ fn segment(path: &Path) -> Result<PathBuf> {
 }
 
 pub(crate) fn export(args: &ExportIndexArgs) -> Result<ExitCode> {
-    let store = open::store(&args.store)?;
+    let store = open::reading(&args.store, args.reading, Store::options())?;
     let (any, info) = keys::open(&store, &args.collection)?;
     let AnyCollection::U64(collection) = any else {
         bail!("hnswlib's labels are numbers, and keys of the collection '{}' are of type {}", info.name, info.key);

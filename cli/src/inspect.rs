@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, process::ExitCode, time::Instant};
 
 use anyhow::Result;
 use indicatif::HumanBytes;
-use lodestore::CollectionInfo;
+use lodestore::{CollectionInfo, Store};
 use serde::Serialize;
 
 use crate::{
@@ -21,6 +21,8 @@ struct Info {
     log_bytes: u64,
     /// Bytes of changed pages in memory.
     dirty_bytes: u64,
+    /// Stores opened for reading only, at this moment.
+    readers: u64,
     last_lsn: u64,
     durable_lsn: u64,
     checkpoint_lsn: u64,
@@ -50,7 +52,7 @@ struct CollectionRow {
 }
 
 pub(crate) fn info(args: &InspectArgs) -> Result<ExitCode> {
-    let store = open::store(&args.store)?;
+    let store = open::reading(&args.store, args.reading, Store::options())?;
     let stats = store.stats()?;
     let row = |info: CollectionInfo| CollectionRow {
         name: info.name,
@@ -71,6 +73,7 @@ pub(crate) fn info(args: &InspectArgs) -> Result<ExitCode> {
         bytes: stats.bytes,
         log_bytes: stats.log_bytes,
         dirty_bytes: stats.dirty_bytes,
+        readers: stats.readers,
         last_lsn: stats.last_lsn,
         durable_lsn: stats.durable_lsn,
         checkpoint_lsn: stats.checkpoint_lsn,

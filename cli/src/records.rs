@@ -3,7 +3,7 @@
 use std::{ops::Bound, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
-use lodestore::{Collection, Keys};
+use lodestore::{Collection, Keys, Store};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ struct Record<'a> {
 }
 
 pub(crate) fn get(args: &GetArgs) -> Result<ExitCode> {
-    let store = open::store(&args.store)?;
+    let store = open::reading(&args.store, args.reading, Store::options())?;
     let (any, _) = keys::open(&store, &args.collection)?;
     with_any!(&any, collection => get_from(collection, args))
 }
@@ -133,7 +133,7 @@ fn missing(key: &str, collection: &str) -> String {
 }
 
 pub(crate) fn keys(args: &KeysArgs) -> Result<ExitCode> {
-    let store = open::store(&args.store)?;
+    let store = open::reading(&args.store, args.reading, Store::options())?;
     let (any, info) = keys::open(&store, &args.collection)?;
     match (&any, &args.prefix) {
         (AnyCollection::Str(collection), Some(prefix)) => list(collection.prefix(prefix), args)?,

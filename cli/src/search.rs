@@ -15,6 +15,7 @@ use crate::{
     args::SearchArgs,
     formats::{self, Block, Rows},
     keys::{self, TextKey, with_any},
+    open,
     output::{count, per_second, preview, records, say, say_json, took},
 };
 
@@ -106,7 +107,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
         (_, true) => Residency::Resident,
         _ => Residency::Mapped,
     };
-    let store = Store::options().create(false).residency(residency).open(&args.store)?;
+    let store = open::reading(&args.store, args.reading, Store::options().residency(residency))?;
     let (any, info) = keys::open(&store, &args.collection)?;
     let open_ms = opening.elapsed().as_secs_f64() * 1e3;
     if queries.dim() != info.dim {

@@ -112,8 +112,9 @@ impl Frozen {
         })
     }
 
-    /// S7: the private copies of pages that the files now hold go back to the system.
-    pub fn release(self) {
+    /// S7: the private copies of pages that the files now hold, as of checkpoint `number`, go back to the system. No other
+    /// process looks at a checkpoint before `oldest`.
+    pub fn release(self, number: u64, oldest: u64) {
         for frozen in self.0 {
             let FrozenIndex { index, head, pages } = frozen;
             let slots = u64::from(head.next_slot);
@@ -121,7 +122,7 @@ impl Frozen {
             index.upper.set_covered(u64::from(head.next_upper));
             index.tombs.set_covered(tomb_words(slots));
             *index.recorded.lock() = Some(head);
-            index.settle_free();
+            index.settle_free(number, oldest);
             index.set_named(true);
             for (segment, pages) in index.arrays().into_iter().zip(&pages) {
                 segment.release(pages);

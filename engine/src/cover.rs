@@ -127,6 +127,47 @@ impl Index {
         Ok(count)
     }
 
+    /// Compares `count` pages from the `first` on with their checksums, counted over all segments, each behind its
+    /// checksums. Says how many there were. No checkpoint is taken meanwhile.
+    pub fn scrub_pages(&self, first: u64, count: u64, findings: &mut Findings) -> u64 {
+        let mut image: view::PageImage = Box::new([0; PAGE]);
+        let (mut skip, mut left) = (first, count);
+        for (segment, pages) in self.covered() {
+            let sums = Sums::covering(segment.array(), pages).map(Err);
+            for page in sums.chain((0..pages).map(Ok)).skip(skip as usize).take(left as usize) {
+                let checked = match page {
+                    Err(sum_page) => self.sums.read(sum_page).map(drop),
+                    Ok(page) => {
+                        let read = segment.file().read_at(page * PAGE as u64, &mut image[..]);
+                        read.and_then(|()| self.sums.check(segment.array(), page, &image, segment.file().path()))
+                    }
+                };
+                findings.check(checked);
+                findings.pages += 1;
+                left -= 1;
+            }
+            skip = skip.saturating_sub(pages + Sums::covering(segment.array(), pages).count() as u64);
+        }
+        count - left
+    }
+
+    /// Checks vectors, codes, ids and keys of `count` slots from `first` on. Says how many there were. Nobody writes
+    /// meanwhile.
+    pub fn scrub_slots(&self, first: u32, count: u32, findings: &mut Findings) -> u32 {
+        let (mut work, mut code, mut floats) = (CodeQuery::default(), Vec::new(), Vec::new());
+        let end = first.saturating_add(count).min(self.limit());
+        for slot in (first..end).filter(|&slot| self.free_place(slot).is_none()) {
+            findings.slots += 1;
+            let before = findings.problem_count;
+            // Rounded otherwise is no damage.
+            self.check_slot(slot, findings, &mut Rounded::default(), (&mut work, &mut code, &mut floats));
+            if findings.problem_count == before {
+                findings.check(self.key(self.id_of(slot).key).map(drop));
+            }
+        }
+        end.saturating_sub(first)
+    }
+
     /// Pages that no checkpoint has written are zeros, and so is what is left of a file behind its whole pages.
     fn check_behind_pages(&self, findings: &mut Findings) {
         let mut summed = Vec::new();

@@ -88,6 +88,11 @@ impl Heads {
         &self.file
     }
 
+    /// Numbers of collections that there is room for: those with a head are below.
+    pub fn count(&self) -> Result<u32> {
+        Ok(u32::try_from(self.file.len()? / SIZE as u64).unwrap_or(u32::MAX))
+    }
+
     /// A collection's head; `None` if no checkpoint has written one.
     pub fn read(&self, id: u32) -> Result<Option<Head>> {
         let at = u64::from(id) * SIZE as u64;

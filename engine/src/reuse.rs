@@ -89,9 +89,16 @@ impl Index {
         self.reused.note(slot);
     }
 
-    /// Says that what was unlinked so far needs no checkpoint, or has it.
-    pub fn settle_free(&self) {
-        self.free_slots.lock().durable();
+    /// Says that what was unlinked so far is so durably by checkpoint `number`, or needs none; and that no other process
+    /// looks at a checkpoint before `oldest`.
+    pub fn settle_free(&self, number: u64, oldest: u64) {
+        self.free_slots.lock().durable(number, oldest);
+    }
+
+    /// As [`settle_free`](Self::settle_free), for what was free when the index was opened, after checkpoint `number`. Called
+    /// before anything is put.
+    pub fn opened_at(&self, number: u64, oldest: u64) {
+        self.free_slots.lock().opened(number, oldest);
     }
 
     /// Makes dead slots that nothing refers to free. The caller holds the gate for reading.

@@ -81,7 +81,7 @@ pub fn use_again(wrong: Wrong) {
             index.free.lock().unlinked([DEAD]);
         }
         if wrong == Wrong::NotDurable {
-            index.free.lock().durable();
+            index.free.lock().durable(1, u64::MAX);
         }
         put(&index);
         if wrong != Wrong::NoGate {
@@ -89,7 +89,7 @@ pub fn use_again(wrong: Wrong) {
             drop(index.gate.write());
         }
         index.durable.store(index.link.load(Ordering::Acquire), Ordering::Release);
-        index.free.lock().durable();
+        index.free.lock().durable(1, u64::MAX);
         put(&index);
         [search, insert].into_iter().for_each(|thread| thread.join().expect("a thread failed"));
         // With nobody left it can be used, unless it is already.

@@ -25,6 +25,7 @@ from lodestore._errors import (
     InputError,
     LockedError,
     NotFoundError,
+    StaleError,
     StorageError,
 )
 from lodestore._native import Batch, Collection, KeySet, Scan, Store, in_memory, open
@@ -61,6 +62,7 @@ __all__ = [
     "RecallReport",
     "Record",
     "Scan",
+    "StaleError",
     "StorageError",
     "Store",
     "StoreStats",

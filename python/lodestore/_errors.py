@@ -6,8 +6,8 @@ class Error(RuntimeError):
 
 
 class InputError(Error, ValueError):
-    """A value that is refused: a number that is not finite, a setting out of its range, a key below 0. Nothing has
-    changed."""
+    """A value that is refused: a number that is not finite, a setting out of its range, a key below 0; or a write to what
+    was opened with read_only. Nothing has changed."""
 
 
 class DimensionError(InputError):
@@ -23,11 +23,16 @@ class ClosedError(Error):
 
 
 class LockedError(Error):
-    """The store is open elsewhere, in this process or another. The message names the holder."""
+    """The store is open elsewhere, in this process or another. The message names the holder; or, of read_only, says what
+    else keeps it from being opened."""
 
 
 class CorruptError(Error):
     """A file is not what was written there, or of a newer format. The message names file and offset."""
+
+
+class StaleError(Error):
+    """What a store opened with read_only looks at is not kept any more, since another writer has come. refresh() goes on."""
 
 
 class StorageError(Error):
@@ -35,6 +40,6 @@ class StorageError(Error):
 
 
 # Tracebacks name the package.
-for _class in (Error, InputError, DimensionError, NotFoundError, ClosedError, LockedError, CorruptError, StorageError):
+for _class in (Error, *Error.__subclasses__(), DimensionError):
     _class.__module__ = "lodestore"
 del _class

@@ -159,6 +159,8 @@ class StoreStats(NamedTuple):
     """Checkpoints since the store was opened."""
     dirty_bytes: int
     """Bytes of changed pages that are in memory until the next checkpoint."""
+    readers: int
+    """Stores opened with read_only at this moment, in this process or others."""
     poisoned: str | None
     """Why the store takes no more writes, if it does not."""
     kernel: str

@@ -37,7 +37,7 @@ macro_rules! classes {
 
 classes!("lodestore._errors":
     ERROR = "Error", INPUT = "InputError", DIMENSION = "DimensionError", NOT_FOUND = "NotFoundError",
-    CLOSED = "ClosedError", LOCKED = "LockedError", CORRUPT = "CorruptError", STORAGE = "StorageError");
+    CLOSED = "ClosedError", LOCKED = "LockedError", CORRUPT = "CorruptError", STORAGE = "StorageError", STALE = "StaleError");
 
 classes!("lodestore._results":
     RECORD = "Record", HITS = "Hits", BATCH_HITS = "BatchHits", COLLECTION_INFO = "CollectionInfo",

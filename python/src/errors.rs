@@ -20,10 +20,12 @@ pub(crate) fn raise(error: Error) -> PyErr {
         | Error::SettingDiffers { .. }
         | Error::Setting(_)
         | Error::Graph(_)
+        | Error::ReadOnly
         | Error::OtherStore { .. } => &classes::INPUT,
         Error::NoCollection { .. } | Error::NotAStore { .. } => &classes::NOT_FOUND,
         Error::Closed => &classes::CLOSED,
-        Error::Locked { .. } => &classes::LOCKED,
+        Error::Stale { .. } => &classes::STALE,
+        Error::Locked { .. } | Error::Unsettled { .. } | Error::TooManyReaders { .. } => &classes::LOCKED,
         Error::Corrupt { .. } | Error::FormatTooNew { .. } => &classes::CORRUPT,
         Error::NoSpace { .. } | Error::Poisoned { .. } | Error::Io { .. } | Error::Catalog(_) => &classes::STORAGE,
         _ => &classes::ERROR,

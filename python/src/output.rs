@@ -86,7 +86,7 @@ pub(crate) fn stats(py: Python<'_>, stats: StoreStats) -> PyResult<Bound<'_, PyA
     let lsns = (stats.last_lsn, stats.durable_lsn, stats.checkpoint_lsn);
     let sizes = (collections, stats.records, stats.files, stats.bytes);
     let log = (stats.log_bytes, stats.log_syncs, stats.checkpoints);
-    let rest = (stats.dirty_bytes, stats.poisoned, stats.kernel);
+    let rest = (stats.dirty_bytes, stats.readers, stats.poisoned, stats.kernel);
     let parts = [sizes.into_pyobject(py)?, lsns.into_pyobject(py)?, log.into_pyobject(py)?, rest.into_pyobject(py)?];
     let all: Vec<_> = parts.iter().flat_map(|part| part.iter()).collect();
     classes::STORE_STATS.make(py, PyTuple::new(py, all)?)

@@ -10,15 +10,17 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyType};
 use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 /// A directory of named collections; made by open() or in_memory().
 ///
 /// As a context manager it is closed at the end of the block. May be used from any thread; calls that work release the
-/// GIL. One process has a store open at a time.
+/// GIL. One process has a store open for writing at a time; any may read beside it (see open).
 #[pyclass(frozen, module = "lodestore")]
 pub(crate) struct Store {
-    store: lodestore::Store,
+    /// Another one after a refresh.
+    store: RwLock<lodestore::Store>,
     path: Option<PathBuf>,
 }
 
@@ -29,10 +31,11 @@ pub(crate) struct Store {
 /// not a power loss; a number: as buffered, and on the disk after so many seconds.
 /// threads: how many link the rows of one large write; 0 is one for each core.
 /// residency: "mapped", "resident" (read into memory) or "packed" (and neighbourhoods laid out for faster searches).
+/// read_only: to see the last checkpoint, and what follows with refresh(), while another process may write; nothing is changed.
 #[pyfunction]
 #[pyo3(
-    signature = (path, *, create = true, durability = None, threads = 0, residency = "mapped"),
-    text_signature = "(path, *, create=True, durability='sync', threads=0, residency='mapped')"
+    signature = (path, *, create = true, durability = None, threads = 0, residency = "mapped", read_only = false),
+    text_signature = "(path, *, create=True, durability='sync', threads=0, residency='mapped', read_only=False)"
 )]
 pub(crate) fn open(
     py: Python<'_>,
@@ -41,6 +44,7 @@ pub(crate) fn open(
     durability: Option<&Bound<'_, PyAny>>,
     threads: usize,
     residency: &str,
+    read_only: bool,
 ) -> PyResult<Store> {
     let durability = durability.map_or(Ok(Durability::Sync), durability_of)?;
     let residency = named(
@@ -50,8 +54,9 @@ pub(crate) fn open(
     )?;
     let options =
         lodestore::Store::options().create(create).durability(durability).threads(threads).residency(residency);
-    let store = py.detach(|| options.open(&path)).map_err(raise)?;
-    Ok(Store { store, path: Some(path) })
+    let open = || if read_only { options.open_read_only(&path) } else { options.open(&path) };
+    let store = py.detach(open).map_err(raise)?;
+    Ok(Store { store: RwLock::new(store), path: Some(path) })
 }
 
 /// A store that lives in memory and goes with its last object.
@@ -153,7 +158,11 @@ fn open_collection<K: Key + ?Sized>(
 impl Store {
     /// One that is in memory.
     pub(crate) fn in_memory(store: lodestore::Store) -> Self {
-        Self { store, path: None }
+        Self { store: RwLock::new(store), path: None }
+    }
+
+    fn store(&self) -> lodestore::Store {
+        self.store.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -204,7 +213,7 @@ impl Store {
             seed,
         };
         let key = key_type(key)?;
-        let store = &self.store;
+        let store = &self.store();
         let keyed = py.detach(|| -> lodestore::Result<Result<Keyed, KeyType>> {
             // What was not said is as stored.
             let key = match key {
@@ -226,42 +235,59 @@ impl Store {
 
     /// The collections, by name: a list of CollectionInfo.
     fn collections<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let infos = py.detach(|| self.store.collections()).map_err(raise)?;
+        let infos = py.detach(|| self.store().collections()).map_err(raise)?;
         output::infos(py, infos)
     }
 
     /// A batch: changes to any collections of this store that happen all or not at all.
     fn batch(&self) -> Batch {
-        Batch::new(self.store.batch())
+        Batch::new(self.store().batch())
     }
 
     /// Makes every write so far durable, whatever the durability.
     fn sync(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.store.sync()).map_err(raise)
+        py.detach(|| self.store().sync()).map_err(raise)
     }
 
     /// Brings the files up to date with the log and shortens it. Happens by itself as the log grows, and at close.
     fn checkpoint(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.store.checkpoint()).map_err(raise)
+        py.detach(|| self.store().checkpoint()).map_err(raise)
     }
 
     /// Counts and sizes, StoreStats.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let stats: StoreStats = py.detach(|| self.store.stats()).map_err(raise)?;
+        let stats: StoreStats = py.detach(|| self.store().stats()).map_err(raise)?;
         output::stats(py, stats)
     }
 
     /// Checks every checksum, every link and every key. Returns a VerifyReport, whose ok says whether nothing is wrong.
     /// Reads all of the store; writes wait meanwhile, searches do not.
     fn verify<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let report: VerifyReport = py.detach(|| self.store.verify()).map_err(raise)?;
+        let report: VerifyReport = py.detach(|| self.store().verify()).map_err(raise)?;
         output::verify(py, report)
+    }
+
+    /// Whether it was opened with read_only.
+    #[getter]
+    fn read_only(&self) -> bool {
+        self.store().is_read_only()
+    }
+
+    /// Goes on to the last checkpoint, of a store opened with read_only; returns whether there was a later one. Collections
+    /// that were opened before stay as they were.
+    fn refresh(&self, py: Python<'_>) -> PyResult<bool> {
+        let mut store = self.store();
+        let later = py.detach(|| store.refresh()).map_err(raise)?;
+        if later {
+            *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+        }
+        Ok(later)
     }
 
     /// Takes a checkpoint and closes the store; what was opened from it raises ClosedError from then on. Closing twice
     /// is closing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.store.clone().close()).map_err(raise)
+        py.detach(|| self.store().close()).map_err(raise)
     }
 
     fn __enter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {

@@ -153,7 +153,7 @@ def test_a_closed_store_says_so(data):
 
 def test_errors_are_one_family():
     errors = [getattr(lodestore, name) for name in lodestore.__all__ if name.endswith("Error")]
-    assert len(errors) == 8
+    assert len(errors) == 9
     assert all(issubclass(error, lodestore.Error) and issubclass(error, RuntimeError) for error in errors)
     assert issubclass(lodestore.DimensionError, ValueError) and issubclass(lodestore.NotFoundError, LookupError)
     assert all(error.__module__ == "lodestore" and error.__doc__ for error in errors)
@@ -182,3 +182,33 @@ def test_a_store_is_closed_with_its_last_handle(tmp_path):
     deadline = time.monotonic() + 10
     with lodestore.open(tmp_path) as store:
         assert time.monotonic() < deadline and 1 in store.collection("docs")
+
+
+def test_readers_see_checkpoints(tmp_path, data):
+    path = tmp_path / "store"
+    with pytest.raises(lodestore.NotFoundError):
+        lodestore.open(path, read_only=True)
+    with lodestore.open(path) as store:
+        docs = store.collection("docs", dim=384, metric="cosine")
+        docs.put_many(range(50), data.vectors[:50])
+        store.checkpoint()
+        assert not store.read_only and store.refresh() is False and store.stats().readers == 0
+        with lodestore.open(path, read_only=True) as reader:
+            assert reader.read_only and store.stats().readers == 1
+            seen = reader.collection("docs")
+            docs.put_many(range(50, 80), data.vectors[50:80])
+            docs.remove(3)
+            assert len(seen) == 50 and seen.search(data.vectors[3], k=1).keys == [3]
+            assert reader.refresh() is False
+            store.checkpoint()
+            assert reader.refresh() is True and reader.refresh() is False
+            later = reader.collection("docs")
+            assert len(later) == 79 and later.get(3) is None and later.search(data.vectors[70], k=1).keys == [70]
+            # What was opened before stays as it was.
+            assert len(seen) == 50 and seen.get(3) is not None
+            with pytest.raises(lodestore.InputError, match="reading only"):
+                later.put(1, data.vectors[1])
+            with pytest.raises(lodestore.InputError, match="reading only"):
+                reader.collection("new", dim=3)
+    with lodestore.open(path, read_only=True) as reader:
+        assert len(reader.collection("docs")) == 79

@@ -50,22 +50,23 @@ pub(super) fn write(
     shared.poison.check()?;
     shared.link_pending()?;
     let log = shared.log()?;
-    let (frozen, lsn, rows) = {
+    let (begun, rows) = {
         let _gate = shared.gate.write();
-        let (frozen, lsn) = shared.freeze(log)?;
+        let begun = shared.freeze(log)?;
         let rows = shared.catalog.rows().inspect_err(|error| shared.poison.set(error));
         match rows {
             Ok((applied, rows)) => {
-                debug_assert_eq!(applied, lsn, "nobody writes");
-                (frozen, lsn, rows)
+                debug_assert_eq!(applied, begun.lsn, "nobody writes");
+                (begun, rows)
             }
             Err(error) => {
-                frozen.unfreeze();
+                begun.frozen.unfreeze();
                 return Err(error);
             }
         }
     };
-    shared.write_frozen(&mut checkpoint, log, frozen, lsn)?;
+    let lsn = begun.lsn;
+    shared.write_frozen(&mut checkpoint, log, begun)?;
     let done = shared.superblock.lock().1.done;
 
     let header = Header {

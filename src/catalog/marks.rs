@@ -1,6 +1,6 @@
 //! Which records are marked as deleted: by their slots, so that opening a collection reads no more than those.
 
-use super::{Catalog, MARKS, crc, damaged, failed, guarded, open};
+use super::{Catalog, MARKS, crc, damaged, explained, failed, guarded, unsealed};
 use crate::error::{Error, Result};
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,19 +14,20 @@ fn encode(collection: u32, slot: u32) -> [u8; 8] {
 
 fn decode(key: &[u8], value: &[u8]) -> Result<(u32, u32)> {
     let odd = || damaged(format!("a mark of {} bytes", key.len()));
-    open(key, value)?;
+    unsealed(key, value)?;
     let (collection, slot) = key.split_first_chunk::<4>().ok_or_else(odd)?;
     Ok((u32::from_be_bytes(*collection), u32::from_be_bytes(slot.try_into().map_err(|_| odd())?)))
 }
 
 /// Writes what was staged; the last word on each slot counts.
-pub(super) fn write(txn: &redb::WriteTransaction, staged: &[(u32, u32, bool)]) -> Result<()> {
-    let any = staged.iter().any(|(.., marked)| *marked);
+pub(super) fn write(txn: &redb::WriteTransaction, staged: &[(u64, (u32, u32, bool))]) -> Result<()> {
+    let any = staged.iter().any(|(_, (.., marked))| *marked);
     // Most stores never have any: then there is no table, and it is not to be made.
     if staged.is_empty() || (!any && !exists(txn)?) {
         return Ok(());
     }
-    let marks: BTreeMap<(u32, u32), bool> = staged.iter().map(|&(of, slot, marked)| ((of, slot), marked)).collect();
+    let marks: BTreeMap<(u32, u32), bool> =
+        staged.iter().map(|&(_, (of, slot, marked))| ((of, slot), marked)).collect();
     let mut table = txn.open_table(MARKS).map_err(failed)?;
     if !any && table.is_empty().map_err(failed)? {
         return Ok(());
@@ -97,13 +98,14 @@ impl Catalog {
     pub(crate) fn marks(&self, collection: u32) -> Result<Vec<u32>> {
         let db = self.db.read();
         let db = db.as_ref().ok_or(Error::Closed)?;
-        guarded(|| {
+        let marks = guarded(|| {
             let txn = db.begin_read().map_err(failed)?;
             match txn.open_table(MARKS) {
                 Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
                 table => range(&table.map_err(failed)?, collection)?.map(|mark| Ok(mark?.1)).collect(),
             }
-        })
+        });
+        marks.map_err(|error| explained(error, &self.session))
     }
 }
 

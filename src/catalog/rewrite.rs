@@ -3,7 +3,7 @@
 //! redb gives a page that it does not need any more to whoever needs one next, with its bytes in it. So the rows that
 //! there are go to a new file, `catalog.redb.tmp`, which is made durable and then takes the old one's name.
 
-use super::{Catalog, database, guarded};
+use super::{Catalog, Replaced, database, guarded};
 use crate::backend::Backend;
 use crate::error::Result;
 use lodestore_wal::{Disk, Poison, names};
@@ -52,22 +52,19 @@ impl Catalog {
             self.forget_view();
             db.replace(new)
         };
-        self.replaced.lock().extend(old);
-        self.drop_replaced()?;
+        let pins = self.take_pins();
+        let number = pins.newest();
+        self.replaced.lock().push(Replaced::new(old, pins));
+        self.drop_replaced();
         self.durable.store(self.applied(), Ordering::Release);
-        Ok(())
+        number.map_or(Ok(()), |number| self.pin(number))
     }
 
     /// What was replaced goes, unless somebody is in the middle of rows: they go on in it.
-    pub(super) fn drop_replaced(&self) -> Result<()> {
+    pub(super) fn drop_replaced(&self) {
         let mut replaced = self.replaced.lock();
-        if Arc::strong_count(&self.scans) > 1 {
-            return Ok(());
+        if Arc::strong_count(&self.scans) == 1 {
+            replaced.clear();
         }
-        let all = std::mem::take(&mut *replaced);
-        guarded(|| {
-            drop(all);
-            Ok(())
-        })
     }
 }

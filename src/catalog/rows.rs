@@ -1,6 +1,8 @@
 //! All rows of the catalogue as bytes: to write them into another file.
 
-use super::{COLLECTIONS, Catalog, MARKS, META, RECORDS, UUID, damaged, database, failed, guarded, make_durable, open};
+use super::{
+    COLLECTIONS, Catalog, MARKS, META, RECORDS, UUID, damaged, database, failed, guarded, make_durable, unsealed,
+};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, WriteTransaction};
@@ -36,7 +38,7 @@ pub(crate) type RowSink<'a> = dyn FnMut(u8, &[u8], &[u8]) -> Result<()> + 'a;
 fn check(table: Table, key: &[u8], value: &[u8]) -> Result<()> {
     match table {
         Table::Text(table) if table.name() == META.name() && key == UUID.as_bytes() => Ok(()),
-        _ => open(key, value).map(drop),
+        _ => unsealed(key, value).map(drop),
     }
 }
 

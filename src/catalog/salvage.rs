@@ -5,7 +5,7 @@
 //! leaf of redb's trees, format 3, is: a byte 1, a byte, the number of rows u16; where each key ends, u32 each, and where
 //! each value ends; keys; values. Offsets are from the start of the page. A leaf of one large row takes pages in a row.
 
-use super::{APPLIED, Catalog, NameEntry, RECORDS, decode_name, decode_row, failed, guarded, open};
+use super::{APPLIED, Catalog, NameEntry, RECORDS, decode_name, decode_row, failed, guarded, unsealed};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::pages::Carver;
@@ -63,7 +63,7 @@ impl SalvagedRows {
         let backend = Backend::new(copy, Poison::new())?;
         backend.torn_may_be().store(torn, std::sync::atomic::Ordering::Relaxed);
         let catalog = guarded(|| Catalog::open_unguarded(backend, uuid))?;
-        catalog.check(&disk)?;
+        catalog.check(&disk, false)?;
         let mut rows =
             Self { complete: Some(catalog.applied()), uuid: catalog.uuid, names: catalog.names(), ..Self::default() };
         for entry in catalog.names().values() {
@@ -111,7 +111,7 @@ impl SalvagedRows {
             return;
         }
         if key.len() >= 4
-            && open(key, value).is_ok()
+            && unsealed(key, value).is_ok()
             && let Ok((slot, payload)) = decode_row(key, value)
         {
             let of = self.of.entry(key.into()).or_default();

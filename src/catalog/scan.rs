@@ -1,8 +1,9 @@
 //! Rows of a collection in the order of their keys, as of one moment.
 
-use super::{Catalog, RECORDS, Row, decode_row, failed, guarded};
+use super::{Catalog, RECORDS, Row, decode_row, explained, failed, guarded};
 use crate::error::{Error, Result};
 use crate::key::RowKey;
+use lodestore_wal::Session;
 use redb::{AccessGuard, ReadableDatabase};
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -52,6 +53,7 @@ pub(crate) struct ScanRows {
     staged: Ends<std::vec::IntoIter<Staged>>,
     /// Says that somebody reads.
     _scanning: Arc<()>,
+    session: Option<Session>,
 }
 
 /// A row of those.
@@ -105,14 +107,16 @@ impl Catalog {
         let db = db.as_ref().ok_or(Error::Closed)?;
         // Nothing is staged meanwhile, and what leaves the overlay is in redb before.
         let overlay = self.overlay.read();
-        let table = guarded(|| db.begin_read().map_err(failed)?.open_table(RECORDS).map_err(failed))?;
+        let explained = |error| explained(error, &self.session);
+        let table =
+            guarded(|| db.begin_read().map_err(failed)?.open_table(RECORDS).map_err(failed)).map_err(explained)?;
         let copied = |(key, (_, row)): (&RowKey, &(u64, Option<Row>))| (key.clone(), row.clone());
         let staged: Vec<Staged> = overlay.range((from.as_ref(), to.as_ref())).map(copied).collect();
         meanwhile();
         drop(overlay);
-        let stored = guarded(|| table.range::<&[u8]>(bounds).map_err(failed))?;
-        let _scanning = self.scans.clone();
-        Ok(Some(ScanRows { stored: Ends::new(stored), staged: Ends::new(staged.into_iter()), _scanning }))
+        let stored = Ends::new(guarded(|| table.range::<&[u8]>(bounds).map_err(failed)).map_err(explained)?);
+        let (_scanning, session) = (self.scans.clone(), self.session.clone());
+        Ok(Some(ScanRows { stored, staged: Ends::new(staged.into_iter()), _scanning, session }))
     }
 }
 
@@ -120,7 +124,8 @@ impl ScanRows {
     /// The next row at one end of what is left.
     pub(crate) fn next(&mut self, end: End) -> Result<Option<Found>> {
         loop {
-            let stored = guarded(|| self.stored.take(end).transpose().map_err(failed))?;
+            let stored = guarded(|| self.stored.take(end).transpose().map_err(failed));
+            let stored = stored.map_err(|error| explained(error, &self.session))?;
             let (stored, staged) = match (stored, self.staged.take(end)) {
                 (Some(stored), Some(staged)) => {
                     let order = stored.0.value().cmp(staged.0.row());

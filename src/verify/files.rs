@@ -1,21 +1,14 @@
 //! The files that are no collection's: `SUPER`, `heads`, the log, the catalogue; and the headers of those that are.
 
 use crate::error::{Error, Result};
+use crate::findings::problem;
 use crate::pages;
 use crate::shared::{Open, Shared};
 use lodestore_engine::{Checks, Findings, Steps};
 use lodestore_wal::log::Commit;
-use lodestore_wal::{LogScan, names};
+use lodestore_wal::{LogScan, Session, names};
 use std::collections::HashSet;
 use std::sync::Arc;
-
-/// A problem, of its file if it says so.
-pub(super) fn problem(findings: &mut Findings, error: Error) {
-    match error {
-        Error::Corrupt { file, offset, what } => findings.damage(&file, offset, what),
-        error => findings.problem(error.to_string()),
-    }
-}
 
 /// Nobody writes meanwhile.
 pub(super) fn check(
@@ -50,7 +43,9 @@ pub(super) fn check(
     if poisoned {
         return;
     }
+    // A reader has none of the log.
     if shared.disk.is_persistent()
+        && shared.reader.is_none()
         && let Err(error) = check_log(shared, checks, findings)
     {
         problem(findings, error);
@@ -107,7 +102,14 @@ fn check_catalog(shared: &Shared, checks: Checks, findings: &mut Findings, steps
         findings.checked(&*file, u64::MAX);
     }
     // Of all pages that redb uses.
-    let used = shared.catalog.check(&*shared.disk);
+    // Readers that cannot be asked for may be there.
+    let is_seen = || shared.seats().map_or(true, |seats| !seats.is_empty());
+    let seen = is_seen();
+    let used = shared.catalog.check(&*shared.disk, seen);
+    if !seen && is_seen() {
+        // One that has come meanwhile may look at what was not kept for a moment.
+        Session::end(&*shared.disk)?;
+    }
     for page in odd {
         match &used {
             Ok(()) => {

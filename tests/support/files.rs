@@ -16,3 +16,21 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+/// Names, relative to a directory, and contents of all files below it.
+pub(crate) fn all(root: &Path) -> Vec<(String, Vec<u8>)> {
+    let (mut files, mut directories) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                files.push((name, std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    files.sort();
+    files
+}

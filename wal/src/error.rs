@@ -68,6 +68,26 @@ pub enum Error {
         /// Bytes allowed.
         limit: u64,
     },
+    /// Something was to be written where only reading is possible.
+    #[error("{path} was opened for reading only")]
+    ReadOnly {
+        /// The file.
+        path: String,
+    },
+    /// A writer has changed what a reader in another process still looks at.
+    #[error("{path} is not what it was any more: another writer has opened the store since")]
+    Stale {
+        /// The file.
+        path: String,
+    },
+    /// As many readers as there are seats for.
+    #[error("{seats} processes read {path} already, which is the limit")]
+    NoSeat {
+        /// How many there can be.
+        seats: usize,
+        /// The directory of their seats.
+        path: String,
+    },
     /// A file of a newer format.
     #[error("{file} has format version {found}; this build reads up to {supported}: use a newer lodestore")]
     FormatTooNew {

@@ -10,6 +10,8 @@
 //! | [`names`] | every file name |
 //! | [`map`] | memory maps (`unsafe` lives here) |
 //! | [`disk`] | the seam: real, in-memory and simulated disk |
+//! | [`seats`] | readers in other processes, and what a writer must know of them |
+//! | [`snapshot`] | some files of a disk as they were at one moment |
 //! | [`poison`] | the first failed write is final |
 //! | [`log`] | groups, group commit, rotation, replay |
 
@@ -19,6 +21,8 @@ mod sync;
 pub mod names;
 pub mod map;
 pub mod disk;
+pub mod seats;
+pub mod snapshot;
 pub mod poison;
 pub mod log;
 
@@ -27,3 +31,5 @@ pub use error::{Error, Result};
 pub use log::{Appender, Commit, Log, LogScan, LogStats, Record};
 pub use map::{Map, Mapping, PAGE};
 pub use poison::Poison;
+pub use seats::{Seat, Session};
+pub use snapshot::Snapshot;

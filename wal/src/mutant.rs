@@ -35,7 +35,7 @@ mutants! {
     LogUnsynced,
     /// A new log file's name is not synced
     LogNameUnsynced,
-    /// The catalogue is made durable before the log
+    /// The catalogue is made durable before the log, of which it has more than the checkpoint
     CatalogueFirst,
     /// Pages applied in place are not synced
     PagesUnsynced,

@@ -9,6 +9,7 @@
 //! c/<id>/{meta,vectors,codes,ids,keys,links,upper,tombs,sums}   one collection
 //! c/<id>.<generation>/                                          the same, once compacted: generations count from 0, the bare id
 //! c/<id>.recall         what was measured of a collection's recall
+//! readers/NN            seats of readers in other processes; readers/session says whether they are still valid
 //! *.tmp                 being written; removed at open
 //! ```
 //!
@@ -34,6 +35,10 @@ pub const WAL_DIR: &str = "wal";
 pub const CKPT_DIR: &str = "ckpt";
 /// Directory of the collections.
 pub const COLLECTIONS_DIR: &str = "c";
+/// Directory of the seats of readers in other processes.
+pub const READERS_DIR: &str = "readers";
+/// Changed by a writer that cannot vouch for what readers see.
+pub const SESSION: &str = "readers/session";
 /// The ending of a file that is not finished yet.
 pub const TMP: &str = ".tmp";
 
@@ -171,6 +176,17 @@ pub fn parse_recall(path: &str) -> Option<u32> {
     (recall(id) == path).then_some(id)
 }
 
+/// `readers/07`
+pub fn seat(no: usize) -> String {
+    format!("{READERS_DIR}/{no:02}")
+}
+
+/// The number of a seat from the name of its file within [`READERS_DIR`]; `None` for anything else.
+pub fn parse_seat(entry: &str) -> Option<usize> {
+    let no = entry.parse().ok()?;
+    (seat(no) == format!("{READERS_DIR}/{entry}")).then_some(no)
+}
+
 /// The name a file has until it is complete.
 pub fn tmp(name: &str) -> String {
     format!("{name}{TMP}")
@@ -211,6 +227,12 @@ mod tests {
         }
         for bad in ["c/.recall", "c/07.recall", "c/7.recall.tmp", "7.recall", "c/7.1", "c/4294967296.recall"] {
             assert_eq!(parse_recall(bad), None, "{bad}");
+        }
+        for no in [0, 9, 10, 100] {
+            assert_eq!(parse_seat(seat(no).strip_prefix("readers/").unwrap()), Some(no));
+        }
+        for bad in ["", "7", "007", "session", "+7", "7 "] {
+            assert_eq!(parse_seat(bad), None, "{bad}");
         }
         for of in [(0, 0), (u32::MAX, 0), (7, 1), (7, u32::MAX)] {
             assert_eq!(parse_collection_dir(&collection_dir(of.0, of.1)), Some(of));

@@ -66,7 +66,7 @@ fn swept(index: &Index) {
     let mut sweep = index.begin_sweep(u64::MAX);
     sweep_all(index, &mut sweep);
     index.relink(&index.end_sweep(sweep).unwrap()).unwrap();
-    index.settle_free();
+    index.settle_free(1, u64::MAX);
 }
 
 fn is_sound(index: &Index) {

@@ -4,7 +4,7 @@
 
 use lodestore::foreign::{chroma, hnswlib, voyager};
 use lodestore::{Element, Graph, Store};
-use lodestore_fuzz::{switch, with_switch};
+use lodestore_fuzz::{is_chosen, switch, with_switch};
 
 lodestore_fuzz::target!(read, seeds);
 
@@ -30,7 +30,7 @@ fn read(input: &[u8]) {
             None
         }
     };
-    if let Some(graph) = graph.filter(|graph| graph.vectors().len() < MOST) {
+    if let Some(graph) = graph.filter(|graph| graph.vectors().len() < MOST && is_chosen(input, 16)) {
         load(&graph, even);
     }
 }

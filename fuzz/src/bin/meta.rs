@@ -2,7 +2,7 @@
 #![cfg_attr(fuzzing, no_main)]
 
 use lodestore_engine::{Element, Geometry, Id, Index, KeyType, Metric, NewKeys, Query, SlotBytes, vector_crc};
-use lodestore_fuzz::{UUID, get, put, reseal, switch, with_switch};
+use lodestore_fuzz::{UUID, get, is_chosen, put, reseal, switch, with_switch};
 use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, MemDisk};
 
@@ -17,6 +17,12 @@ fn open(input: &[u8]) {
     }
     let disk = MemDisk::new();
     put(&disk, &names::part(0, 0, Part::Meta), &bytes);
+    // A file that is not there is missed once `meta` is accepted.
+    match Index::open(&disk, UUID, 0, 1, None) {
+        Err(error) if error.is_not_found() && is_chosen(input, 16) => {}
+        Err(_) => return,
+        Ok(_) => unreachable!("it has no segments"),
+    }
     for part in Part::SEGMENTS {
         put(&disk, &names::part(0, 0, part), b"");
     }

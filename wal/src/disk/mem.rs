@@ -130,7 +130,7 @@ impl DiskFile for MemFile {
 }
 
 /// A file without a name, in memory where the system can do that.
-pub(super) fn anonymous_file() -> io::Result<File> {
+pub(crate) fn anonymous_file() -> io::Result<File> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     return Ok(rustix::fs::memfd_create("lodestore", rustix::fs::MemfdFlags::CLOEXEC)?.into());
     #[cfg(not(any(target_os = "linux", target_os = "android")))]

@@ -4,7 +4,7 @@
 //! outside of it is ever touched. [`OsDisk`] is the real file system, [`MemDisk`] lives in memory, and
 //! `SimDisk` (feature `sim`) is a disk that can crash at any call.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::map::{Map, Mapping};
 use std::fmt::Debug;
 use std::ops::Range;
@@ -16,7 +16,9 @@ mod os;
 mod sim;
 
 pub use mem::MemDisk;
+pub(crate) use mem::anonymous_file;
 pub use os::OsDisk;
+pub(crate) use os::OsFile;
 #[cfg(feature = "sim")]
 pub use sim::{CrashMode, SimDisk};
 
@@ -56,8 +58,17 @@ pub trait Disk: Send + Sync + Debug + 'static {
     /// real file system is empty again afterwards, unless the process was killed.
     ///
     /// # Errors
-    /// [`Error::Locked`](crate::Error::Locked) with the present holder's text.
+    /// [`Error::Locked`] with the present holder's text.
     fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn DiskLock>>;
+
+    /// Locks `path` against [`lock`](Self::lock), and writes nothing, until the guard is dropped: for disks that cannot be
+    /// written to.
+    ///
+    /// # Errors
+    /// [`Error::Locked`]; that there is no such file.
+    fn lock_shared(&self, path: &str) -> Result<Box<dyn DiskLock>> {
+        Err(Error::ReadOnly { path: path.to_owned() })
+    }
 
     /// Whether what is written outlives the process. A store on a disk that does not needs no log.
     fn is_persistent(&self) -> bool {
@@ -94,7 +105,7 @@ pub trait DiskFile: Send + Sync + Debug + 'static {
     /// not run out of it. Never shrinks.
     ///
     /// # Errors
-    /// [`Error::NoSpace`](crate::Error::NoSpace); the file keeps its length then.
+    /// [`Error::NoSpace`]; the file keeps its length then.
     fn allocate(&self, len: u64) -> Result<()>;
 
     /// Sets the length, growing with zeros or cutting. Never on a mapped file with a smaller length.

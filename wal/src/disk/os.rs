@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 use rustix::fs::OFlags;
 use std::fs::{DirBuilder, File, FileType, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ const HOLDER_MAX: usize = 512;
 #[derive(Debug)]
 pub struct OsDisk {
     root: PathBuf,
+    /// Whether files that are there are opened for writing, too.
+    writes: bool,
 }
 
 impl OsDisk {
@@ -37,7 +39,15 @@ impl OsDisk {
             let what = format!("{}, not a directory", kind_name(kind));
             return Err(Error::io("open", shown(), io::Error::new(io::ErrorKind::NotADirectory, what)));
         }
-        Ok(OsDisk { root })
+        Ok(OsDisk { root, writes: true })
+    }
+
+    /// As [`new`](Self::new); files that are there are opened for reading only, so nobody needs to be allowed more.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn read_only(root: impl AsRef<Path>) -> Result<OsDisk> {
+        Ok(OsDisk { writes: false, ..Self::new(root)? })
     }
 
     /// As [`new`](Self::new), but makes the directory first if it is missing. Its parent must exist.
@@ -74,6 +84,19 @@ impl OsDisk {
         })
     }
 
+    /// What the superuser makes in somebody's store is to be theirs, or they could not open it any more.
+    fn hand_over(&self, made: &Path) {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        if let Ok(root) = self.root.metadata()
+            && root.uid() != 0
+        {
+            // Refused where the file system knows no owners.
+            let _ = std::os::unix::fs::lchown(made, Some(root.uid()), Some(root.gid()));
+        }
+    }
+
     /// The full path of a directory.
     fn dir(&self, op: &'static str, dir: &str) -> Result<PathBuf> {
         let mut full = self.root.clone();
@@ -96,7 +119,8 @@ impl OsDisk {
 impl Disk for OsDisk {
     fn create(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
         let full = self.file("create", path)?;
-        let file = options().create_new(true).open(full).map_err(|e| failed("create", path, 0, e))?;
+        let file = options().create_new(true).open(&full).map_err(|e| failed("create", path, 0, e))?;
+        self.hand_over(&full);
         Ok(Arc::new(OsFile::new(file, path)))
     }
 
@@ -105,7 +129,7 @@ impl Disk for OsDisk {
         // Asked before opening, because opening a device can already do something.
         let kind = full.symlink_metadata().map_err(|e| Error::io("open", path, e))?.file_type();
         regular(path, kind)?;
-        let file = options().open(full).map_err(|e| Error::io("open", path, e))?;
+        let file = options().write(self.writes).open(full).map_err(|e| Error::io("open", path, e))?;
         // Asked again of the file that was really opened.
         regular(path, file.metadata().map_err(|e| Error::io("open", path, e))?.file_type())?;
         Ok(Arc::new(OsFile::new(file, path)))
@@ -134,9 +158,9 @@ impl Disk for OsDisk {
 
     fn create_dir(&self, path: &str) -> Result<()> {
         let full = self.file("create directory", path)?;
-        match DirBuilder::new().mode(DIR_MODE).create(full) {
+        match DirBuilder::new().mode(DIR_MODE).create(&full) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.dir("create directory", path).map(drop),
-            result => result.map_err(|e| failed("create directory", path, 0, e)),
+            result => result.map(|()| self.hand_over(&full)).map_err(|e| failed("create directory", path, 0, e)),
         }
     }
 
@@ -151,12 +175,15 @@ impl Disk for OsDisk {
 
     fn lock(&self, path: &str, holder: &str) -> Result<Box<dyn DiskLock>> {
         let full = self.file("lock", path)?;
-        match full.symlink_metadata() {
-            Ok(found) => regular(path, found.file_type())?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        let new = match full.symlink_metadata() {
+            Ok(found) => regular(path, found.file_type()).map(|()| false)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => true,
             Err(e) => return Err(Error::io("lock", path, e)),
-        }
+        };
         let file = options().create(true).truncate(false).open(&full).map_err(|e| failed("lock", path, 0, e))?;
+        if new {
+            self.hand_over(&full);
+        }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Error::Locked { path: full, holder: read_holder(&file) }),
@@ -168,9 +195,32 @@ impl Disk for OsDisk {
             _ => Ok(Box::new(OsLock { file, process: std::process::id() })),
         }
     }
+
+    fn lock_shared(&self, path: &str) -> Result<Box<dyn DiskLock>> {
+        let full = self.file("lock", path)?;
+        regular(path, full.symlink_metadata().map_err(|e| Error::io("lock", path, e))?.file_type())?;
+        let file = options().write(false).open(&full).map_err(|e| Error::io("lock", path, e))?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Box::new(SharedLock(file))),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked { path: full, holder: read_holder(&file) }),
+            Err(TryLockError::Error(e)) => Err(Error::io("lock", path, e)),
+        }
+    }
 }
 
-/// The lock ends with the file.
+/// Of one of many; ends with the file.
+#[derive(Debug)]
+struct SharedLock(File);
+
+impl DiskLock for SharedLock {}
+
+impl Drop for SharedLock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+/// The lock ends with it, or with the process.
 #[derive(Debug)]
 struct OsLock {
     file: File,
@@ -185,6 +235,8 @@ impl Drop for OsLock {
         if self.process == std::process::id() {
             // What is left otherwise says who held it last, which harms nobody.
             let _ = self.file.set_len(0);
+            // Closing the file is not enough: a process that is just being started has it, too, until it runs its own program.
+            let _ = self.file.unlock();
         }
     }
 }
@@ -394,154 +446,4 @@ fn failed(op: &'static str, path: &str, needed: u64, error: io::Error) -> Error 
 pub(super) mod suite;
 
 #[cfg(test)]
-mod tests {
-    use super::suite::{disk_suite, expect_err};
-    use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::os::unix::net::UnixListener;
-
-    fn with_disk(test: impl FnOnce(&dyn Disk)) {
-        with_os_disk(|disk, _| test(disk));
-    }
-
-    fn with_os_disk(test: impl FnOnce(&OsDisk, &Path)) {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = OsDisk::new(dir.path()).unwrap();
-        test(&disk, dir.path());
-    }
-
-    disk_suite!(with_disk);
-
-    #[test]
-    fn dropping_private_pages_shows_the_file_again() {
-        with_disk(suite::dropping_private_pages_shows_the_file_again);
-    }
-
-    #[test]
-    fn what_is_no_regular_file_is_refused_and_named() {
-        with_os_disk(|disk, dir| {
-            std::fs::write(dir.join("outside"), "x").unwrap();
-            symlink(dir.join("outside"), dir.join("link")).unwrap();
-            symlink(dir.join("nowhere"), dir.join("dangling")).unwrap();
-            let _listener = UnixListener::bind(dir.join("socket")).unwrap();
-            for (name, found) in [("link", "a symbolic link"), ("dangling", "a symbolic link"), ("socket", "a socket")]
-            {
-                assert!(expect_err(disk.open(name)).contains(found));
-                assert!(expect_err(disk.lock(name, "me")).contains(found));
-                assert!(expect_err(disk.create(name)).contains("exists"));
-            }
-            assert!(!dir.join("nowhere").exists());
-        });
-    }
-
-    #[test]
-    fn a_linked_directory_leads_nowhere() {
-        let elsewhere = tempfile::tempdir().unwrap();
-        std::fs::write(elsewhere.path().join("file"), "x").unwrap();
-        with_os_disk(|disk, dir| {
-            symlink(elsewhere.path(), dir.join("wal")).unwrap();
-            let refused = "`wal` is a symbolic link, not a directory";
-            assert!(expect_err(disk.open("wal/file")).contains(refused));
-            assert!(expect_err(disk.create("wal/new")).contains(refused));
-            assert!(expect_err(disk.remove("wal/file")).contains(refused));
-            assert!(expect_err(disk.list("wal")).contains(refused));
-            assert!(expect_err(disk.create_dir("wal")).contains(refused));
-            assert!(expect_err(disk.sync_dir("wal")).contains(refused));
-        });
-        assert!(elsewhere.path().join("file").exists());
-    }
-
-    #[test]
-    fn nobody_else_may_read_what_is_made() {
-        with_os_disk(|disk, dir| {
-            let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
-            let root = OsDisk::create_root(dir.join("store")).unwrap();
-            disk.create_dir("wal").unwrap();
-            disk.create("wal/1").unwrap();
-            let _lock = disk.lock("LOCK", "me").unwrap();
-            assert_eq!(mode(root.root()), 0o700);
-            assert_eq!(mode(&dir.join("wal")), 0o700);
-            assert_eq!(mode(&dir.join("wal/1")), 0o600);
-            assert_eq!(mode(&dir.join("LOCK")), 0o600);
-        });
-    }
-
-    #[test]
-    fn the_root_must_be_a_directory_and_can_be_made() {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, store) = (dir.path().join("file"), dir.path().join("store"));
-        std::fs::write(&file, "x").unwrap();
-        assert!(expect_err(OsDisk::new(&file)).contains("a regular file, not a directory"));
-        assert!(expect_err(OsDisk::create_root(&file)).contains("a regular file, not a directory"));
-        assert!(OsDisk::new(&store).unwrap_err().is_not_found());
-        assert!(OsDisk::create_root(store.join("deeper")).unwrap_err().is_not_found());
-        OsDisk::create_root(&store).unwrap().create("kept").unwrap();
-        assert_eq!(OsDisk::create_root(&store).unwrap().list("").unwrap(), ["kept"]);
-        assert_eq!(OsDisk::new(&store).unwrap().root(), store.canonicalize().unwrap());
-    }
-
-    #[test]
-    fn two_disks_of_one_directory_share_the_lock_and_the_loser_reads_a_clean_text() {
-        with_os_disk(|one, dir| {
-            std::fs::write(dir.join("LOCK"), "an older and much longer text").unwrap();
-            let two = OsDisk::new(dir).unwrap();
-            let lock = one.lock("LOCK", "pid 7\u{1b}[31m\n on host").unwrap();
-            match two.lock("LOCK", "pid 8") {
-                Err(Error::Locked { path, holder }) => {
-                    assert_eq!(path, dir.canonicalize().unwrap().join("LOCK"));
-                    assert_eq!(holder, "pid 7[31m on host");
-                }
-                other => panic!("{other:?}"),
-            }
-            std::fs::write(dir.join("LOCK"), "x".repeat(100_000)).unwrap();
-            match two.lock("LOCK", "pid 8") {
-                Err(Error::Locked { holder, .. }) => assert_eq!(holder.len(), HOLDER_MAX),
-                other => panic!("{other:?}"),
-            }
-            drop(lock);
-            let _lock = two.lock("LOCK", "pid 8").unwrap();
-            assert_eq!(std::fs::read_to_string(dir.join("LOCK")).unwrap(), "pid 8");
-        });
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_full_disk_is_told_with_the_bytes_that_found_no_room() {
-        let full = OsFile::new(options().open("/dev/full").unwrap(), "wal/1");
-        match full.write_at(0, &[1; 100]) {
-            Err(Error::NoSpace { path, needed }) => assert_eq!((path.as_str(), needed), ("wal/1", 100)),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Memory file systems refuse at once what is more than they can ever hold, so nothing fills up here.
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn allocating_more_than_there_is_keeps_the_length() {
-        let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return };
-        let total = rustix::fs::statvfs(dir.path()).unwrap();
-        let wanted = 1 << 45;
-        if total.f_blocks == 0 || total.f_blocks.saturating_mul(total.f_frsize) >= wanted {
-            return;
-        }
-        let file = OsDisk::new(dir.path()).unwrap().create("a").unwrap();
-        file.write_at(0, b"some").unwrap();
-        match file.allocate(wanted) {
-            Err(Error::NoSpace { needed, .. }) => assert_eq!(needed, wanted - 4),
-            other => panic!("{other:?}"),
-        }
-        assert_eq!(file.len().unwrap(), 4);
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn allocated_space_is_reserved() {
-        use std::os::unix::fs::MetadataExt;
-        with_os_disk(|disk, dir| {
-            let file = disk.create("a").unwrap();
-            file.set_len(50_000).unwrap();
-            file.allocate(100_000).unwrap();
-            assert!(dir.join("a").metadata().unwrap().blocks() * 512 >= 100_000);
-        });
-    }
-}
+mod tests;
