@@ -36,7 +36,10 @@ pub(super) fn write_rounds(path: &Path) {
 
 /// The round that all records are of; `None` if the reader is told that another writer came.
 fn shown(reader: &Store) -> Option<u64> {
-    let docs = reader.collection::<u64>("docs").open().unwrap();
+    let docs = match reader.collection::<u64>("docs").open() {
+        Err(Error::Stale { .. }) => return None,
+        docs => docs.unwrap(),
+    };
     assert_eq!(docs.len(), KEYS);
     let hits = docs.search(&[0.0; DIM]).k(KEYS as usize).ef(KEYS as usize).with_vectors().run().unwrap();
     let round = hits[0].vector.as_ref().unwrap()[0] as u64;
@@ -87,7 +90,10 @@ fn readers_beside_writers_that_are_killed() {
         let listener = std::thread::spawn(move || said.for_each(|line| drop(tell.send(line))));
         let mut ready = false;
         let kill_at = Instant::now() + Duration::from_millis(250 + rng.within(0..150));
-        while Instant::now() < kill_at || !ready || acknowledged == 0 {
+        let (enough, seen) = (looked + 3, refreshed);
+        // However slow the machine is, something is to be seen of each writer.
+        while Instant::now() < kill_at || !ready || acknowledged == 0 || looked < enough || refreshed == seen {
+            assert!(kill_at.elapsed() < Duration::from_secs(120), "nothing is seen of a writer");
             for line in told.try_iter() {
                 ready |= line == "ready";
                 acknowledged = line.strip_prefix("round ").map_or(acknowledged, |round| round.parse().unwrap());
@@ -97,7 +103,13 @@ fn readers_beside_writers_that_are_killed() {
             }
             let mut open = match reader.take() {
                 Some(reader) => reader,
-                None => reading().open_read_only(&path).unwrap(),
+                None => match reading().open_read_only(&path) {
+                    Err(Error::Unsettled { .. }) => {
+                        unsettled += 1;
+                        continue;
+                    }
+                    open => open.unwrap(),
+                },
             };
             let least = acknowledged;
             match open.refresh() {
@@ -134,7 +146,6 @@ fn readers_beside_writers_that_are_killed() {
     println!(
         "{looked} looks in {rounds} rounds, {refreshed} later ones, {stale} stale, {unsettled} unsettled, {took:.1?}"
     );
-    assert!(looked > 20 && refreshed > 10);
     drop(reader);
     let store = Store::open(&path).unwrap();
     assert!(store.verify().unwrap().ok());
