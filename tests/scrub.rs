@@ -95,8 +95,9 @@ fn damage_is_found_wherever_it_is() {
             "upper" => rng.within(0..256),
             "vectors" => rng.within(slots) * 192 + rng.within(0..192),
             "codes" | "links" => rng.within(slots) * 64 + rng.within(0..32),
-            "keys" => rng.within(slots) * 32 / 16 * 16,
-            _ => rng.within(slots) * 16 + rng.within(0..4),
+            // Those of removed records are before.
+            "keys" => rng.within(500..1000) * 16,
+            _ => rng.within(slots) * 32 + rng.within(0..8),
         };
         // What is left of a unit behind the end of a key says nothing.
         let bytes = if file == "keys" { 16 } else { 1 };
