@@ -1,6 +1,6 @@
 //! Whether anything is left of a key.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::key::{RowKey, shown};
 use crate::op::{Op, Put};
 use crate::shared::{Open, Shared};
@@ -39,9 +39,7 @@ impl AbsentReport {
     pub(crate) fn of(shared: &Shared, key: StoredKey<'_>, mut opens: Vec<Arc<Open>>) -> Result<Self> {
         shared.check_open()?;
         // It has neither the log nor the files that compacting has left.
-        if shared.reader.is_some() {
-            return Err(Error::ReadOnly);
-        }
+        shared.check_writes()?;
         opens.retain(|open| open.index().geometry().key.in_id() == matches!(key, StoredKey::Number(_)));
         let mut report = Self::default();
         // Neither slots nor files change meanwhile.

@@ -8,29 +8,30 @@
 //! it, so nothing may be there that is not on the disk: what redb writes before the store's first own write is put aside,
 //! too, until SUPER says that the store is not cleanly closed any more.
 
+use crate::options::CATALOG_CACHE_BYTES;
 use crate::pages::Pages;
 use lodestore_wal::{DiskFile, Error, Poison};
 use parking_lot::Mutex;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-/// Memory for redb's pages, if nothing else is said.
-pub(crate) const CACHE_BYTES: usize = 64 << 20;
 /// How often a read that failed is tried again: redb answers nothing more once one has.
 const RETRIES: usize = 2;
 
 /// The catalogue's file, for redb.
 #[derive(Debug)]
-pub(crate) struct Backend(Arc<Inner>);
+pub(crate) struct Backend {
+    inner: Arc<Inner>,
+    /// How many bytes of pages redb may keep.
+    pub(crate) cache: usize,
+}
 
 #[derive(Debug)]
 struct Inner {
     pages: Pages,
     poison: Poison,
     hides_failures: Arc<AtomicBool>,
-    /// Memory for redb's pages.
-    cache: AtomicUsize,
     /// Nothing is to be read any more.
     refuses: AtomicBool,
     /// The store has not written yet.
@@ -56,47 +57,43 @@ impl Backend {
     pub(crate) fn new(file: Arc<dyn DiskFile>, poison: Poison) -> lodestore_wal::Result<Self> {
         let pages = Pages::open(file)?;
         let (hides_failures, resting) = (Arc::default(), AtomicBool::new(false));
-        let cache = AtomicUsize::new(CACHE_BYTES);
         let refuses = AtomicBool::new(false);
-        Ok(Self(Arc::new(Inner { pages, poison, hides_failures, cache, refuses, resting, aside: Mutex::default() })))
+        let inner = Inner { pages, poison, hides_failures, refuses, resting, aside: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner), cache: CATALOG_CACHE_BYTES })
     }
 
-    /// How many bytes of pages redb may keep.
-    pub(crate) fn cache(&self) -> usize {
-        self.0.cache.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_cache(&self, bytes: usize) {
-        self.0.cache.store(bytes, Ordering::Relaxed);
+    /// Lets redb keep so many bytes of pages.
+    pub(crate) fn with_cache(self, cache: usize) -> Self {
+        Self { cache, ..self }
     }
 
     pub(crate) fn poison(&self) -> &Poison {
-        &self.0.poison
+        &self.inner.poison
     }
 
     /// From now on writes are put aside, until the rest ends.
     pub(crate) fn rest(&self) {
-        self.0.resting.store(true, Ordering::Release);
+        self.inner.resting.store(true, Ordering::Release);
     }
 
     /// What ends it.
     pub(crate) fn resting(&self) -> Rest {
-        Rest(Arc::downgrade(&self.0))
+        Rest(Arc::downgrade(&self.inner))
     }
 
     /// To be set once the store is open: before, a failure must be one of the opening.
     pub(crate) fn hides_failures(&self) -> Arc<AtomicBool> {
-        self.0.hides_failures.clone()
+        self.inner.hides_failures.clone()
     }
 
     /// To be set while a database is opened that was not closed: [`Pages::torn_may_be`].
     pub(crate) fn torn_may_be(&self) -> Arc<AtomicBool> {
-        self.0.pages.torn_may_be()
+        self.inner.pages.torn_may_be()
     }
 
     /// See [`Pages::spoilt`].
     pub(crate) fn spoilt(&self) -> Option<usize> {
-        self.0.pages.spoilt()
+        self.inner.pages.spoilt()
     }
 
     /// A poisoned store writes nothing more, not even what redb saves for its closing; and what fails here poisons.
@@ -105,7 +102,7 @@ impl Backend {
         call: impl FnOnce(&Pages) -> lodestore_wal::Result<()>,
         put_aside: impl FnOnce(&mut Aside),
     ) -> io::Result<()> {
-        let Inner { pages, poison, hides_failures, resting, aside, .. } = &*self.0;
+        let Inner { pages, poison, hides_failures, resting, aside, .. } = &*self.inner;
         if resting.load(Ordering::Acquire) {
             put_aside(&mut aside.lock());
             return Ok(());
@@ -188,19 +185,19 @@ fn to_io(error: Error) -> io::Error {
 
 impl redb::StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        let aside = if self.0.has_aside() { self.0.aside.lock().len } else { None };
-        aside.map_or_else(|| self.0.pages.len().map_err(to_io), Ok)
+        let aside = if self.inner.has_aside() { self.inner.aside.lock().len } else { None };
+        aside.map_or_else(|| self.inner.pages.len().map_err(to_io), Ok)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let Inner { pages, aside, .. } = &*self.0;
+        let Inner { pages, aside, .. } = &*self.inner;
         let mut failures = 0;
-        if self.0.refuses.load(Ordering::Acquire) {
+        if self.inner.refuses.load(Ordering::Acquire) {
             return Err(io::Error::other("closed"));
         }
         loop {
             let read = 'read: {
-                if self.0.has_aside() {
+                if self.inner.has_aside() {
                     let aside = aside.lock();
                     if aside.touches(offset, out.len()) {
                         break 'read aside.read(pages, offset, out);

@@ -85,6 +85,8 @@ pub(crate) struct NameEntry {
 pub(crate) struct Catalog {
     /// `None` once the store is closed.
     db: RwLock<Option<Database>>,
+    /// Bytes of its pages in memory.
+    cache: usize,
     poison: Poison,
     rest: Rest,
     staged: Mutex<Staged>,
@@ -185,7 +187,7 @@ fn unsealed<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8]> {
 }
 
 fn database(backend: Backend) -> Result<Database> {
-    redb::Builder::new().set_cache_size(backend.cache()).create_with_backend(backend).map_err(failed)
+    redb::Builder::new().set_cache_size(backend.cache).create_with_backend(backend).map_err(failed)
 }
 
 /// A record's slot and payload.
@@ -231,7 +233,8 @@ impl Catalog {
         if backend.len().map_err(redb::Error::Io).map_err(failed)? == 0 {
             return Err(damaged("the file is empty"));
         }
-        let (poison, rest, spoilt) = (backend.poison().clone(), backend.resting(), backend.spoilt());
+        let (poison, rest, spoilt, cache) =
+            (backend.poison().clone(), backend.resting(), backend.spoilt(), backend.cache);
         let db = database(backend)?;
         let txn = db.begin_read().map_err(failed)?;
         let meta = txn.open_table(META).map_err(failed)?;
@@ -251,6 +254,7 @@ impl Catalog {
         drop((meta, txn));
         Ok(Self {
             db: RwLock::new(Some(db)),
+            cache,
             poison,
             rest,
             staged: Mutex::default(),

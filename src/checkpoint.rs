@@ -45,11 +45,11 @@ impl Shared {
         // A slot that is in a segment and not in the graph would be lost once the log is gone.
         self.link_pending()?;
 
-        let frozen = {
+        let begun = {
             let _gate = self.gate.write();
             self.freeze(log)?
         };
-        self.write_frozen(number, log, frozen)
+        self.write_frozen(number, log, begun)
     }
 
     /// S0, by who holds the gate.

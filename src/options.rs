@@ -4,6 +4,9 @@ use lodestore_engine::{Metrics, UserMetric};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Memory for pages of the catalogue, if nothing else is said.
+pub(crate) const CATALOG_CACHE_BYTES: usize = 64 << 20;
+
 /// What a write that returned `Ok` survives. At every level what is left after a crash is a prefix of the writes, in
 /// their order, with every batch whole; the levels differ in how long that prefix is.
 ///
@@ -101,7 +104,7 @@ impl Default for StoreOptions {
             residency: Residency::Mapped,
             checkpoint_log_bytes: 64 << 20,
             checkpoint_dirty_bytes: 1 << 30,
-            catalog_cache: 64 << 20,
+            catalog_cache: CATALOG_CACHE_BYTES,
             scrub: None,
             patience: Duration::from_secs(20),
             metrics: Metrics::default(),

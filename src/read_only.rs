@@ -8,7 +8,7 @@
 //!
 //! To the rest of the crate all this is a [disk](Snapshot) with a cleanly closed store on it.
 
-use crate::catalog::{self, Catalog};
+use crate::catalog;
 use crate::clock::holder;
 use crate::error::{Error, Result};
 use crate::options::StoreOptions;
@@ -21,7 +21,6 @@ use lodestore_wal::names::{self, Part};
 use lodestore_wal::{Disk, Poison, Seat, Session, Snapshot};
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +32,7 @@ const DOUBTS: u32 = 5;
 /// A checkpoint that is whole.
 struct Captured {
     disk: Snapshot,
+    superblock: Superblock,
     state: Super,
     session: Session,
 }
@@ -60,9 +60,8 @@ pub(crate) fn open(from: Place, options: StoreOptions) -> Result<Handle> {
     loop {
         let before = Superblock::peek(&*from.disk)?;
         match try_open(&from, &kept, options.catalog_cache) {
-            Ok(Some(parts)) => {
-                let (parts, session, checkpoint) = parts;
-                let reader = Reader::new(from, checkpoint, session, kept);
+            Ok(Some((parts, session))) => {
+                let reader = Reader::new(from, parts.state.done, session, kept);
                 let shared = Shared::new(Parts { options, reader: Some(reader), ..parts });
                 return Ok(Handle(Arc::new(shared)));
             }
@@ -82,10 +81,9 @@ pub(crate) fn open(from: Place, options: StoreOptions) -> Result<Handle> {
     }
 }
 
-/// `None` if a checkpoint is under way.
-fn try_open(from: &Place, kept: &Kept, cache: usize) -> Result<Option<(Parts, Session, u64)>> {
-    let Some(Captured { disk, state, session }) = capture(from)? else { return Ok(None) };
-    let disk: Arc<dyn Disk> = Arc::new(disk);
+/// `None` if a checkpoint is under way. Options and reader are for the caller to fill in.
+fn try_open(from: &Place, kept: &Kept, cache: usize) -> Result<Option<(Parts, Session)>> {
+    let Some(Captured { disk, superblock, state, session }) = capture(from)? else { return Ok(None) };
     let poison = Poison::new();
     let (mut catalog, _) = catalog::open(&disk.open(names::CATALOG)?, &poison, &state, (true, cache))?;
     // The catalogue is a little ahead before the checkpoint counts that it belongs to.
@@ -98,15 +96,10 @@ fn try_open(from: &Place, kept: &Kept, cache: usize) -> Result<Option<(Parts, Se
     catalog.set_session(session.clone());
     // A writer that came meanwhile may not have seen the seat.
     session.check(names::CATALOG)?;
-    Ok(Some((parts_of(disk, &from.path, (catalog, poison))?, session, state.done)))
-}
-
-fn parts_of(disk: Arc<dyn Disk>, path: &Path, (catalog, poison): (Catalog, Poison)) -> Result<Parts> {
-    let (superblock, state) = Superblock::open(&*disk)?;
-    Ok(Parts {
-        path: path.to_owned(),
+    let parts = Parts {
+        path: from.path.clone(),
         heads: Heads::new(disk.open(names::HEADS)?),
-        disk,
+        disk: Arc::new(disk),
         options: StoreOptions::default(),
         poison,
         catalog,
@@ -119,7 +112,8 @@ fn parts_of(disk: Arc<dyn Disk>, path: &Path, (catalog, poison): (Catalog, Poiso
         retired: Vec::new(),
         oldest_reader: u64::MAX,
         reader: None,
-    })
+    };
+    Ok(Some((parts, session)))
 }
 
 /// Copies what changes. `None` if it may have changed meanwhile.
@@ -143,7 +137,7 @@ fn capture(from: &Place) -> Result<Option<Captured>> {
     }
     closed.clean = true;
     superblock.write(&mut closed)?;
-    Ok(Some(Captured { disk: copied, state: closed, session }))
+    Ok(Some(Captured { disk: copied, superblock, state: closed, session }))
 }
 
 fn copy(disk: &dyn Disk, session: &Session) -> Result<Snapshot> {

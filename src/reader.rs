@@ -19,7 +19,7 @@ pub(crate) struct Place {
 /// A reader's place and checkpoint.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    from: Place,
+    place: Place,
     /// The number of the checkpoint that it looks at.
     checkpoint: u64,
     session: Session,
@@ -39,8 +39,8 @@ pub(crate) enum Kept {
 }
 
 impl Reader {
-    pub(crate) fn new(from: Place, checkpoint: u64, session: Session, kept: Kept) -> Self {
-        Self { from, checkpoint, session, kept: Mutex::new(Some(kept)) }
+    pub(crate) fn new(place: Place, checkpoint: u64, session: Session, kept: Kept) -> Self {
+        Self { place, checkpoint, session, kept: Mutex::new(Some(kept)) }
     }
 
     /// Nobody looks any more.
@@ -48,13 +48,13 @@ impl Reader {
         drop(self.kept.lock().take());
     }
 
-    pub(crate) fn from(&self) -> &Place {
-        &self.from
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Whether the store has no later checkpoint, and this one is still kept.
     pub(crate) fn is_current(&self) -> Result<bool> {
-        let state = Superblock::peek(&*self.from.disk)?;
+        let state = Superblock::peek(&*self.place.disk)?;
         let kept = self.session.check(names::CATALOG).is_ok();
         Ok(kept && state.pending == 0 && state.done == self.checkpoint)
     }

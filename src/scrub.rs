@@ -39,9 +39,7 @@ impl Shared {
     /// Reads everything once. What was found is also in the store's stats.
     pub(crate) fn scrub(&self, go_on: GoOn<'_>) -> Result<ScrubReport> {
         self.check_open()?;
-        if self.reader.is_some() {
-            return Err(Error::ReadOnly);
-        }
+        self.check_writes()?;
         // One at a time: what is kept for it is kept for one.
         let _alone = self.scrub_alone.lock();
         let pass = Pass { shared: self, go_on, findings: Findings::default(), rows: 0 };

@@ -185,6 +185,12 @@ impl Shared {
         if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
     }
 
+    /// # Errors
+    /// [`Error::ReadOnly`].
+    pub(crate) fn check_writes(&self) -> Result<()> {
+        if self.reader.is_some() { Err(Error::ReadOnly) } else { Ok(()) }
+    }
+
     /// The log, if anything was written since the store was opened, or is to be.
     pub(crate) fn log_if_any(&self) -> Option<&Log> {
         self.log.log.get()
@@ -196,9 +202,7 @@ impl Shared {
         if let Some(log) = self.log.log.get() {
             return Ok(log);
         }
-        if self.reader.is_some() {
-            return Err(Error::ReadOnly);
-        }
+        self.check_writes()?;
         self.poison.check()?;
         let mut scan = self.log.scan.lock();
         if let Some(found) = scan.as_ref() {
@@ -321,7 +325,7 @@ impl Shared {
         if !self.disk.is_persistent() {
             return Ok(Vec::new());
         }
-        let disk = self.reader.as_ref().map_or(&self.disk, |reader| &reader.from().seats);
+        let disk = self.reader.as_ref().map_or(&self.disk, |reader| &reader.place().seats);
         Ok(seats::taken(&**disk)?)
     }
 

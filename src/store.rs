@@ -101,7 +101,7 @@ impl Store {
         if reader.is_current()? {
             return Ok(false);
         }
-        self.handle = Arc::new(read_only::open(reader.from().clone(), shared.options.clone())?);
+        self.handle = Arc::new(read_only::open(reader.place().clone(), shared.options.clone())?);
         Ok(true)
     }
 

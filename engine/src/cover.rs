@@ -27,6 +27,14 @@ struct Rounded {
     first: u32,
 }
 
+/// A page that has a checksum.
+enum SummedPage<'a> {
+    /// Of checksums, with one of its own.
+    Sums(u64),
+    /// Of a segment, with one among those.
+    Data(&'a CowSegment, u64),
+}
+
 impl Index {
     /// Reads `meta` again and compares the lengths of the files with the counters.
     pub fn check_files(&self, disk: &dyn Disk, uuid: [u8; 16], findings: &mut Findings) {
@@ -112,43 +120,40 @@ impl Index {
     /// calls `found` with what came of each, until that is an error itself. Says how many there are.
     pub(crate) fn check_pages(&self, mut found: impl FnMut(Result<()>) -> Result<()>) -> Result<u64> {
         let mut image: view::PageImage = Box::new([0; PAGE]);
-        let mut count = 0;
-        for (segment, pages) in self.covered() {
-            let file = segment.file();
-            for sum_page in Sums::covering(segment.array(), pages) {
-                found(self.sums.read(sum_page).map(drop))?;
-            }
-            for page in 0..pages {
-                let read = file.read_at(page * PAGE as u64, &mut image[..]);
-                found(read.and_then(|()| self.sums.check(segment.array(), page, &image, file.path())))?;
-            }
-            count += pages;
-        }
-        Ok(count)
+        self.summed_pages().try_for_each(|page| found(self.check_page(page, &mut image)))?;
+        Ok(self.covered().iter().map(|(_, pages)| pages).sum())
     }
 
-    /// Compares `count` pages from the `first` on with their checksums, counted over all segments, each behind its
-    /// checksums. Says how many there were. No checkpoint is taken meanwhile.
+    /// Compares `count` pages from the `first` on with their checksums, pages of checksums among them. Says how many there
+    /// were. No checkpoint is taken meanwhile.
     pub fn scrub_pages(&self, first: u64, count: u64, findings: &mut Findings) -> u64 {
         let mut image: view::PageImage = Box::new([0; PAGE]);
-        let (mut skip, mut left) = (first, count);
-        for (segment, pages) in self.covered() {
-            let sums = Sums::covering(segment.array(), pages).map(Err);
-            for page in sums.chain((0..pages).map(Ok)).skip(skip as usize).take(left as usize) {
-                let checked = match page {
-                    Err(sum_page) => self.sums.read(sum_page).map(drop),
-                    Ok(page) => {
-                        let read = segment.file().read_at(page * PAGE as u64, &mut image[..]);
-                        read.and_then(|()| self.sums.check(segment.array(), page, &image, segment.file().path()))
-                    }
-                };
-                findings.check(checked);
-                findings.pages += 1;
-                left -= 1;
-            }
-            skip = skip.saturating_sub(pages + Sums::covering(segment.array(), pages).count() as u64);
+        let mut looked = 0;
+        for page in self.summed_pages().skip(first as usize).take(count as usize) {
+            findings.check(self.check_page(page, &mut image));
+            looked += 1;
         }
-        count - left
+        findings.pages += looked;
+        looked
+    }
+
+    /// All pages that have checksums, each segment's behind those that hold them.
+    fn summed_pages(&self) -> impl Iterator<Item = SummedPage<'_>> {
+        self.covered().into_iter().flat_map(|(segment, pages)| {
+            let sums = Sums::covering(segment.array(), pages).map(SummedPage::Sums);
+            sums.chain((0..pages).map(move |page| SummedPage::Data(segment, page)))
+        })
+    }
+
+    fn check_page(&self, page: SummedPage<'_>, image: &mut view::PageImage) -> Result<()> {
+        match page {
+            SummedPage::Sums(page) => self.sums.read(page).map(drop),
+            SummedPage::Data(segment, page) => {
+                let file = segment.file();
+                file.read_at(page * PAGE as u64, &mut image[..])?;
+                self.sums.check(segment.array(), page, image, file.path())
+            }
+        }
     }
 
     /// Checks vectors, codes, ids and keys of `count` slots from `first` on. Says how many there were. Nobody writes

@@ -273,15 +273,15 @@ impl Store {
         self.store().is_read_only()
     }
 
-    /// Goes on to the last checkpoint, of a store opened with read_only; returns whether there was a later one. Collections
-    /// that were opened before stay as they were.
+    /// Goes on to the last checkpoint, of a store opened with read_only, if there is a later one or a new writer has come;
+    /// returns whether it was opened anew. Collections that were opened before stay as they were.
     fn refresh(&self, py: Python<'_>) -> PyResult<bool> {
         let mut store = self.store();
-        let later = py.detach(|| store.refresh()).map_err(raise)?;
-        if later {
+        let anew = py.detach(|| store.refresh()).map_err(raise)?;
+        if anew {
             *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
         }
-        Ok(later)
+        Ok(anew)
     }
 
     /// Takes a checkpoint and closes the store; what was opened from it raises ClosedError from then on. Closing twice

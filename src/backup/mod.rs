@@ -8,7 +8,7 @@ mod format;
 mod read;
 mod write;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::shared::Shared;
 use lodestore_wal::{Disk, OsDisk, names};
 use std::fmt;
@@ -88,9 +88,7 @@ impl<'a> Backup<'a> {
     /// backups are as they were then, and so is the store. If the very last step failed, in which the backup gets its
     /// name, it may be there all the same, whole: [`Backups::list`] tells.
     pub fn run(self) -> Result<BackupReport> {
-        if self.shared.reader.is_some() {
-            return Err(Error::ReadOnly);
-        }
+        self.shared.check_writes()?;
         let to = OsDisk::create_root(&self.to)?;
         self.run_on(Arc::new(to))
     }

@@ -17,8 +17,7 @@ pub(crate) fn open(
     (rests, cache): (bool, usize),
 ) -> Result<(Catalog, Arc<AtomicBool>)> {
     let open = |torn: bool| {
-        let backend = Backend::new(file.clone(), poison.clone())?;
-        backend.set_cache(cache);
+        let backend = Backend::new(file.clone(), poison.clone())?.with_cache(cache);
         let (hides_failures, torn_may_be) = (backend.hides_failures(), backend.torn_may_be());
         if rests {
             backend.rest();

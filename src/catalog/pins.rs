@@ -66,16 +66,10 @@ impl Catalog {
 
     /// Lets go of what no reader with these seats needs, nor one that comes now.
     pub(crate) fn unpin(&self, seats: &[Option<u64>]) {
-        let oldest = oldest(seats);
-        let mut pins = self.pins.lock();
-        // That of a checkpoint, and those before it, are not needed by whoever looks at a later one.
-        let numbers: Vec<u64> = pins.0.iter().map(|(number, _)| *number).collect();
-        let mut at = 0;
-        pins.0.retain(|_| {
-            let next = numbers[at..].iter().find(|&&number| number > numbers[at]);
-            at += 1;
-            next.is_none_or(|&next| oldest < next)
-        });
+        let (oldest, mut pins) = (oldest(seats), self.pins.lock());
+        // The last one that the oldest reader may need.
+        let needed = pins.0.iter().rev().map(|(number, _)| *number).find(|&number| number <= oldest).unwrap_or(0);
+        pins.0.retain(|(number, _)| *number >= needed);
     }
 
     /// Takes all of them away.

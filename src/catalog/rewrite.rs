@@ -43,7 +43,7 @@ impl Catalog {
         let _applying = self.applying.lock();
         disk.rename(&names::tmp(names::CATALOG), names::CATALOG)?;
         disk.sync_dir("")?;
-        let backend = Backend::new(disk.open(names::CATALOG)?, self.poison.clone())?;
+        let backend = Backend::new(disk.open(names::CATALOG)?, self.poison.clone())?.with_cache(self.cache);
         backend.hides_failures().store(true, Ordering::Release);
         let new = guarded(|| database(backend))?;
         // Readers of the old one have their answers. It writes what it saves for its next opening to nobody's file.

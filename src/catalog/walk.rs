@@ -1,8 +1,8 @@
 //! All rows, one after the other, so that all pages that lead to them are read.
 
-use super::{COLLECTIONS, Catalog, MARKS, RECORDS, decode_name, failed, guarded, unsealed};
+use super::{Catalog, RECORDS, failed, guarded, unsealed};
 use crate::error::{Error, Result};
-use redb::{ReadableDatabase, ReadableTable, TableError};
+use redb::ReadableDatabase;
 
 /// What is left of them.
 pub(crate) struct Walk {
@@ -10,26 +10,13 @@ pub(crate) struct Walk {
 }
 
 impl Catalog {
-    /// Begins to read all rows that are in redb; those of names and marks, which are few, at once.
+    /// Begins to read all rows of records. Names were read when it was opened; marks are read at once.
     pub(crate) fn walk(&self) -> Result<Walk> {
+        self.names().values().try_for_each(|entry| self.marks(entry.id).map(drop))?;
         let db = self.db.read();
         let db = db.as_ref().ok_or(Error::Closed)?;
         guarded(|| {
-            let txn = db.begin_read().map_err(failed)?;
-            for entry in txn.open_table(COLLECTIONS).map_err(failed)?.iter().map_err(failed)? {
-                let (name, value) = entry.map_err(failed)?;
-                decode_name(name.value(), value.value())?;
-            }
-            match txn.open_table(MARKS) {
-                Err(TableError::TableDoesNotExist(_)) => {}
-                marks => {
-                    for entry in marks.map_err(failed)?.iter().map_err(failed)? {
-                        let (key, value) = entry.map_err(failed)?;
-                        unsealed(key.value(), value.value())?;
-                    }
-                }
-            }
-            let records = txn.open_table(RECORDS).map_err(failed)?;
+            let records = db.begin_read().map_err(failed)?.open_table(RECORDS).map_err(failed)?;
             Ok(Walk { records: records.range::<&[u8]>(..).map_err(failed)? })
         })
     }

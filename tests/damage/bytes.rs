@@ -1,9 +1,9 @@
 //! Every byte of every file of a closed store, flipped: each is told, by opening or by a full verification.
 
 use super::files::{Outcome, Table, Watch};
-use super::{Models, closed_store, compare, options};
+use super::{closed_store, compare, options};
 use crate::support::model::{Rng, seed};
-use lodestore::{VerifyLevel, VerifyOptions};
+use lodestore::{Store, VerifyLevel, VerifyOptions};
 use std::path::Path;
 
 /// About so many bytes of each file are tried unless `LODESTORE_EVERY_BYTE` is set.
@@ -13,7 +13,7 @@ const SAMPLE: usize = 220;
 const NO_NOTES: [&str; 6] = ["links", "upper", "tombs", "sums", "meta", "heads"];
 
 /// What came of a changed byte. `Equal` is one that no answer depends on and that a note tells of.
-fn told(path: &Path, models: &Models) -> (Outcome, &'static str) {
+pub(super) fn told(path: &Path, difference: impl FnOnce(&Store) -> Option<String>) -> (Outcome, &'static str) {
     let store = match options().open(path) {
         Ok(store) => store,
         Err(error) => return (Outcome::refused("open", &error), "open"),
@@ -26,8 +26,7 @@ fn told(path: &Path, models: &Models) -> (Outcome, &'static str) {
         let by_file = report.files.iter().any(|file| file.damage_count > 0);
         return (Outcome::Damaged, if by_file { "problem" } else { "problem, of no file" });
     }
-    let difference = compare(&store, models);
-    match difference {
+    match difference(&store) {
         Some(what) => (Outcome::Wrong(format!("verified, but {what}")), ""),
         None if report.note_count > 0 => (Outcome::Equal, "note"),
         None => (Outcome::Wrong("nobody has noticed".into()), ""),
@@ -52,7 +51,7 @@ fn every_flipped_byte_is_told() {
             let path = files.write_with(name, &damaged);
             let mut kind = "";
             let case = watch.run(&format!("{name} byte {at}"), || {
-                let (outcome, by) = told(path, &models);
+                let (outcome, by) = told(path, |store| compare(store, &models));
                 kind = by;
                 match outcome {
                     Outcome::Equal if NO_NOTES.iter().any(|file| name.ends_with(file)) => {

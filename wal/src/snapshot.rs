@@ -7,7 +7,6 @@
 use crate::disk::{Disk, DiskFile, DiskLock, OsFile, anonymous_file};
 use crate::error::{Error, Result};
 use crate::map::{Map, Mapping};
-use crate::names;
 use crate::seats::Session;
 use std::collections::BTreeMap;
 use std::io;
@@ -35,10 +34,9 @@ impl Snapshot {
     /// # Errors
     /// Of the disk; if the system gives no memory.
     pub fn copy(&mut self, path: &str, file: &dyn DiskFile) -> Result<Arc<dyn DiskFile>> {
-        let copy = anonymous_file().map_err(|error| Error::io("copy", path, error))?;
-        let copy = Copied(OsFile::new(copy, path));
+        let copy = OsFile::new(anonymous_file().map_err(|error| Error::io("copy", path, error))?, path);
         let length = file.len()?;
-        copy.0.extend(length)?;
+        copy.extend(length)?;
         let mut block = vec![0; length.min(BLOCK as u64) as usize];
         let mut at = 0;
         while at < length {
@@ -46,7 +44,7 @@ impl Snapshot {
             file.read_at(at, bytes)?;
             // What was never written to takes no memory.
             if bytes.iter().any(|&byte| byte != 0) {
-                copy.0.write_at(at, bytes)?;
+                copy.write_at(at, bytes)?;
             }
             at += bytes.len() as u64;
         }
@@ -57,7 +55,7 @@ impl Snapshot {
 
     /// Adds a file, whose bytes in use stay as they are.
     pub fn share(&mut self, path: &str, file: Arc<dyn DiskFile>) {
-        self.files.insert(path.to_owned(), Arc::new(Shared(file)));
+        self.files.insert(path.to_owned(), Arc::new(Below { file, view: None }));
     }
 
     /// Adds a file whose first bytes are to be `head`, and whose others are to be read for as long as the session lasts.
@@ -65,8 +63,8 @@ impl Snapshot {
     /// # Errors
     /// Of the disk.
     pub fn view(&mut self, path: &str, file: Arc<dyn DiskFile>, head: Vec<u8>, session: Session) -> Result<()> {
-        let length = file.len()?;
-        self.files.insert(path.to_owned(), Arc::new(View { file, head, length, session }));
+        let view = Some(View { head, length: file.len()?, session });
+        self.files.insert(path.to_owned(), Arc::new(Below { file, view }));
         Ok(())
     }
 }
@@ -129,125 +127,46 @@ impl Disk for Snapshot {
     }
 }
 
-/// In memory.
+/// A file of the disk, which is not written to.
 #[derive(Debug)]
-struct Copied(OsFile);
-
-impl DiskFile for Copied {
-    fn path(&self) -> &str {
-        self.0.path()
-    }
-
-    fn len(&self) -> Result<u64> {
-        self.0.len()
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.0.read_at(offset, buf)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.0.write_at(offset, bytes)
-    }
-
-    fn allocate(&self, len: u64) -> Result<()> {
-        self.0.extend(len)
-    }
-
-    fn set_len(&self, len: u64) -> Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn evict(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn map(&self, offset: u64, len: usize, mapping: Mapping) -> Result<Map> {
-        self.0.map(offset, len, mapping)
-    }
+struct Below {
+    file: Arc<dyn DiskFile>,
+    view: Option<View>,
 }
 
-/// Where it is.
-#[derive(Debug)]
-struct Shared(Arc<dyn DiskFile>);
-
-impl DiskFile for Shared {
-    fn path(&self) -> &str {
-        self.0.path()
-    }
-
-    fn len(&self) -> Result<u64> {
-        self.0.len()
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.0.read_at(offset, buf)
-    }
-
-    fn write_at(&self, _: u64, _: &[u8]) -> Result<()> {
-        refused(self.path())
-    }
-
-    /// There is room for all that is in use; who asks for more room ahead goes without.
-    fn allocate(&self, _: u64) -> Result<()> {
-        Ok(())
-    }
-
-    fn set_len(&self, _: u64) -> Result<()> {
-        refused(self.path())
-    }
-
-    fn sync(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn evict(&self) -> Result<()> {
-        self.0.evict()
-    }
-
-    fn map(&self, offset: u64, len: usize, mapping: Mapping) -> Result<Map> {
-        self.0.map(offset, len, mapping)
-    }
-}
-
-/// The beginning as it was, the rest as it is.
+/// What is known of a file whose beginning changes.
 #[derive(Debug)]
 struct View {
-    file: Arc<dyn DiskFile>,
+    /// The beginning as it was.
     head: Vec<u8>,
     length: u64,
+    /// How long the rest is kept.
     session: Session,
 }
 
-impl DiskFile for View {
+impl DiskFile for Below {
     fn path(&self) -> &str {
         self.file.path()
     }
 
     fn len(&self) -> Result<u64> {
-        Ok(self.length)
+        self.view.as_ref().map_or_else(|| self.file.len(), |view| Ok(view.length))
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let head = self.head.len() as u64;
-        let (from_head, rest) = buf.split_at_mut(head.saturating_sub(offset).min(buf.len() as u64) as usize);
-        let start = offset.min(head) as usize;
-        from_head.copy_from_slice(&self.head[start..start + from_head.len()]);
+        let Some(View { head, length, session }) = &self.view else { return self.file.read_at(offset, buf) };
+        if offset.saturating_add(buf.len() as u64) > *length {
+            return Err(Error::io("read", self.path(), io::ErrorKind::UnexpectedEof.into()));
+        }
+        let head = head.get(offset as usize..).unwrap_or_default();
+        let (from_head, rest) = buf.split_at_mut(head.len().min(buf.len()));
+        from_head.copy_from_slice(&head[..from_head.len()]);
         if rest.is_empty() {
             return Ok(());
         }
-        let end = offset.saturating_add(buf.len() as u64);
-        if end > self.length {
-            return Err(Error::io("read", self.path(), io::ErrorKind::UnexpectedEof.into()));
-        }
-        let rest = &mut buf[head.saturating_sub(offset).min(end - offset) as usize..];
-        let read = self.file.read_at(offset.max(head), rest);
+        let read = self.file.read_at(offset + from_head.len() as u64, rest);
         // Asked afterwards: a writer says so before it changes anything.
-        self.session.check(names::CATALOG)?;
+        session.check(self.path())?;
         read
     }
 
@@ -255,8 +174,9 @@ impl DiskFile for View {
         refused(self.path())
     }
 
+    /// There is room for all that is in use; who asks for more room ahead goes without.
     fn allocate(&self, len: u64) -> Result<()> {
-        if len > self.length { refused(self.path()) } else { Ok(()) }
+        if self.view.as_ref().is_some_and(|view| len > view.length) { refused(self.path()) } else { Ok(()) }
     }
 
     fn set_len(&self, _: u64) -> Result<()> {
@@ -268,12 +188,15 @@ impl DiskFile for View {
     }
 
     fn evict(&self) -> Result<()> {
-        Ok(())
+        self.file.evict()
     }
 
-    fn map(&self, _: u64, _: usize, _: Mapping) -> Result<Map> {
-        // What it shows could not be checked.
-        Err(Error::io("map", self.path(), io::ErrorKind::Unsupported.into()))
+    fn map(&self, offset: u64, len: usize, mapping: Mapping) -> Result<Map> {
+        match self.view {
+            None => self.file.map(offset, len, mapping),
+            // What it shows could not be checked.
+            Some(_) => Err(Error::io("map", self.path(), io::ErrorKind::Unsupported.into())),
+        }
     }
 }
 
