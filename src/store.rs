@@ -330,7 +330,23 @@ impl Store {
     /// # Errors
     /// If it could not be carried out; damage is in the report.
     pub fn scrub(&self) -> Result<ScrubReport> {
-        self.shared().scrub(&mut |_| true)
+        self.scrub_while(|| true)
+    }
+
+    /// As [`scrub`](Self::scrub), and after each piece, of a millisecond or so, `go_on` is asked.
+    ///
+    /// ```
+    /// use lodestore::{Error, Store};
+    /// let dir = tempfile::tempdir()?;
+    /// let store = Store::open(dir.path())?;
+    /// assert!(matches!(store.scrub_while(|| false), Err(Error::Cancelled)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`scrub`](Self::scrub); [`Error::Cancelled`] if it is not to go on.
+    pub fn scrub_while(&self, mut go_on: impl FnMut() -> bool) -> Result<ScrubReport> {
+        self.shared().scrub(&mut |_| go_on())
     }
 
     /// A backup into directory `to`, to be set up and run: see [`Backup`]. Searches and writes go on meanwhile, except for

@@ -74,7 +74,7 @@ int main(int argc, char **argv) {
     for (std::thread &writer : writers) writer.join();
     std::vector<uint64_t> keys;
     for (size_t row = rows / 2; row < rows; row++) keys.push_back(row);
-    check(lodestore_put_many(words, keys.data(), &data[rows / 2 * dim], keys.size(), dim));
+    check(lodestore_put_many(words, keys.data(), &data[rows / 2 * dim], keys.size(), dim, nullptr));
 
     // What writers that write at once leave is linked by now.
     check(lodestore_checkpoint(store));
@@ -118,7 +118,7 @@ int main(int argc, char **argv) {
         check(lodestore_remove(words, key, &removed));
         expect(removed, "it was there");
     }
-    check(lodestore_put_many(words, keys.data(), data.data(), keys.size(), dim));
+    check(lodestore_put_many(words, keys.data(), data.data(), keys.size(), dim, nullptr));
     const char payload[] = "kept with the vector";
     check(lodestore_put(words, 1000000, data.data(), dim, (const uint8_t *)payload, sizeof payload));
     std::vector<float> vector(dim);

@@ -1,15 +1,15 @@
 //! Collections and their records.
 #![expect(unsafe_code, reason = "functions that C calls")]
 
-use crate::handles;
-use crate::memory::{fill, put, read, text, write};
+use crate::handles::{self, Any, Named, with_named};
+use crate::memory::{Bytes, fill, put, read, slices, text, write};
 use crate::status::{Failure, Result, Status, bad_argument, call};
 use crate::types::Settings;
-use lodestore::Collection;
+use lodestore::{Collection, Key, KeyType, Store};
 use std::ffi::c_char;
 
-/// Opens the collection of that name, of keys that are 64-bit numbers, or makes it if it is not there; with `settings`
-/// NULL only opens it. Settings that were given must be the stored ones.
+/// Opens the collection of that name, or makes it if it is not there; with `settings` NULL only opens it. Settings that
+/// were given must be the stored ones.
 ///
 /// # Safety
 /// `name` is a text that ends with a zero; `settings` is NULL or points to them; `collection` can be written to.
@@ -23,40 +23,57 @@ pub unsafe extern "C" fn lodestore_collection(
     call(|| {
         // SAFETY: as the caller promises.
         let (name, to) = unsafe { (text("name", name)?, write("collection", collection, 1)?) };
-        let mut builder = handles::store(store)?.collection::<u64>(name);
-        if settings.is_null() {
-            to[0].write(handles::add_collection(builder.open()?));
-            return Ok(());
-        }
-        // SAFETY: not NULL, and as the caller promises.
-        let settings = unsafe { read("settings", settings, 1)? }[0];
-        if settings.dim != 0 {
-            builder = builder.dim(settings.dim);
-        }
-        if let Some(metric) = settings.metric()? {
-            builder = builder.metric(metric);
-        }
-        if let Some(element) = settings.element()? {
-            builder = builder.element(element);
-        }
-        if settings.m != 0 {
-            builder = builder.m(settings.m);
-        }
-        if settings.ef_construction != 0 {
-            builder = builder.ef_construction(settings.ef_construction);
-        }
-        if settings.seed != 0 {
-            builder = builder.seed(settings.seed);
-        }
-        to[0].write(handles::add_collection(builder.open_or_create()?));
+        let store = handles::store(store)?;
+        let settings = match settings.is_null() {
+            true => None,
+            // SAFETY: not NULL, and as the caller promises.
+            false => Some(unsafe { read("settings", settings, 1)? }[0]),
+        };
+        // What was not said is as stored.
+        let asked = settings.map_or(Ok(None), |settings| settings.key())?;
+        let stored = || Ok(store.collections()?.iter().find(|info| info.name == name).map(|info| info.key));
+        let key = asked.map_or_else(stored, |key| Ok::<_, Failure>(Some(key)))?.unwrap_or_default();
+        to[0].write(match key {
+            KeyType::U64 => handles::add_collection(opened(&store, name, settings)?),
+            KeyType::Str => handles::add_named(Named::Text(opened(&store, name, settings)?)),
+            KeyType::Bytes => handles::add_named(Named::Bytes(opened(&store, name, settings)?)),
+            other => {
+                let what = format!("collection '{name}' has keys of type {other}, which C does not have");
+                return Err(Failure(Status::Differs, what));
+            }
+        });
         Ok(())
     })
+}
+
+fn opened<K: Key + ?Sized>(store: &Store, name: &str, settings: Option<Settings>) -> Result<Collection<K>> {
+    let mut builder = store.collection::<K>(name);
+    let Some(settings) = settings else { return Ok(builder.open()?) };
+    if settings.dim != 0 {
+        builder = builder.dim(settings.dim);
+    }
+    if let Some(metric) = settings.metric()? {
+        builder = builder.metric(metric);
+    }
+    if let Some(element) = settings.element()? {
+        builder = builder.element(element);
+    }
+    if settings.m != 0 {
+        builder = builder.m(settings.m);
+    }
+    if settings.ef_construction != 0 {
+        builder = builder.ef_construction(settings.ef_construction);
+    }
+    if settings.seed != 0 {
+        builder = builder.seed(settings.seed);
+    }
+    Ok(builder.open_or_create()?)
 }
 
 /// Gives a collection's handle back.
 #[unsafe(no_mangle)]
 pub extern "C" fn lodestore_release(collection: u64) -> Status {
-    call(|| handles::take_collection(collection).map(drop))
+    call(|| handles::take_collection(collection))
 }
 
 /// Components of the collection's vectors.
@@ -68,7 +85,10 @@ pub unsafe extern "C" fn lodestore_dim(collection: u64, dim: *mut usize) -> Stat
     call(|| {
         // SAFETY: as the caller promises.
         let to = unsafe { write("dim", dim, 1)? };
-        to[0].write(handles::collection(collection)?.dim());
+        to[0].write(match handles::any(collection)? {
+            Any::Numbers(docs) => docs.dim(),
+            Any::Names(named) => with_named!(&named, docs, _K => docs.dim()),
+        });
         Ok(())
     })
 }
@@ -82,13 +102,16 @@ pub unsafe extern "C" fn lodestore_len(collection: u64, len: *mut u64) -> Status
     call(|| {
         // SAFETY: as the caller promises.
         let to = unsafe { write("len", len, 1)? };
-        to[0].write(handles::collection(collection)?.len());
+        to[0].write(match handles::any(collection)? {
+            Any::Numbers(docs) => docs.len(),
+            Any::Names(named) => with_named!(&named, docs, _K => docs.len()),
+        });
         Ok(())
     })
 }
 
 /// Rows of `dim` components, if that is the collection's.
-pub(crate) fn components(collection: &Collection<u64>, rows: usize, dim: usize) -> Result<usize> {
+pub(crate) fn components<K: Key + ?Sized>(collection: &Collection<K>, rows: usize, dim: usize) -> Result<usize> {
     if dim != collection.dim() {
         let what = format!("{dim} components are given, '{}' has {}", collection.name(), collection.dim());
         return Err(Failure(Status::BadVector, what));
@@ -119,11 +142,12 @@ pub unsafe extern "C" fn lodestore_put(
     })
 }
 
-/// Puts `rows` records without payloads: `vectors` has `dim` components for each of the `keys`, row by row. They are
-/// linked by all cores. After a failure in the middle the rows before it are there.
+/// Puts `rows` records: `vectors` has `dim` components for each of the `keys`, row by row, and `payloads` (NULL: none has
+/// one) one for each. They are linked by all cores. All is looked at before any is written; after a failure in the middle the
+/// rows before it are there.
 ///
 /// # Safety
-/// `keys` and `vectors` point to as much.
+/// `keys`, `vectors` and `payloads` point to as much, and what `payloads` point to does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lodestore_put_many(
     collection: u64,
@@ -131,13 +155,17 @@ pub unsafe extern "C" fn lodestore_put_many(
     vectors: *const f32,
     rows: usize,
     dim: usize,
+    payloads: *const Bytes,
 ) -> Status {
     call(|| {
         let collection = handles::collection(collection)?;
         let count = components(&collection, rows, dim)?;
         // SAFETY: as the caller promises.
-        let (keys, vectors) = unsafe { (read("keys", keys, rows)?, read("vectors", vectors, count)?) };
-        Ok(collection.put_many(keys, vectors, None)?)
+        let (keys, vectors, payloads) = unsafe {
+            let given = if payloads.is_null() { None } else { Some(slices("payloads", payloads, rows)?) };
+            (read("keys", keys, rows)?, read("vectors", vectors, count)?, given)
+        };
+        Ok(collection.put_many(keys, vectors, payloads.as_deref())?)
     })
 }
 

@@ -6,6 +6,16 @@ use crate::status::{Result, bad_argument};
 use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 
+/// Bytes of the caller's: a name, or a payload. Without any, `bytes` may be NULL.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes {
+    /// The first of them.
+    pub bytes: *const u8,
+    /// How many.
+    pub len: usize,
+}
+
 /// As many as were said; none need a pointer if there are none.
 ///
 /// # Safety
@@ -14,6 +24,17 @@ pub(crate) unsafe fn read<'a, T>(what: &str, pointer: *const T, count: usize) ->
     check(what, pointer, count)?;
     // SAFETY: not NULL and aligned, of a size that a slice may have; the rest the caller promises.
     Ok(if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(pointer, count) } })
+}
+
+/// What as many point to as were said.
+///
+/// # Safety
+/// As for [`read`], and each of them points to as much as it says.
+pub(crate) unsafe fn slices<'a>(what: &str, pointer: *const Bytes, count: usize) -> Result<Vec<&'a [u8]>> {
+    // SAFETY: the caller promises.
+    let all: &[Bytes] = unsafe { read(what, pointer, count)? };
+    // SAFETY: as before.
+    all.iter().map(|one| unsafe { read(what, one.bytes, one.len) }).collect()
 }
 
 /// As [`read`], to be written.

@@ -36,6 +36,10 @@ pub enum Status {
     Other = 11,
     /// A panic in the library: a bug. The store is as after a failed call; close it and open it again.
     Panic = 12,
+    /// The room that was given is too small; how much is needed was said.
+    NoRoom = 13,
+    /// A store opened for reading is asked to write.
+    ReadOnly = 14,
 }
 
 /// Why a call fails.
@@ -57,8 +61,14 @@ impl From<Error> for Failure {
             | Error::NotRepresentable { .. }
             | Error::ZeroVector { .. }
             | Error::Magnitude { .. } => Status::BadVector,
-            Error::Setting(_) | Error::RowCount { .. } | Error::PayloadTooLarge { .. } => Status::BadArgument,
-            Error::Locked { .. } => Status::Locked,
+            Error::Setting(_)
+            | Error::RowCount { .. }
+            | Error::PayloadTooLarge { .. }
+            | Error::KeyTooLong { .. }
+            | Error::TooLarge { .. }
+            | Error::OtherStore { .. } => Status::BadArgument,
+            Error::Locked { .. } | Error::Unsettled { .. } | Error::TooManyReaders { .. } => Status::Locked,
+            Error::ReadOnly => Status::ReadOnly,
             Error::Closed | Error::Poisoned { .. } => Status::Closed,
             Error::NoSpace { .. } => Status::NoSpace,
             Error::Corrupt { .. } | Error::FormatTooNew { .. } => Status::Corrupt,

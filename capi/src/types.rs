@@ -17,6 +17,20 @@ pub enum Metric {
     Cosine = 3,
 }
 
+/// What keys are. A collection's keys are of one type.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyType {
+    /// The collection's own, or numbers for a new one.
+    Default = 0,
+    /// 64-bit numbers: the functions that take a `uint64_t key`.
+    U64 = 1,
+    /// Text in UTF-8, up to 4,096 bytes: the functions that end with `_named`.
+    Text = 2,
+    /// Any bytes, up to 4,096: the functions that end with `_named`.
+    Bytes = 3,
+}
+
 /// What vectors are kept as. They are given and returned as `float` in any case.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +77,8 @@ pub struct Settings {
     pub ef_construction: usize,
     /// Seed of the graph's levels; usually 100.
     pub seed: u64,
+    /// A LodestoreKeyType.
+    pub key: u32,
 }
 
 impl Settings {
@@ -73,6 +89,16 @@ impl Settings {
             2 => lodestore::Metric::InnerProduct,
             3 => lodestore::Metric::Cosine,
             other => return bad_argument(format!("metric is {other}; there are 0 to 3")),
+        }))
+    }
+
+    pub(crate) fn key(&self) -> Result<Option<lodestore::KeyType>> {
+        Ok(Some(match self.key {
+            0 => return Ok(None),
+            1 => lodestore::KeyType::U64,
+            2 => lodestore::KeyType::Str,
+            3 => lodestore::KeyType::Bytes,
+            other => return bad_argument(format!("key is {other}; there are 0 to 3")),
         }))
     }
 

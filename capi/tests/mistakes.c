@@ -53,7 +53,7 @@ int main(void) {
     memset(vector, 0, sizeof vector);
     EXPECT(lodestore_put(docs, 1, vector, 3, NULL, 0) == LODESTORE_STATUS_BAD_VECTOR);
     vector[2] = 1;
-    EXPECT(lodestore_put_many(docs, keys, vector, (size_t)-1, 3) == LODESTORE_STATUS_BAD_ARGUMENT);
+    EXPECT(lodestore_put_many(docs, keys, vector, (size_t)-1, 3, NULL) == LODESTORE_STATUS_BAD_ARGUMENT);
     EXPECT(lodestore_put(docs, 7, vector, 3, (const uint8_t *)"seven", 5) == LODESTORE_STATUS_OK);
     EXPECT(lodestore_search(docs, vector, 3, (size_t)-1, 0, NULL, NULL, keys, near, &found)
            == LODESTORE_STATUS_BAD_ARGUMENT);

@@ -37,14 +37,25 @@ fn the_example_in_cpp_runs() {
     assert!(said.ends_with("ok\n"), "{said}");
 }
 
-#[test]
-fn a_program_in_c_with_the_static_library_is_told_of_its_mistakes() {
+/// A program in C with the static library.
+fn c_program(name: &str, arguments: &[&Path]) {
     let (dir, here) = (tempfile::tempdir().unwrap(), Path::new(env!("CARGO_MANIFEST_DIR")));
-    let program = dir.path().join("mistakes");
+    let program = dir.path().join(name);
     let mut compile = Command::new(compiler("CC", &["cc", "gcc", "clang"]));
     compile.args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I"]).arg(here.join("include"));
-    compile.arg(here.join("tests/mistakes.c")).arg(libraries().join("liblodestore_capi.a"));
+    compile.arg(here.join("tests").join(name).with_extension("c")).arg(libraries().join("liblodestore_capi.a"));
     compile.args(["-lpthread", "-ldl", "-lm", "-lgcc_s", "-lutil", "-lrt"]);
     run(compile.arg("-o").arg(&program));
-    assert_eq!(run(&mut Command::new(&program)), "ok\n");
+    assert_eq!(run(Command::new(&program).args(arguments)), "ok\n");
+}
+
+#[test]
+fn callers_are_told_of_their_mistakes() {
+    c_program("mistakes", &[]);
+}
+
+#[test]
+fn names_batches_and_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    c_program("names", &[&dir.path().join("store")]);
 }

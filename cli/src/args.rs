@@ -131,13 +131,16 @@ pub(crate) struct ImportIndexArgs {
     pub(crate) store: PathBuf,
     /// The collection's name; it must be missing or empty
     pub(crate) collection: String,
-    /// The index: a file of hnswlib or Voyager, or the directory of a vector segment of Chroma
+    /// The index: a file of hnswlib or Voyager, a persistent directory of Chroma (records and all), or that of a segment in it
     #[arg(long, value_name = "PATH")]
     pub(crate) input: PathBuf,
     /// What it is of [default: what it looks like]
     #[arg(long)]
     pub(crate) format: Option<IndexFormat>,
-    /// How distance is measured: only Voyager's files say so
+    /// Of a directory of Chroma: its collection [default: the one of the same name, or the only one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// How distance is measured: only Voyager's files and directories of Chroma say so
     #[arg(long)]
     pub(crate) metric: Option<MetricArg>,
     /// Components of a vector: hnswlib's exact index does not say; others must have as many

@@ -11,13 +11,14 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use lodestore::{
-    Element, Error, Graph, Metric, Store,
+    AsKey, CollectionBuilder, Element, Error, Graph, Key, Metric, Store,
     foreign::{chroma, hnswlib, voyager},
 };
 use serde::Serialize;
 
 use crate::{
     args::{ExportIndexArgs, ImportIndexArgs, IndexFormat},
+    chroma as chroma_directory,
     keys::{self, AnyCollection},
     open,
     output::{count, records, say, say_json, took},
@@ -50,6 +51,15 @@ struct Exported<'a> {
 enum Found {
     Graph(Graph),
     Exact(hnswlib::Exact),
+    Collection(chroma_directory::Found),
+}
+
+/// Records to be put.
+struct Rows<'a, K> {
+    dim: usize,
+    keys: &'a [K],
+    vectors: &'a [f32],
+    payloads: &'a [Vec<u8>],
 }
 
 pub(crate) fn import(args: &ImportIndexArgs) -> Result<ExitCode> {
@@ -61,18 +71,11 @@ pub(crate) fn import(args: &ImportIndexArgs) -> Result<ExitCode> {
     let (found, said) = read(args, &reading)?;
     let asked = args.metric.map(Metric::from);
     let metric = match (asked, said) {
-        (Some(asked), Some(said)) if asked != said => bail!("the file says that its metric is {said}, not {asked}"),
+        (Some(asked), Some(said)) if asked != said => bail!("it says that its metric is {said}, not {asked}"),
         (asked, said) => asked.or(said).context("name the metric of the index: --metric l2, ip or cosine")?,
     };
     let stop = Stop::on_ctrl_c()?;
     let store = Store::open(&args.store)?;
-    let mut builder = store.collection::<u64>(&args.collection).metric(metric);
-    if element != Element::F32 {
-        builder = builder.element(element);
-    }
-    if let Some(codes) = args.codes {
-        builder = builder.codes(codes.into());
-    }
     let started = Instant::now();
     let mut progress = None;
     let mut go_on = |done: u64, all: u64| {
@@ -81,17 +84,32 @@ pub(crate) fn import(args: &ImportIndexArgs) -> Result<ExitCode> {
     };
     let imported = match &found {
         Found::Graph(graph) => {
-            builder.load(graph).relink(!args.as_is).while_told(&mut go_on).run().map(|loaded| Imported {
-                collection: &args.collection,
-                nodes: loaded.nodes,
-                records: loaded.collection.len(),
-                deleted: loaded.deleted,
-                duplicates: loaded.duplicates,
-                unreachable: loaded.unreachable,
-                seconds: started.elapsed().as_secs_f64(),
-            })
+            builder::<u64>(&store, args, metric).load(graph).relink(!args.as_is).while_told(&mut go_on).run().map(
+                |loaded| Imported {
+                    collection: &args.collection,
+                    nodes: loaded.nodes,
+                    records: loaded.collection.len(),
+                    deleted: loaded.deleted,
+                    duplicates: loaded.duplicates,
+                    unreachable: loaded.unreachable,
+                    seconds: started.elapsed().as_secs_f64(),
+                },
+            )
         }
-        Found::Exact(exact) => put_all(&store, exact, builder, args, &mut go_on, started),
+        Found::Exact(exact) => {
+            let (keys, vectors) = (&exact.keys[..], &exact.vectors[..]);
+            let rows = Rows { dim: args.dim.unwrap_or_default(), keys, vectors, payloads: &[] };
+            put_all(&store, rows, builder::<u64>(&store, args, metric), args, &mut go_on, started)
+        }
+        Found::Collection(found) => {
+            let mut builder = builder::<str>(&store, args, metric);
+            if let Some(m) = found.m {
+                builder = builder.m(m.clamp(2, 512));
+            }
+            let chroma_directory::Records { ids, vectors, payloads } = &found.records;
+            let rows = Rows { dim: found.dim, keys: ids, vectors, payloads };
+            put_all(&store, rows, builder, args, &mut go_on, started)
+        }
     };
     if let Some(progress) = progress {
         progress.finish();
@@ -107,27 +125,42 @@ pub(crate) fn import(args: &ImportIndexArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// An exact index has no graph to take over. Stopped, it takes back what it has put into the collection, which was empty.
-fn put_all<'a>(
+fn builder<K: Key + ?Sized>(store: &Store, args: &ImportIndexArgs, metric: Metric) -> CollectionBuilder<K> {
+    let mut builder = store.collection::<K>(&args.collection).metric(metric);
+    let element: Element = args.element.into();
+    if element != Element::F32 {
+        builder = builder.element(element);
+    }
+    match args.codes {
+        Some(codes) => builder.codes(codes.into()),
+        None => builder,
+    }
+}
+
+/// Where no graph can be taken over, of an exact index or under keys that are no labels. Stopped, it takes back what it has
+/// put into the collection, which was empty.
+fn put_all<'a, K: Key<Owned: AsKey<K>> + ?Sized>(
     store: &Store,
-    exact: &hnswlib::Exact,
-    builder: lodestore::CollectionBuilder<u64>,
+    rows: Rows<'_, K::Owned>,
+    builder: CollectionBuilder<K>,
     args: &'a ImportIndexArgs,
     go_on: &mut dyn FnMut(u64, u64) -> bool,
     started: Instant,
 ) -> Result<Imported<'a>, Error> {
-    let dim = args.dim.unwrap_or_default();
+    let Rows { dim, keys, vectors, payloads } = rows;
     let collection = builder.dim(dim).open_or_create()?;
     if !collection.is_empty() {
         return Err(Error::CollectionExists { name: args.collection.clone() });
     }
-    let nodes = exact.keys.len() as u64;
-    let written = collection.put_many_while(&exact.keys, &exact.vectors, None, |done| go_on(done as u64, nodes))?;
-    if written < exact.keys.len() {
+    let nodes = keys.len() as u64;
+    let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
+    let payloads = (!payloads.is_empty()).then_some(&payloads[..]);
+    let written = collection.put_many_while(keys, vectors, payloads, |done| go_on(done as u64, nodes))?;
+    if written < keys.len() {
         // A batch has a limit.
-        for keys in exact.keys[..written].chunks(1 << 16) {
+        for keys in keys[..written].chunks(1 << 12) {
             let mut batch = store.batch();
-            keys.iter().try_for_each(|&key| batch.remove(&collection, key))?;
+            keys.iter().try_for_each(|key| batch.remove(&collection, key.clone()))?;
             batch.commit()?;
         }
         return Err(Error::Cancelled);
@@ -166,9 +199,22 @@ fn report(imported: &Imported<'_>, args: &ImportIndexArgs) -> Result<()> {
 fn read(args: &ImportIndexArgs, reading: &hnswlib::Reading) -> Result<(Found, Option<Metric>)> {
     let path = &args.input;
     let name = path.display().to_string();
+    if args.source.is_some() && !chroma_directory::is_directory(path) {
+        bail!("--source is for a directory of Chroma with its database, which {name} is not");
+    }
     if path.is_dir() || args.format == Some(IndexFormat::Chroma) {
         if !matches!(args.format, None | Some(IndexFormat::Chroma)) {
             bail!("{name} is a directory, which only indexes of Chroma are");
+        }
+        if chroma_directory::is_directory(path) {
+            let found = chroma_directory::read(path, args.source.as_deref(), &args.collection)?;
+            if let Some(dim) = args.dim
+                && dim != found.dim
+            {
+                bail!("the vectors of '{}' are of dimension {}, not {dim}", found.name, found.dim);
+            }
+            let metric = found.metric;
+            return Ok((Found::Collection(found), Some(metric)));
         }
         let segment = segment(path)?;
         let read =

@@ -10,6 +10,7 @@ mod stop;
 mod open;
 mod keys;
 mod import;
+mod chroma;
 mod index;
 mod search;
 mod recall;

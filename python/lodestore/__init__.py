@@ -1,7 +1,7 @@
 """An embedded, crash-safe vector store.
 
 A store is a directory of named collections of records, each a key with a vector and a payload of bytes. Keys of a
-collection are int, str or bytes, and have an order in which they can be gone through. A search finds the records nearest
+collection are int, str, bytes or uuid.UUID, and have an order in which they can be gone through. A search finds the records nearest
 to a vector, on files that are mapped into memory.
 
     import lodestore
@@ -28,16 +28,18 @@ from lodestore._errors import (
     StaleError,
     StorageError,
 )
-from lodestore._native import Batch, Collection, KeySet, Scan, Store, in_memory, open
+from lodestore._native import Batch, Collection, KeySet, Scan, Store, Stream, in_memory, open
 from lodestore._results import (
     BatchHits,
     CollectionInfo,
     CollectionReport,
+    Group,
     Hit,
     Hits,
     RecallAt,
     RecallReport,
     Record,
+    ScrubReport,
     StoreStats,
     VerifyReport,
 )
@@ -52,6 +54,7 @@ __all__ = [
     "CorruptError",
     "DimensionError",
     "Error",
+    "Group",
     "Hit",
     "Hits",
     "InputError",
@@ -62,10 +65,12 @@ __all__ = [
     "RecallReport",
     "Record",
     "Scan",
+    "ScrubReport",
     "StaleError",
     "StorageError",
     "Store",
     "StoreStats",
+    "Stream",
     "VerifyReport",
     "in_memory",
     "open",

@@ -1,8 +1,9 @@
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, SupportsIndex, TypeAlias, final
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,9 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from lodestore._results import (
     BatchHits,
     CollectionInfo,
+    Group,
+    Hit,
     Hits,
     RecallReport,
     Record,
+    ScrubReport,
     StoreStats,
     VerifyReport,
 )
@@ -23,6 +27,7 @@ __all__ = [
     "KeySet",
     "Scan",
     "Store",
+    "Stream",
     "_give_hnswlib",
     "_graph_size",
     "_take_hnswlib",
@@ -32,7 +37,7 @@ __all__ = [
 ]
 
 # A key: of the type that the collection has.
-_Key: TypeAlias = SupportsIndex | str | bytes | bytearray
+_Key: TypeAlias = SupportsIndex | UUID | str | bytes | bytearray
 _Ints: TypeAlias = NDArray[np.bool_] | NDArray[np.integer[Any]] | Iterable[SupportsIndex]
 _Filter: TypeAlias = Callable[[Any], object] | KeySet | NDArray[np.bool_] | NDArray[np.integer[Any]] | Iterable[_Key]
 
@@ -61,6 +66,7 @@ def open(
     threads: int = 0,
     residency: Literal["mapped", "resident", "packed"] = "mapped",
     read_only: bool = False,
+    scrub: float | None = None,
 ) -> Store: ...
 def in_memory() -> Store: ...
 @final
@@ -72,7 +78,7 @@ class Store:
         name: str,
         dim: int | None = None,
         metric: Literal["l2", "ip", "cosine", "hamming"] | None = None,
-        key: type[int] | type[str] | type[bytes] | None = None,
+        key: type[int] | type[str] | type[bytes] | type[UUID] | Literal["u128"] | None = None,
         element: Literal["f32", "f16", "bf16", "i8", "u8", "bits"] | None = None,
         m: int | None = None,
         ef_construction: int | None = None,
@@ -88,6 +94,7 @@ class Store:
     def checkpoint(self) -> None: ...
     def stats(self) -> StoreStats: ...
     def verify(self) -> VerifyReport: ...
+    def scrub(self) -> ScrubReport: ...
     def close(self) -> None: ...
     def __enter__(self) -> Store: ...
     def __exit__(
@@ -108,7 +115,7 @@ class Collection:
     @property
     def element(self) -> str: ...
     @property
-    def key(self) -> type[int] | type[str] | type[bytes]: ...
+    def key(self) -> type[int] | type[str] | type[bytes] | type[UUID]: ...
     def info(self) -> CollectionInfo: ...
     def __len__(self) -> int: ...
     def __contains__(self, key: _Key, /) -> bool: ...
@@ -143,6 +150,7 @@ class Collection:
         payloads: bool = True,
         filter: _Filter | None = None,
         exact: bool = False,
+        timeout: float | None = None,
     ) -> Hits: ...
     def search_many(
         self,
@@ -153,9 +161,64 @@ class Collection:
         filter: _Filter | Sequence[_Filter | None] | None = None,
         exact: bool = False,
         recall: float | None = None,
+        timeout: float | None = None,
     ) -> BatchHits: ...
+    def within(
+        self,
+        query: ArrayLike,
+        radius: float,
+        k: int | None = None,
+        ef: int | None = None,
+        recall: float | None = None,
+        payloads: bool = True,
+        filter: _Filter | None = None,
+        exact: bool = False,
+        timeout: float | None = None,
+        min_candidates: int = 0,
+    ) -> Hits: ...
+    def group_by(
+        self,
+        query: ArrayLike,
+        group: Callable[[Hit], Hashable],
+        k: int = 10,
+        most: int = 1,
+        ef: int | None = None,
+        payloads: bool = True,
+        filter: _Filter | None = None,
+        exact: bool = False,
+        timeout: float | None = None,
+    ) -> list[Group]: ...
+    def search_documents(
+        self,
+        query: ArrayLike,
+        documents: int,
+        document: Callable[[Hit], Hashable],
+        ef: int | None = None,
+        payloads: bool = True,
+        filter: _Filter | None = None,
+        exact: bool = False,
+        timeout: float | None = None,
+    ) -> Hits: ...
+    def stream(
+        self,
+        query: ArrayLike,
+        ef: int | None = None,
+        recall: float | None = None,
+        payloads: bool = True,
+        filter: _Filter | None = None,
+        exact: bool = False,
+        timeout: float | None = None,
+    ) -> Stream: ...
     def recall(self, samples: int = 1000, k: int = 10, seed: int = 0) -> RecallReport: ...
     def recall_report(self) -> RecallReport | None: ...
+
+@final
+class Stream(Iterator[Hit]):
+    def __iter__(self) -> Stream: ...
+    def __next__(self) -> Hit: ...
+    def take(self, count: int) -> Hits: ...
+    @property
+    def complete(self) -> bool: ...
 
 @final
 class Scan(Iterator[Any]):

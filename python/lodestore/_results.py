@@ -35,24 +35,28 @@ def _plain(key: Any) -> Any:
 class Hits(Sequence[Hit]):
     """The records found, nearest first: a sequence of Hit, and its columns."""
 
-    __slots__ = ("distances", "keys", "payloads")
+    __slots__ = ("complete", "distances", "keys", "payloads")
 
     keys: NDArray[np.uint64] | list[Any]
-    """Shape (found,); of str and bytes a list."""
+    """Shape (found,); a list unless keys are int, of 64 bits."""
     distances: NDArray[np.float32]
     """Shape (found,)."""
     payloads: list[bytes] | None
     """None if they were not asked for."""
+    complete: bool
+    """False if a timeout has cut the search short."""
 
     def __init__(
         self,
         keys: NDArray[np.uint64] | list[Any],
         distances: NDArray[np.float32],
         payloads: list[bytes] | None = None,
+        complete: bool = True,
     ) -> None:
         self.keys = keys
         self.distances = distances
         self.payloads = payloads
+        self.complete = complete
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -64,7 +68,7 @@ class Hits(Sequence[Hit]):
     def __getitem__(self, at: int | slice) -> Hit | Hits:
         if isinstance(at, slice):
             payloads = None if self.payloads is None else self.payloads[at]
-            return Hits(self.keys[at], self.distances[at], payloads)
+            return Hits(self.keys[at], self.distances[at], payloads, self.complete)
         payload = None if self.payloads is None else self.payloads[at]
         return Hit(_plain(self.keys[at]), float(self.distances[at]), payload)
 
@@ -77,25 +81,41 @@ class Hits(Sequence[Hit]):
         return f"Hits(keys={self.keys}, distances={self.distances})"
 
 
+class Group(NamedTuple):
+    """Records that belong together, from Collection.group_by()."""
+
+    id: Any
+    """What group(hit) has said of them."""
+    hits: Hits
+    """Nearest first; at least one."""
+
+
 class BatchHits:
     """What many queries found, a row each, nearest first."""
 
-    __slots__ = ("counts", "distances", "keys")
+    __slots__ = ("complete", "counts", "distances", "keys")
 
     keys: NDArray[Any]
-    """Shape (rows, k), of uint64, or of objects if keys are str or bytes. Behind a row's hits, if there are fewer than k,
+    """Shape (rows, k), of uint64, or of objects unless keys are int, of 64 bits. Behind a row's hits, if there are fewer than k,
     2**64 - 1 or None."""
     distances: NDArray[np.float32]
     """Shape (rows, k). Behind a row's hits, if there are fewer than k, infinity."""
     counts: NDArray[np.int64]
     """Shape (rows,): how many hits each row has."""
+    complete: bool
+    """False if a timeout has cut a row short, or left it out."""
 
     def __init__(
-        self, keys: NDArray[Any], distances: NDArray[np.float32], counts: NDArray[np.int64]
+        self,
+        keys: NDArray[Any],
+        distances: NDArray[np.float32],
+        counts: NDArray[np.int64],
+        complete: bool = True,
     ) -> None:
         self.keys = keys
         self.distances = distances
         self.counts = counts
+        self.complete = complete
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -134,7 +154,28 @@ class CollectionInfo(NamedTuple):
     marked: int = 0
     """Records marked as deleted; len does not count them."""
     key: str = "int"
-    """What keys are: "int", "str" or "bytes"; Rust also has "u128" and "uuid"."""
+    """What keys are: "int", "u128", "uuid", "str" or "bytes"."""
+
+
+class ScrubReport(NamedTuple):
+    """What Store.scrub() has read, and what is not as it was written."""
+
+    ended: float
+    """When it came to its end, as time.time()."""
+    slots: int
+    """Slots of which vector, code, id and key were looked at."""
+    pages: int
+    """Pages of links, tombstones and checksums."""
+    rows: int
+    """Rows of the catalogue."""
+    problems: list[str]
+    """Everything that is wrong, one sentence each; the first hundred."""
+    problem_count: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.problem_count == 0
 
 
 class StoreStats(NamedTuple):
@@ -165,6 +206,8 @@ class StoreStats(NamedTuple):
     """Why the store takes no more writes, if it does not."""
     kernel: str
     """What computes distances: "avx512", "avx2", "neon" or "scalar"."""
+    scrub: ScrubReport | None = None
+    """What the last scrub() has found, if there was one since the store was opened."""
 
 
 class CollectionReport(NamedTuple):
@@ -230,7 +273,8 @@ class RecallReport(NamedTuple):
 
 
 for _class in (
-    Record, Hit, Hits, BatchHits, CollectionInfo, StoreStats, CollectionReport, VerifyReport, RecallAt, RecallReport
+    Record, Hit, Hits, Group, BatchHits, CollectionInfo, ScrubReport, StoreStats, CollectionReport, VerifyReport, RecallAt,
+    RecallReport,
 ):  # fmt: skip
     _class.__module__ = "lodestore"
 del _class

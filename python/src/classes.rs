@@ -40,6 +40,8 @@ classes!("lodestore._errors":
     CLOSED = "ClosedError", LOCKED = "LockedError", CORRUPT = "CorruptError", STORAGE = "StorageError", STALE = "StaleError");
 
 classes!("lodestore._results":
-    RECORD = "Record", HITS = "Hits", BATCH_HITS = "BatchHits", COLLECTION_INFO = "CollectionInfo",
+    RECORD = "Record", HIT = "Hit", GROUP = "Group", HITS = "Hits", BATCH_HITS = "BatchHits", COLLECTION_INFO = "CollectionInfo",
     STORE_STATS = "StoreStats", COLLECTION_REPORT = "CollectionReport", VERIFY_REPORT = "VerifyReport",
-    RECALL_AT = "RecallAt", RECALL_REPORT = "RecallReport");
+    SCRUB_REPORT = "ScrubReport", RECALL_AT = "RecallAt", RECALL_REPORT = "RecallReport");
+
+classes!("uuid": UUID = "UUID");

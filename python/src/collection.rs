@@ -1,15 +1,17 @@
 //! `lodestore.Collection`.
 
+use crate::classes;
 use crate::errors::{raise, refuse};
-use crate::filter::{Filter, Filters};
 use crate::input::{self, Vectors};
 use crate::keyed::{Keyed, PyKey, object, with_keyed};
-use crate::output::{self, Rows};
+use crate::output;
 use crate::scan::{Scan, between};
+use crate::search::{Wanted, search, search_many};
+use crate::stream::{self, Stream};
 use crate::waiting::Waiting;
 use lodestore::Element;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyString, PyType};
+use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyType};
 use std::borrow::Cow;
 
 /// Records of one dimension, element type and metric: keys of one type, each with a vector and a payload of bytes.
@@ -17,16 +19,6 @@ use std::borrow::Cow;
 /// Made by Store.collection(). May be used from any thread; calls that work release the GIL.
 #[pyclass(frozen, module = "lodestore")]
 pub(crate) struct Collection(pub(crate) Keyed);
-
-/// What a search is asked for.
-struct Wanted<'a, 'py> {
-    k: usize,
-    ef: Option<usize>,
-    recall: Option<f64>,
-    payloads: bool,
-    filter: Option<&'a Bound<'py, PyAny>>,
-    exact: bool,
-}
 
 impl Collection {
     fn shape(&self) -> (usize, Element) {
@@ -40,78 +32,6 @@ impl Collection {
             _ => Err(refuse("the keys of the collection are not integers")),
         }
     }
-}
-
-fn search<'py, K: PyKey + ?Sized>(
-    py: Python<'py>,
-    docs: &lodestore::Collection<K>,
-    query: &Vectors<'py>,
-    wanted: Wanted<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let Wanted { k, ef, recall, payloads, filter, exact } = wanted;
-    let components = query.components()?;
-    let filter = filter.map(Filter::<K>::new).transpose()?;
-    let hits = py.detach(|| {
-        let asked = filter.as_ref().and_then(Filter::asked);
-        let mut search = docs.search(components).k(k);
-        if let Some(ef) = ef {
-            search = search.ef(ef);
-        }
-        if let Some(recall) = recall {
-            search = search.recall(recall);
-        }
-        if let Some(asked) = &asked {
-            search = search.filter(asked);
-        }
-        if let Some(set) = filter.as_ref().and_then(Filter::set) {
-            search = K::among(search, set);
-        }
-        if exact {
-            search = search.exact();
-        }
-        if payloads { search.with_payloads().run() } else { search.run() }
-    });
-    filter.map_or(Ok(()), Filter::end)?;
-    output::hits::<K>(py, hits.map_err(raise)?, payloads)
-}
-
-fn search_many<'py, K: PyKey + ?Sized>(
-    py: Python<'py>,
-    docs: &lodestore::Collection<K>,
-    queries: &Vectors<'py>,
-    wanted: Wanted<'_, 'py>,
-    threads: usize,
-) -> PyResult<Bound<'py, PyAny>> {
-    let Wanted { k, ef, recall, filter, exact, .. } = wanted;
-    let components = queries.components()?;
-    let mut waiting = Waiting::new(None, 0);
-    let filter = filter.map(|filter| Filters::<K>::new(filter, queries.count())).transpose()?;
-    let rows = py.detach(|| {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let in_row = |row: usize, key: K::Ref<'_>| filter.as_ref().is_none_or(|filter| filter.keeps(row, key));
-        let in_each = |key: K::Ref<'_>| in_row(0, key);
-        let mut search = docs.search_many(components).k(k).threads(if threads == 0 { cores() } else { threads });
-        if let Some(ef) = ef {
-            search = search.ef(ef);
-        }
-        if let Some(recall) = recall {
-            search = search.recall(recall);
-        }
-        search = match &filter {
-            None => search,
-            Some(Filters::All(Filter::Set(set))) => K::among_many(search, set),
-            Some(Filters::Sets(sets)) => K::among_rows(search, sets),
-            Some(Filters::All(Filter::Asked(_) | Filter::Keys(_))) => search.filter(&in_each),
-            Some(_) => search.filter_rows(&in_row),
-        };
-        if exact {
-            search = search.exact();
-        }
-        search.run_while(|| waiting.go_on(0)).map(|(hits, _)| Rows::<K>::new(&hits))
-    });
-    waiting.end()?;
-    filter.map_or(Ok(()), Filters::end)?;
-    output::batch_hits(py, rows.map_err(raise)?)
 }
 
 fn put_many<K: PyKey + ?Sized>(
@@ -170,14 +90,15 @@ impl Collection {
         self.shape().1.name()
     }
 
-    /// The type of the keys: int, str or bytes.
+    /// The type of the keys: int, str, bytes or uuid.UUID.
     #[getter]
-    fn key<'py>(&self, py: Python<'py>) -> Bound<'py, PyType> {
-        match self.0 {
-            Keyed::Int(_) => py.get_type::<PyInt>(),
+    fn key<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyType>> {
+        Ok(match self.0 {
+            Keyed::Int(_) | Keyed::Long(_) => py.get_type::<PyInt>(),
+            Keyed::Uuid(_) => classes::UUID.get(py)?.clone(),
             Keyed::Str(_) => py.get_type::<PyString>(),
             Keyed::Bytes(_) => py.get_type::<PyBytes>(),
-        }
+        })
     }
 
     /// Settings and size, a CollectionInfo.
@@ -294,7 +215,9 @@ impl Collection {
     #[pyo3(signature = (prefix, records = false, reverse = false))]
     fn prefix(&self, prefix: &Bound<'_, PyAny>, records: bool, reverse: bool) -> PyResult<Scan> {
         match &self.0 {
-            Keyed::Int(_) => Err(refuse("the keys of the collection are integers, which have no prefix; use range()")),
+            Keyed::Int(_) | Keyed::Long(_) | Keyed::Uuid(_) => {
+                Err(refuse("the keys of the collection are numbers, which have no prefix; use range()"))
+            }
             Keyed::Str(docs) => Ok(Scan::new(docs.prefix(str::one(prefix)?), records, reverse)),
             Keyed::Bytes(docs) => Ok(Scan::new(docs.prefix(<[u8]>::one(prefix)?), records, reverse)),
         }
@@ -354,7 +277,8 @@ impl Collection {
     /// payloads: whether to fetch them too. filter: which records may be found; k are whenever there are so many. A callable
     /// that is asked of keys, once for each; or, much faster since it needs no interpreter, an array of booleans by key,
     /// the keys, an array of integers, or a KeySet of them, which is best if several searches use it. exact: compares with every record, and so finds the true neighbours.
-    #[pyo3(signature = (query, k = 10, ef = None, recall = None, payloads = true, filter = None, exact = false))]
+    /// timeout: seconds after which what is known is given; complete of the Hits says whether it came to that.
+    #[pyo3(signature = (query, k = 10, ef = None, recall = None, payloads = true, filter = None, exact = false, timeout = None))]
     #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn search<'py>(
         &self,
@@ -366,21 +290,22 @@ impl Collection {
         payloads: bool,
         filter: Option<&Bound<'py, PyAny>>,
         exact: bool,
+        timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if ef.is_some() && recall.is_some() {
-            return Err(refuse("a search has an ef or a recall, not both"));
-        }
+        let wanted = Wanted { k: Some(k), ef, recall, payloads, exact, timeout };
+        wanted.check()?;
         let (dim, element) = self.shape();
         let query = Vectors::one(query, dim, element)?;
-        let wanted = Wanted { k, ef, recall, payloads, filter, exact };
-        with_keyed!(&self.0, docs => search(py, docs, &query, wanted))
+        with_keyed!(&self.0, docs => search(py, docs, &query, wanted, filter))
     }
 
     /// Searches for many vectors at once. Ctrl-C stops it.
     ///
     /// queries: shape (rows, dim), not to be changed meanwhile. threads: how many share the queries; 0 is one for each
-    /// core. recall, filter, exact: as for search(); filter may also be a list with one, or None, for each row. Returns BatchHits with keys and distances of the shape (rows, k).
-    #[pyo3(signature = (queries, k = 10, ef = None, threads = 0, filter = None, exact = false, recall = None))]
+    /// core. recall, filter, exact, timeout: as for search(); filter may also be a list with one, or None, for each row. Returns BatchHits with keys and distances of the shape (rows, k).
+    #[pyo3(
+        signature = (queries, k = 10, ef = None, threads = 0, filter = None, exact = false, recall = None, timeout = None)
+    )]
     #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn search_many<'py>(
         &self,
@@ -392,14 +317,117 @@ impl Collection {
         filter: Option<&Bound<'py, PyAny>>,
         exact: bool,
         recall: Option<f64>,
+        timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if ef.is_some() && recall.is_some() {
-            return Err(refuse("a search has an ef or a recall, not both"));
-        }
+        let wanted = Wanted { k: Some(k), ef, recall, payloads: false, exact, timeout };
+        wanted.check()?;
         let (dim, element) = self.shape();
         let queries = Vectors::rows(queries, "the queries", dim, element)?;
-        let wanted = Wanted { k, ef, recall, payloads: false, filter, exact };
-        with_keyed!(&self.0, docs => search_many(py, docs, &queries, wanted, threads))
+        with_keyed!(&self.0, docs => search_many(py, docs, &queries, wanted, filter, threads))
+    }
+
+    /// All records whose distance from a vector is at most radius, in the collection's metric (under "l2" the square of the
+    /// length), nearest first: Hits.
+    ///
+    /// It ends once the nearest of the ef nearest that are left is farther, so a larger ef finds what lies behind others;
+    /// exact finds all. k: at most so many, None for all. min_candidates: goes on until so many records were
+    /// looked at, also beyond the radius. Otherwise as search(). Ctrl-C stops it.
+    #[pyo3(signature = (query, radius, k = None, ef = None, recall = None, payloads = true, filter = None, exact = false,
+        timeout = None, min_candidates = 0))]
+    #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
+    fn within<'py>(
+        &self,
+        py: Python<'py>,
+        query: &Bound<'py, PyAny>,
+        radius: f32,
+        k: Option<usize>,
+        ef: Option<usize>,
+        recall: Option<f64>,
+        payloads: bool,
+        filter: Option<&Bound<'py, PyAny>>,
+        exact: bool,
+        timeout: Option<f64>,
+        min_candidates: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (dim, element) = self.shape();
+        let query = Vectors::one(query, dim, element)?;
+        let wanted = Wanted { k, ef, recall, payloads, exact, timeout };
+        with_keyed!(&self.0, docs => stream::within(py, docs, &query, wanted, filter, (radius, min_candidates)))
+    }
+
+    /// The k nearest groups, each as near as its nearest record: records of which group(hit) says the same, such as the
+    /// parts of one document. A list of Group, nearest first.
+    ///
+    /// group: a callable that takes a Hit and returns something hashable. most: of each group at most so many records, of those
+    /// that are nearer than the nearest of the last group; 1 gives each group's nearest only. Otherwise as search().
+    #[pyo3(signature = (query, group, k = 10, most = 1, ef = None, payloads = true, filter = None, exact = false,
+        timeout = None))]
+    #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
+    fn group_by<'py>(
+        &self,
+        py: Python<'py>,
+        query: &Bound<'py, PyAny>,
+        group: &Bound<'py, PyAny>,
+        k: usize,
+        most: usize,
+        ef: Option<usize>,
+        payloads: bool,
+        filter: Option<&Bound<'py, PyAny>>,
+        exact: bool,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let (dim, element) = self.shape();
+        let query = Vectors::one(query, dim, element)?;
+        let wanted = Wanted { k: None, ef, recall: None, payloads, exact, timeout };
+        with_keyed!(&self.0, docs => stream::group_by(py, docs, &query, wanted, filter, (group, k, most)))
+    }
+
+    /// The records nearest to a vector, until they are of so many documents, the last with its first record: hnswlib's
+    /// multi-vector search. Returns Hits, nearest first.
+    ///
+    /// document: a callable that takes a Hit and returns something hashable, which says what document it is of. Otherwise as
+    /// search().
+    #[pyo3(signature = (query, documents, document, ef = None, payloads = true, filter = None, exact = false,
+        timeout = None))]
+    #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
+    fn search_documents<'py>(
+        &self,
+        py: Python<'py>,
+        query: &Bound<'py, PyAny>,
+        documents: usize,
+        document: &Bound<'py, PyAny>,
+        ef: Option<usize>,
+        payloads: bool,
+        filter: Option<&Bound<'py, PyAny>>,
+        exact: bool,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (dim, element) = self.shape();
+        let query = Vectors::one(query, dim, element)?;
+        let wanted = Wanted { k: None, ef, recall: None, payloads, exact, timeout };
+        with_keyed!(&self.0, docs => stream::documents(py, docs, &query, wanted, filter, (document, documents)))
+    }
+
+    /// The records nearest to a vector one after the other, as many as are asked for: a Stream. Any search that is to end
+    /// otherwise than others is a loop over it.
+    ///
+    /// ef: how far the walk looks ahead. exact: compares with all before the first. Otherwise as search().
+    #[pyo3(signature = (query, ef = None, recall = None, payloads = true, filter = None, exact = false, timeout = None))]
+    #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
+    fn stream<'py>(
+        &self,
+        query: &Bound<'py, PyAny>,
+        ef: Option<usize>,
+        recall: Option<f64>,
+        payloads: bool,
+        filter: Option<&Bound<'py, PyAny>>,
+        exact: bool,
+        timeout: Option<f64>,
+    ) -> PyResult<Stream> {
+        let (dim, element) = self.shape();
+        let query = Vectors::one(query, dim, element)?;
+        let wanted = Wanted { k: None, ef, recall, payloads, exact, timeout };
+        with_keyed!(&self.0, docs => Stream::new(docs, &query, wanted, filter))
     }
 
     /// Measures how much of what an exact search finds searches find, on so many stored vectors, at rising ef; search()

@@ -41,7 +41,7 @@ impl<K: PyKey + ?Sized> Filter<K> {
         Ok(Filter::Keys(K::many(value)?.into_iter().collect()))
     }
 
-    fn keeps(&self, key: K::Ref<'_>) -> bool {
+    pub(crate) fn keeps(&self, key: K::Ref<'_>) -> bool {
         match self {
             Filter::Asked(callable) => callable.keeps(key),
             Filter::Set(set) => K::number(key).is_some_and(|key| set.contains(key)),
@@ -62,6 +62,14 @@ impl<K: PyKey + ?Sized> Filter<K> {
         match self {
             Filter::Set(_) => None,
             _ => Some(|key: K::Ref<'_>| self.keeps(key)),
+        }
+    }
+
+    /// What a callable has raised by now is raised.
+    pub(crate) fn raised(&self) -> PyResult<()> {
+        match self {
+            Filter::Asked(callable) => callable.raised(),
+            _ => Ok(()),
         }
     }
 

@@ -4,16 +4,19 @@ use crate::errors::refuse;
 use crate::input;
 use lodestore::{AsKey, Key, KeySet, KeyType, Search, SearchMany};
 use numpy::{IntoPyArray, PyArray1, PyArrayMethods};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyInt, PyList, PyString};
 use std::collections::HashSet;
 use std::hash::Hash;
+use uuid::Uuid;
 
 /// A key of any type.
 #[derive(Debug)]
 pub(crate) enum AnyKey {
     Int(u64),
+    Long(u128),
+    Uuid(Uuid),
     Str(String),
     Bytes(Vec<u8>),
 }
@@ -22,6 +25,8 @@ impl AnyKey {
     pub(crate) fn object<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         Ok(match self {
             AnyKey::Int(key) => key.into_pyobject(py)?.into_any(),
+            AnyKey::Long(key) => key.into_pyobject(py)?.into_any(),
+            AnyKey::Uuid(key) => key.into_pyobject(py)?,
             AnyKey::Str(key) => PyString::new(py, key).into_any(),
             AnyKey::Bytes(key) => PyBytes::new(py, key).into_any(),
         })
@@ -42,6 +47,9 @@ pub(crate) trait PyKey: Key<Owned: AsKey<Self> + Hash> {
     fn many(value: &Bound<'_, PyAny>) -> PyResult<Vec<Self::Owned>>;
 
     fn any(key: Self::Owned) -> AnyKey;
+
+    /// What a filter is asked about.
+    fn borrowed(key: &Self::Owned) -> Self::Ref<'_>;
 
     fn is_in(key: Self::Ref<'_>, keys: &HashSet<Self::Owned>) -> bool;
 
@@ -86,6 +94,10 @@ impl PyKey for u64 {
 
     fn any(key: u64) -> AnyKey {
         AnyKey::Int(key)
+    }
+
+    fn borrowed(key: &u64) -> u64 {
+        *key
     }
 
     fn is_in(key: u64, keys: &HashSet<u64>) -> bool {
@@ -142,10 +154,6 @@ macro_rules! objects {
             value.try_iter()?.map(|item| Self::one(&item?)).collect()
         }
 
-        fn is_in(key: Self::Ref<'_>, keys: &HashSet<Self::Owned>) -> bool {
-            keys.contains(key)
-        }
-
         fn number(_: Self::Ref<'_>) -> Option<u64> {
             None
         }
@@ -193,6 +201,14 @@ fn wrong(value: &Bound<'_, PyAny>, expected: &str) -> PyErr {
 impl PyKey for str {
     objects!();
 
+    fn borrowed(key: &String) -> &str {
+        key
+    }
+
+    fn is_in(key: &str, keys: &HashSet<String>) -> bool {
+        keys.contains(key)
+    }
+
     fn is_one(value: &Bound<'_, PyAny>) -> bool {
         value.is_instance_of::<PyString>()
     }
@@ -211,6 +227,14 @@ impl PyKey for str {
 impl PyKey for [u8] {
     objects!();
 
+    fn borrowed(key: &Vec<u8>) -> &[u8] {
+        key
+    }
+
+    fn is_in(key: &[u8], keys: &HashSet<Vec<u8>>) -> bool {
+        keys.contains(key)
+    }
+
     fn is_one(value: &Bound<'_, PyAny>) -> bool {
         value.is_instance_of::<PyBytes>() || value.is_instance_of::<PyByteArray>()
     }
@@ -228,6 +252,56 @@ impl PyKey for [u8] {
     }
 }
 
+/// Keys that are small, and no numbers that numpy has.
+macro_rules! values {
+    ($key:ty) => {
+        objects!();
+
+        fn borrowed(key: &$key) -> $key {
+            *key
+        }
+
+        fn is_in(key: $key, keys: &HashSet<$key>) -> bool {
+            keys.contains(&key)
+        }
+    };
+}
+
+impl PyKey for u128 {
+    values!(u128);
+
+    fn is_one(value: &Bound<'_, PyAny>) -> bool {
+        u64::is_one(value)
+    }
+
+    fn one(value: &Bound<'_, PyAny>) -> PyResult<u128> {
+        value.extract().map_err(|error: PyErr| match error.is_instance_of::<PyOverflowError>(value.py()) {
+            true => refuse(format!("a key is an integer from 0 to 2**128 - 1, got {value}")),
+            false => wrong(value, "an integer"),
+        })
+    }
+
+    fn any(key: u128) -> AnyKey {
+        AnyKey::Long(key)
+    }
+}
+
+impl PyKey for Uuid {
+    values!(Uuid);
+
+    fn is_one(value: &Bound<'_, PyAny>) -> bool {
+        value.extract::<Uuid>().is_ok()
+    }
+
+    fn one(value: &Bound<'_, PyAny>) -> PyResult<Uuid> {
+        value.extract().map_err(|_| wrong(value, "a uuid.UUID"))
+    }
+
+    fn any(key: Uuid) -> AnyKey {
+        AnyKey::Uuid(key)
+    }
+}
+
 /// What keys of a type are called here.
 pub(crate) fn type_name(key: KeyType) -> &'static str {
     match key {
@@ -240,6 +314,8 @@ pub(crate) fn type_name(key: KeyType) -> &'static str {
 #[derive(Clone)]
 pub(crate) enum Keyed {
     Int(lodestore::Collection<u64>),
+    Long(lodestore::Collection<u128>),
+    Uuid(lodestore::Collection<Uuid>),
     Str(lodestore::Collection<str>),
     Bytes(lodestore::Collection<[u8]>),
 }
@@ -249,6 +325,8 @@ macro_rules! with_keyed {
     ($keyed:expr, $collection:ident => $does:expr) => {
         match $keyed {
             $crate::keyed::Keyed::Int($collection) => $does,
+            $crate::keyed::Keyed::Long($collection) => $does,
+            $crate::keyed::Keyed::Uuid($collection) => $does,
             $crate::keyed::Keyed::Str($collection) => $does,
             $crate::keyed::Keyed::Bytes($collection) => $does,
         }

@@ -3,6 +3,7 @@
 use crate::input;
 use numpy::{PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use std::sync::{Mutex, PoisonError};
 
 /// A set of keys, for the filters of searches: made once, of keys or ranges of them, put together with &, |, - and ~, and used
 /// by any number of searches. Where its records lie is found out once, so it pays to keep it.
@@ -20,14 +21,53 @@ pub(crate) fn set(value: &Bound<'_, PyAny>) -> PyResult<lodestore::KeySet> {
             return Err(crate::errors::wrong_shape("the mask", mask.shape(), "(keys,)"));
         }
         let mask = mask.readonly();
-        let mask = mask.as_array();
-        return Ok(py.detach(|| {
-            let kept = mask.iter().zip(0u64..).filter(|(is_in, _)| **is_in);
-            kept.map(|(_, key)| key).collect()
-        }));
+        return Ok(match mask.as_slice() {
+            Ok(mask) => py.detach(|| of_mask(mask)),
+            // Not one after the other.
+            Err(_) => {
+                let mask = mask.as_array();
+                py.detach(|| kept(mask.iter()))
+            }
+        });
     }
     let keys = input::keys(value)?;
     Ok(py.detach(|| keys.into_iter().collect()))
+}
+
+fn kept<'a>(mask: impl Iterator<Item = &'a bool>) -> lodestore::KeySet {
+    mask.zip(0..).filter(|(is_in, _)| **is_in).map(|(_, key)| key).collect()
+}
+
+/// A mask, and the set that it was made into.
+type Made = (Box<[bool]>, lodestore::KeySet);
+
+/// Masks that were given last. Who searches with one mask again and again, a query at a time, would otherwise wait for the
+/// set, and for where its records lie, at each query: much longer than for the search.
+static LAST: Mutex<Vec<Made>> = Mutex::new(Vec::new());
+const KEPT: usize = 4;
+/// Of larger ones no copy is kept.
+const LARGEST: usize = 4 << 20;
+
+fn of_mask(mask: &[bool]) -> lodestore::KeySet {
+    let last = || LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if mask.len() > LARGEST {
+        return kept(mask.iter());
+    }
+    {
+        let mut last = last();
+        if let Some(at) = last.iter().position(|(given, _)| **given == *mask) {
+            // Those that are used stay.
+            last[at..].rotate_left(1);
+            return last[last.len() - 1].1.clone();
+        }
+    }
+    let set = kept(mask.iter());
+    let mut last = last();
+    if last.len() == KEPT {
+        last.remove(0);
+    }
+    last.push((mask.into(), set.clone()));
+    set
 }
 
 #[pymethods]

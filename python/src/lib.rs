@@ -17,6 +17,8 @@ mod waiting;
 mod scan;
 mod keyset;
 mod filter;
+mod search;
+mod stream;
 mod collection;
 mod batch;
 mod store;
@@ -37,4 +39,6 @@ mod _native {
     use crate::scan::Scan;
     #[pymodule_export]
     use crate::store::{Store, in_memory, open};
+    #[pymodule_export]
+    use crate::stream::Stream;
 }

@@ -2,11 +2,12 @@
 
 use crate::classes;
 use crate::keyed::{self, PyKey};
-use lodestore::{BatchHits, CollectionInfo, Hits, RecallReport, Record, StoreStats, VerifyReport};
+use lodestore::{BatchHits, CollectionInfo, Hit, RecallReport, Record, ScrubReport, StoreStats, VerifyReport};
 use numpy::{IntoPyArray, PyArray1, PyArrayMethods};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
+use std::time::SystemTime;
 
 pub(crate) fn record(py: Python<'_>, record: Record) -> PyResult<Bound<'_, PyAny>> {
     classes::RECORD.make(py, (record.vector.into_pyarray(py), PyBytes::new(py, &record.payload)))
@@ -14,14 +15,15 @@ pub(crate) fn record(py: Python<'_>, record: Record) -> PyResult<Bound<'_, PyAny
 
 pub(crate) fn hits<K: PyKey + ?Sized>(
     py: Python<'_>,
-    hits: Hits<K>,
+    hits: Vec<Hit<K::Owned>>,
     with_payloads: bool,
+    complete: bool,
 ) -> PyResult<Bound<'_, PyAny>> {
     let keys = K::column(py, hits.iter().map(|hit| hit.key.clone()).collect())?;
     let distances = PyArray1::from_iter(py, hits.iter().map(|hit| hit.distance));
-    let payload = |hit: lodestore::Hit<K::Owned>| hit.payload.map(|payload| PyBytes::new(py, &payload));
+    let payload = |hit: Hit<K::Owned>| hit.payload.map(|payload| PyBytes::new(py, &payload));
     let payloads = with_payloads.then(|| PyList::new(py, hits.into_iter().map(payload))).transpose()?;
-    classes::HITS.make(py, (keys, distances, payloads))
+    classes::HITS.make(py, (keys, distances, payloads, complete))
 }
 
 /// Hits of many queries in rows of equal width.
@@ -52,12 +54,16 @@ impl<K: PyKey + ?Sized> Rows<K> {
 }
 
 /// `rows` is what [`Rows::new`] gave, made without the interpreter.
-pub(crate) fn batch_hits<K: PyKey + ?Sized>(py: Python<'_>, rows: Option<Rows<K>>) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn batch_hits<K: PyKey + ?Sized>(
+    py: Python<'_>,
+    rows: Option<Rows<K>>,
+    complete: bool,
+) -> PyResult<Bound<'_, PyAny>> {
     let rows = rows.ok_or_else(|| PyMemoryError::new_err("no memory for rows × k hits; ask for a smaller k"))?;
     let shape = [rows.counts.len(), rows.width];
     let keys = K::rows(py, rows.keys, shape)?;
     let distances = rows.distances.into_pyarray(py).reshape(shape)?;
-    classes::BATCH_HITS.make(py, (keys, distances, rows.counts.into_pyarray(py)))
+    classes::BATCH_HITS.make(py, (keys, distances, rows.counts.into_pyarray(py), complete))
 }
 
 pub(crate) fn info(py: Python<'_>, info: CollectionInfo) -> PyResult<Bound<'_, PyAny>> {
@@ -87,7 +93,14 @@ pub(crate) fn stats(py: Python<'_>, stats: StoreStats) -> PyResult<Bound<'_, PyA
     let sizes = (collections, stats.records, stats.files, stats.bytes);
     let log = (stats.log_bytes, stats.log_syncs, stats.checkpoints);
     let rest = (stats.dirty_bytes, stats.readers, stats.poisoned, stats.kernel);
-    let parts = [sizes.into_pyobject(py)?, lsns.into_pyobject(py)?, log.into_pyobject(py)?, rest.into_pyobject(py)?];
+    let scrubbed = (stats.scrub.map(|report| scrub(py, report)).transpose()?,);
+    let parts = [
+        sizes.into_pyobject(py)?,
+        lsns.into_pyobject(py)?,
+        log.into_pyobject(py)?,
+        rest.into_pyobject(py)?,
+        scrubbed.into_pyobject(py)?,
+    ];
     let all: Vec<_> = parts.iter().flat_map(|part| part.iter()).collect();
     classes::STORE_STATS.make(py, PyTuple::new(py, all)?)
 }
@@ -99,6 +112,12 @@ pub(crate) fn verify(py: Python<'_>, report: VerifyReport) -> PyResult<Bound<'_,
     };
     let collections = report.collections.into_iter().map(one).collect::<PyResult<Vec<_>>>()?;
     classes::VERIFY_REPORT.make(py, (collections, report.problems, report.problem_count))
+}
+
+pub(crate) fn scrub(py: Python<'_>, report: ScrubReport) -> PyResult<Bound<'_, PyAny>> {
+    let ended = report.ended.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    let counts = (ended, report.slots, report.pages, report.rows, report.problems, report.problem_count);
+    classes::SCRUB_REPORT.make(py, counts)
 }
 
 pub(crate) fn recall(py: Python<'_>, report: RecallReport) -> PyResult<Bound<'_, PyAny>> {

@@ -1,10 +1,12 @@
 //! `lodestore.Store`, and how it is opened.
 
 use crate::batch::Batch;
+use crate::classes;
 use crate::collection::Collection;
 use crate::errors::{raise, refuse};
 use crate::keyed::Keyed;
 use crate::output;
+use crate::waiting::Waiting;
 use lodestore::{Codes, Durability, Element, Key, KeyType, Metric, Residency, StoreStats, VerifyReport};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -31,12 +33,16 @@ pub(crate) struct Store {
 /// not a power loss; a number: as buffered, and on the disk after so many seconds.
 /// threads: how many link the rows of one large write; 0 is one for each core.
 /// residency: "mapped", "resident" (read into memory) or "packed" (and neighbourhoods laid out for faster searches).
+/// scrub: seconds after which a thread of the store looks for damage, again and again, as scrub() does, for a twentieth of
+/// the time; what it finds is in stats(). None: never.
 /// read_only: to see the last checkpoint, and what follows with refresh(), while another process may write; nothing is changed.
 #[pyfunction]
 #[pyo3(
-    signature = (path, *, create = true, durability = None, threads = 0, residency = "mapped", read_only = false),
-    text_signature = "(path, *, create=True, durability='sync', threads=0, residency='mapped', read_only=False)"
+    signature = (path, *, create = true, durability = None, threads = 0, residency = "mapped", read_only = false,
+        scrub = None),
+    text_signature = "(path, *, create=True, durability='sync', threads=0, residency='mapped', read_only=False, scrub=None)"
 )]
+#[expect(clippy::too_many_arguments, reason = "they are named in Python")]
 pub(crate) fn open(
     py: Python<'_>,
     path: PathBuf,
@@ -45,6 +51,7 @@ pub(crate) fn open(
     threads: usize,
     residency: &str,
     read_only: bool,
+    scrub: Option<f64>,
 ) -> PyResult<Store> {
     let durability = durability.map_or(Ok(Durability::Sync), durability_of)?;
     let residency = named(
@@ -52,8 +59,12 @@ pub(crate) fn open(
         residency,
         &[("mapped", Residency::Mapped), ("resident", Residency::Resident), ("packed", Residency::Packed)],
     )?;
-    let options =
+    let mut options =
         lodestore::Store::options().create(create).durability(durability).threads(threads).residency(residency);
+    if let Some(seconds) = scrub {
+        let wrong = |_| refuse(format!("scrub is a number of seconds from 0 up, got {seconds}"));
+        options = options.scrub(Duration::try_from_secs_f64(seconds).map_err(wrong)?);
+    }
     let open = || if read_only { options.open_read_only(&path) } else { options.open(&path) };
     let store = py.detach(open).map_err(raise)?;
     Ok(Store { store: RwLock::new(store), path: Some(path) })
@@ -100,16 +111,21 @@ pub(crate) fn codes_of(name: &str) -> PyResult<Codes> {
 /// What keys are to be; `None` if it was not said.
 fn key_type(key: Option<&Bound<'_, PyAny>>) -> PyResult<Option<KeyType>> {
     let Some(key) = key else { return Ok(None) };
-    let kind = key.cast::<PyType>().map_err(|_| PyTypeError::new_err("key is a type: int, str or bytes"))?;
+    if key.cast::<PyString>().is_ok_and(|name| name.to_str().is_ok_and(|name| name == "u128")) {
+        return Ok(Some(KeyType::U128));
+    }
+    let kind = key.cast::<PyType>();
+    let kind = kind.map_err(|_| PyTypeError::new_err("key is a type: int, str, bytes or uuid.UUID; or \"u128\""))?;
     let py = kind.py();
     let all = [
         (py.get_type::<PyInt>(), KeyType::U64),
         (py.get_type::<PyString>(), KeyType::Str),
         (py.get_type::<PyBytes>(), KeyType::Bytes),
+        (classes::UUID.get(py)?.clone(), KeyType::Uuid),
     ];
     match all.iter().find(|(of_python, _)| kind.is(of_python)) {
         Some((_, key)) => Ok(Some(*key)),
-        None => Err(refuse(format!("key is {}; keys are int, str or bytes", kind.name()?))),
+        None => Err(refuse(format!("key is {}; keys are int, str, bytes or uuid.UUID", kind.name()?))),
     }
 }
 
@@ -178,7 +194,7 @@ impl Store {
     ///
     /// Settings are fixed when a collection is made. When it is opened, those that are given must be the stored ones.
     /// dim: components of a vector, 1 to 65,536. metric: "l2" (the default), "ip", "cosine" or "hamming".
-    /// key: int, str or bytes; int by default for a new one, 0 to 2**64 - 1. element: what components are kept as: "f32" (the default), "f16", "bf16", "i8", "u8" or "bits".
+    /// key: int, str, bytes or uuid.UUID; int by default for a new one, 0 to 2**64 - 1; "u128" for integers up to 2**128 - 1. element: what components are kept as: "f32" (the default), "f16", "bf16", "i8", "u8" or "bits".
     /// m: links of a node, 2 to 512, 16 by default. ef_construction: 1 to 65,536, 128 by default.
     /// codes: "auto" (the default), "none", "8" or "4" bits. seed: of the nodes' levels, 100 by default.
     #[pyo3(
@@ -224,6 +240,8 @@ impl Store {
             };
             Ok(Ok(match key {
                 KeyType::U64 => Keyed::Int(open_collection(store, name, settings)?),
+                KeyType::U128 => Keyed::Long(open_collection(store, name, settings)?),
+                KeyType::Uuid => Keyed::Uuid(open_collection(store, name, settings)?),
                 KeyType::Str => Keyed::Str(open_collection(store, name, settings)?),
                 KeyType::Bytes => Keyed::Bytes(open_collection(store, name, settings)?),
                 other => return Ok(Err(other)),
@@ -265,6 +283,16 @@ impl Store {
     fn verify<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let report: VerifyReport = py.detach(|| self.store().verify()).map_err(raise)?;
         output::verify(py, report)
+    }
+
+    /// Looks for damage while the store is in use: reads every page, vector, code, id, key and row that is in use and compares
+    /// it with its checksum. Nobody waits for more than a moment; links as such and the log are not looked at. Returns a
+    /// ScrubReport. Ctrl-C stops it.
+    fn scrub<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let mut waiting = Waiting::new(None, 0);
+        let report = py.detach(|| self.store().scrub_while(|| waiting.go_on(0)));
+        waiting.end()?;
+        output::scrub(py, report.map_err(raise)?)
     }
 
     /// Whether it was opened with read_only.

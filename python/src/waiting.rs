@@ -1,9 +1,11 @@
 //! Python code that is called while the work goes on: handlers of signals, progress, filters.
 
 use crate::keyed::{PyKey, object};
+use lodestore::Control;
 use pyo3::prelude::*;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError, RwLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often a long call looks whether it is to stop.
@@ -54,6 +56,52 @@ impl<'a> Waiting<'a> {
     }
 }
 
+/// Looked at by work without the interpreter that has nothing to tell.
+pub(crate) struct Signals {
+    last: Instant,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Self {
+        Self { last: Instant::now() }
+    }
+
+    /// # Errors
+    /// What the handler of a signal raises.
+    pub(crate) fn check(&mut self) -> PyResult<()> {
+        if self.last.elapsed() < OFTEN {
+            return Ok(());
+        }
+        self.last = Instant::now();
+        Python::attach(|py| py.check_signals())
+    }
+}
+
+/// Work that looks at nothing but its control for long: it is done by another thread, while this one, which has handed the
+/// interpreter in, looks for signals.
+pub(crate) fn interruptible<T: Send>(control: &Control, work: impl FnOnce() -> PyResult<T> + Send) -> PyResult<T> {
+    let this = thread::current();
+    thread::scope(|scope| {
+        let worker = scope.spawn(move || {
+            let done = work();
+            this.unpark();
+            done
+        });
+        let mut raised = Ok(());
+        while !worker.is_finished() && raised.is_ok() {
+            thread::park_timeout(OFTEN);
+            if !worker.is_finished() {
+                raised = Python::attach(|py| py.check_signals());
+            }
+        }
+        if raised.is_err() {
+            control.cancel();
+        }
+        let done = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        raised.and(done)
+    })
+}
+
 /// A filter of keys that is a callable of Python. It is called, which takes the interpreter, once for each key; what it
 /// has said holds for the whole search.
 pub(crate) struct Asked<K: PyKey + ?Sized> {
@@ -92,6 +140,11 @@ impl<K: PyKey + ?Sized> Asked<K> {
                 false
             })
         })
+    }
+
+    /// What the callable has raised by now.
+    pub(crate) fn raised(&self) -> PyResult<()> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
 
     /// After the work: what the callable raised is raised.

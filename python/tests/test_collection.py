@@ -120,6 +120,24 @@ def test_filters_that_are_sets_find_what_callables_find(glosses, data):
         glosses.search_many(queries[:3], filter=[kept, kept])
 
 
+def test_a_mask_is_what_it_is_now(store, data):
+    """Whatever was made of it when it was given before."""
+    docs = store.collection("docs", dim=384)
+    docs.put_many(range(300), data.vectors[:300])
+    rng = np.random.default_rng(2)
+    masks = [rng.random(300) < share for share in (0.02, 0.2, 0.5, 0.5, 0.9, 1.0)]
+    for _ in range(200):
+        mask = masks[rng.integers(len(masks))]
+        mask[rng.integers(300)] ^= rng.integers(2) == 1
+        given = [mask, mask[::-1][::-1], np.repeat(mask, 2)[::2]][rng.integers(3)]
+        if rng.integers(4) == 0:
+            key = int(rng.integers(300))
+            docs.remove(key)
+            docs.put(key, data.vectors[key])
+        found = docs.search(data.queries[0], k=300, filter=given, exact=bool(rng.integers(2)))
+        assert sorted(found.keys.tolist()) == np.flatnonzero(mask).tolist()
+
+
 def test_sets_of_keys_are_put_together():
     KeySet = lodestore.KeySet
     some, other = KeySet([1, 5, 2**63]), KeySet.range(4, 10)

@@ -1,6 +1,7 @@
 """Keys of every type, scans in their order, and payloads changed alone."""
 
 import threading
+import uuid
 
 import numpy as np
 import pytest
@@ -17,12 +18,22 @@ def seeded_vectors(count):
 
 KINDS = {
     int: lambda n: n * 1000,
+    "u128": lambda n: 2**127 + n * 2**60,
+    uuid.UUID: lambda n: uuid.UUID(int=(n * 2**120 + n) % 2**128),
     str: lambda n: f"ключ {n % 7}/{n}",
     bytes: lambda n: bytes([255 - n % 3]) * (n % 9) + n.to_bytes(3, "big"),
 }
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+def type_of(kind):
+    return int if kind == "u128" else kind
+
+
+def name_of(kind):
+    return kind if kind == "u128" else type_of(kind).__name__.lower()
+
+
+@pytest.fixture(params=KINDS, ids=name_of)
 def kind(request):
     return request.param
 
@@ -32,7 +43,7 @@ def test_records_under_keys_of_every_type(tmp_path, kind):
     payloads = [str(key).encode() for key in keys]
     with lodestore.open(tmp_path / "s") as store:
         docs = store.collection("docs", dim=DIM, key=kind)
-        assert docs.key is kind and docs.info().key == kind.__name__
+        assert docs.key is type_of(kind) and docs.info().key == name_of(kind)
         docs.put(keys[0], vectors[0], payloads[0])
         docs.put_many(keys[1:], vectors[1:], payloads[1:])
         assert len(docs) == 200 and keys[7] in docs and KINDS[kind](500) not in docs
@@ -47,7 +58,7 @@ def test_records_under_keys_of_every_type(tmp_path, kind):
     with lodestore.open(tmp_path / "s") as store:
         # What was not said is as stored.
         docs = store.collection("docs")
-        assert docs.key is kind and [info.key for info in store.collections()] == [kind.__name__]
+        assert docs.key is type_of(kind) and [info.key for info in store.collections()] == [name_of(kind)]
         for n in range(0, 200, 9):
             record = docs.get(keys[n])
             assert np.array_equal(record.vector, vectors[n]) and record.payload == payloads[n]
@@ -55,12 +66,12 @@ def test_records_under_keys_of_every_type(tmp_path, kind):
         hits = docs.search(vectors[7], k=5, ef=200)
         assert list(hits.keys) == [keys[n] for n in near] and hits.payloads == [payloads[n] for n in near]
         assert np.allclose(hits.distances, exact(vectors[near], vectors[7], "l2"), atol=1e-5)
-        assert [type(hit.key) for hit in hits] == [kind] * 5 and type(hits[0].key) is kind
+        assert [type(hit.key) for hit in hits] == [type_of(kind)] * 5 and type(hits[0].key) is type_of(kind)
         assert list(hits[1:3].keys) == list(hits.keys)[1:3]
         many = docs.search_many(vectors[:20], k=3, ef=200)
         assert many.keys.shape == (20, 3) and many.keys.dtype == (np.uint64 if kind is int else object)
         assert [many.keys[n, 0] for n in range(20)] == keys[:20]
-        assert [row[0].key for row in many] == keys[:20] and type(many[0][0].key) is kind
+        assert [row[0].key for row in many] == keys[:20] and type(many[0][0].key) is type_of(kind)
         links = docs.links(keys[7])
         assert links[0] and set(links[0]) <= set(keys)
         assert docs.mark_deleted(keys[7]) and docs.is_marked_deleted(keys[7]) and keys[7] not in docs
@@ -90,7 +101,7 @@ def test_filters(kind):
     if kind is not int:
         with pytest.raises(lodestore.InputError, match="integers"):
             docs.search(vectors[1], filter=np.ones(100, bool))
-        with pytest.raises(TypeError, match="iterable of keys"):
+        with pytest.raises(TypeError, match="iterable" if kind in (str, bytes) else "not iterable"):
             docs.search(vectors[1], filter=keys[1])
     with pytest.raises(ZeroDivisionError):
         docs.search(vectors[1], filter=lambda key: 1 / 0)
@@ -125,6 +136,17 @@ def test_keys_of_another_type_are_refused(tmp_path):
         with pytest.raises(TypeError, match="integer"):
             store.collection("ints", dim=DIM).put("1", np.ones(DIM))
         assert len(docs) == 0
+        large = store.collection("large", dim=DIM, key="u128")
+        for wrong in (-1, 2**128, -(2**200)):
+            with pytest.raises(lodestore.InputError, match="from 0 to 2\\*\\*128 - 1"):
+                large.put(wrong, np.ones(DIM))
+        with pytest.raises(TypeError, match="integer"):
+            large.put("1", np.ones(DIM))
+        large.put(np.uint64(7), np.ones(DIM))
+        large.put(2**128 - 1, np.ones(DIM))
+        assert list(large) == [7, 2**128 - 1] and list(large.range(8)) == [2**128 - 1]
+        with pytest.raises(TypeError, match="UUID"):
+            store.collection("ids", dim=DIM, key=uuid.UUID).put(str(uuid.uuid4()), np.ones(DIM))
 
 
 def test_scans_are_those_of_a_sorted_list(tmp_path, kind):
@@ -152,9 +174,9 @@ def test_scans_are_those_of_a_sorted_list(tmp_path, kind):
             n = there[key]
             assert key == ordered[at] and np.array_equal(record.vector, vectors[3 if n == 2 else n])
             assert record.payload == (b"new" if n == 2 else str(n).encode())
-        if kind is int:
+        if kind not in (str, bytes):
             with pytest.raises(lodestore.InputError, match="no prefix"):
-                docs.prefix(1)
+                docs.prefix(keys[1])
         else:
             prefix = ordered[700][:6] if kind is str else ordered[700][:2]
             expected = [key for key in ordered if key.startswith(prefix)]

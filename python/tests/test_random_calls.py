@@ -75,6 +75,12 @@ def senseless(rng, call, sensible, names):
         pass
 
 
+def streamed(docs, query, **named):
+    """A stream, and some of it."""
+    stream = docs.stream(query, **named)
+    return stream.take(3), next(stream, None), stream.complete
+
+
 class Indexed:
     """An index of the drop-in, and what it must hold."""
 
@@ -223,7 +229,7 @@ def test_random_calls_of_stores(tmp_path):
             docs = store.collection("docs", dim=DIM)
         for _ in range(60):
             key, vector = int(rng.integers(150)), rng.normal(size=DIM).astype(np.float32)
-            match rng.integers(10):
+            match rng.integers(12):
                 case 0 | 1 | 2:
                     docs.put(key, vector, bytes([key]))
                     model[key] = vector
@@ -248,11 +254,26 @@ def test_random_calls_of_stores(tmp_path):
                         batch.put(docs, key, vector, bytes([key]))
                         batch.remove(docs, key + 150)
                     model[key] = vector
+                case 8 if model:
+                    radius = float(rng.random() * 12)
+                    true = exact(np.stack(list(model.values())), vector, "l2")
+                    found = docs.within(vector, radius, exact=bool(rng.integers(2)), ef=300, filter=np.ones(150, bool))
+                    near, edge = int((true < radius - 1e-3).sum()), int((true < radius + 1e-3).sum())
+                    assert near <= len(found) <= edge and (np.diff(found.distances) >= 0).all()
+                case 9 if model:
+                    stream = docs.stream(vector, ef=int(rng.integers(1, 100)), payloads=False)
+                    first = [hit.key for hit in stream.take(int(rng.integers(40)))]
+                    assert sorted(first + [hit.key for hit in stream]) == sorted(model)
                 case _:
                     calls = [
                         (docs.get, [key], []),
                         (docs.search, [vector], ["k", "ef", "recall", "filter", "exact"]),
                         (docs.search_many, [vector[None]], ["k", "ef", "threads", "filter", "exact"]),
+                        (docs.within, [vector, 1.0], ["k", "ef", "filter", "exact", "timeout", "min_candidates"]),
+                        (docs.group_by, [vector, lambda hit: hit.key % 3], ["k", "most", "ef", "filter", "timeout"]),
+                        (docs.search_documents, [vector, 3, lambda hit: hit.key % 5], ["ef", "filter", "exact"]),
+                        (lambda query, **named: streamed(docs, query, **named), [vector], ["ef", "recall", "filter", "exact", "timeout"]),
+                        (store.scrub, [], []),
                         (docs.links, [key], []),
                         (docs.put, [key + 1000, vector[:2]], ["payload"]),
                         (store.collection, ["docs"], ["dim", "metric", "m", "seed", "codes"]),

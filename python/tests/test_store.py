@@ -37,7 +37,7 @@ def test_settings_are_those_it_was_made_with(store):
     for key in (str, bytes):
         with pytest.raises(lodestore.InputError, match="made with keys of type u64"):
             store.collection("docs", key=key)
-    with pytest.raises(lodestore.InputError, match="key is float; keys are int, str or bytes"):
+    with pytest.raises(lodestore.InputError, match="key is float; keys are int, str, bytes or uuid.UUID"):
         store.collection("more", dim=3, key=float)
     with pytest.raises(lodestore.NotFoundError, match="no collection 'more' in memory; there are: docs"):
         store.collection("more")

@@ -46,7 +46,7 @@ def test_everything_says_what_it_is_for():
     for name in lodestore.__all__:
         public = getattr(lodestore, name)
         assert inspect.getdoc(public), name
-        if public in (_native.Store, _native.Collection, _native.Batch):
+        if public in (_native.Store, _native.Collection, _native.Batch, _native.Stream):
             for member in vars(public):
                 assert member.startswith("_") or inspect.getdoc(getattr(public, member)), f"{name}.{member}"
 
