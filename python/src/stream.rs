@@ -141,6 +141,9 @@ fn grouped<K: PyKey + ?Sized>(
     Ok(())
 }
 
+/// What a callable has said, and the hits that it has said it of.
+type Grouped<T> = (Py<PyAny>, Vec<Hit<T>>);
+
 /// The nearest groups, each with at most `most` of its hits.
 pub(crate) fn group_by<'py, K: PyKey + ?Sized>(
     py: Python<'py>,
@@ -151,7 +154,7 @@ pub(crate) fn group_by<'py, K: PyKey + ?Sized>(
     (group, k, most): (&Bound<'py, PyAny>, usize, usize),
 ) -> PyResult<Bound<'py, PyList>> {
     let mut source = Source::new(docs, query, wanted, filter)?;
-    let mut groups: Vec<(Py<PyAny>, Vec<Hit<K::Owned>>)> = Vec::new();
+    let mut groups: Vec<Grouped<K::Owned>> = Vec::new();
     grouped(py, &mut source, k, group, |place, id, found| {
         if place == groups.len() {
             groups.push((id.unbind(), Vec::new()));

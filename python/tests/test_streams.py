@@ -165,8 +165,8 @@ def test_signals_end_them_all(glosses, data):
             lambda: glosses.group_by(query, lambda hit: hit.key, filter=slow),
             lambda: glosses.search_documents(query, 3, lambda hit: hit.key, filter=slow, exact=True),
         ):
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
             with pytest.raises(Stopped):
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
                 call()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
