@@ -24,6 +24,8 @@ const UNSAFE: &[&str] = &[
     "capi/src/store.rs",
     "capi/src/collection.rs",
     "capi/src/search.rs",
+    "capi/src/named.rs",
+    "capi/src/batch.rs",
 ];
 
 /// The crates, lowest first: root file, and the workspace crates that it may name.
