@@ -351,7 +351,7 @@ impl Store {
 
     /// A backup into directory `to`, to be set up and run: see [`Backup`]. Searches and writes go on meanwhile, except for
     /// a moment at its beginning; it takes a checkpoint, and none else is taken until it is done, so that writers wait if
-    /// the log grows to four times the size at which one is due, or if more than an eighth of a collection's records have
+    /// the log grows to four times the size at which one is due, or if more than a twelfth of a collection's records have
     /// been removed or replaced and not unlinked yet.
     ///
     /// The first backup in a directory is a full one. Those that follow write the blocks of 4,096 bytes that have changed

@@ -10,13 +10,13 @@ use lodestore_engine::Index;
 use lodestore_engine::sweep::Sweep;
 
 /// A checkpoint sweeps when more than one in so many slots are removed or replaced ones.
-const ONE_IN: u64 = 32;
+const ONE_IN: u64 = 48;
 /// Such a checkpoint is due when more than one in so many are,
-const DUE_ONE_IN: u64 = 16;
+const DUE_ONE_IN: u64 = 24;
 /// and more than these.
 const DUE: u64 = 256;
 /// With more than one in so many, whoever writes sees to it, or the collection grows faster than slots come free.
-const HELP_ONE_IN: u64 = 8;
+const HELP_ONE_IN: u64 = 12;
 /// Slots whose lists are swept while a checkpoint's first step, or another holder of the gate, waits.
 const SLOTS: u32 = 2048;
 /// Records that are linked anew while writers wait.

@@ -21,7 +21,7 @@ use crate::select::fill_up;
 use lodestore_wal::Result;
 use std::sync::Arc;
 
-/// Dead nodes that are looked through for a replacement, at most; a removed cluster may be larger.
+/// Dead nodes that are looked through for replacements, at most; a removed cluster may be larger.
 const THROUGH: usize = 64;
 /// Replacements to choose from: so many for each,
 const CHOICE: usize = 8;
@@ -166,20 +166,25 @@ impl Index {
             }
         }
         let room = through.len();
-        let mut near = self.near_by(level, condemned, through, pairs, slot, scratch);
-        near.truncate(FEWEST.max(CHOICE * room));
+        let wanted = FEWEST.max(CHOICE * room);
+        let mut near = self.near_by(level, condemned, (through, wanted), pairs, slot, scratch);
+        if near.len() > wanted {
+            near.select_nth_unstable_by(wanted, Candidate::nearer);
+            near.truncate(wanted);
+        }
+        near.sort_unstable_by(Candidate::nearer);
         let work = &mut scratch.from;
         fill_up(pairs, &near, (room, self.cap(level)), work, &mut kept);
         self.store_list(slot, level, kept.iter().map(|c| c.slot))
     }
 
-    /// The live neighbours of dead nodes, those of their dead neighbours too, by their distance from `slot`; without
-    /// those that are marked as visited.
+    /// The live neighbours of dead nodes, and of their dead neighbours too if there are fewer than are `wanted`, with
+    /// their distances from `slot`; without those that are marked as visited.
     fn near_by<P: Pairs>(
         &self,
         level: u8,
         condemned: &SlotSet,
-        mut through: Vec<u32>,
+        (mut through, wanted): (Vec<u32>, usize),
         pairs: &P,
         slot: u32,
         scratch: &mut Scratch,
@@ -187,22 +192,30 @@ impl Index {
         let limit = self.limit();
         let Scratch { visited, from: work, .. } = scratch;
         let from = pairs.from(slot, work);
-        let (mut near, mut at) = (Vec::new(), 0);
-        while at < through.len() {
+        let (mut found, lost, mut at) = (Vec::new(), through.len(), 0);
+        // Where one in sixteen is dead, each dead node has some dead neighbour: without an end here it would go on to the
+        // end of `THROUGH` for every list, at seven times the cost.
+        while at < through.len() && (at < lost || found.len() < wanted) {
             for neighbour in self.neighbours(through[at], level) {
                 if neighbour >= limit || !visited.insert(neighbour) {
                     continue;
                 }
                 visited.note(&[neighbour]);
                 if !self.is_gone(neighbour) {
-                    near.push(Candidate { distance: from.to(neighbour), slot: neighbour });
+                    from.prefetch(neighbour);
+                    found.push(neighbour);
                 } else if condemned.has(neighbour) && through.len() < THROUGH {
                     through.push(neighbour);
                 }
             }
             at += 1;
         }
-        near.sort_unstable_by(Candidate::nearer);
+        let (fours, rest) = found.as_chunks();
+        let mut near = Vec::with_capacity(found.len());
+        for &four in fours {
+            near.extend(from.to_4(four).into_iter().zip(four).map(|(distance, slot)| Candidate { distance, slot }));
+        }
+        near.extend(rest.iter().map(|&slot| Candidate { distance: from.to(slot), slot }));
         near
     }
 }

@@ -14,8 +14,12 @@ use std::sync::{Arc, OnceLock};
 const FIRST: u32 = 16;
 /// Windows enough for 2³¹ slots.
 pub(crate) const WINDOWS: usize = 16;
-/// The file grows by doubling up to this many bytes, then by this many.
-const GROWTH_BYTES: u64 = 64 << 20;
+/// The file grows by one in so many of its slots,
+const GROWTH_ONE_IN: u64 = 16;
+/// by this many bytes at most,
+const MOST_GROWTH: u64 = 64 << 20;
+/// and at least by this many, or doubles while it is smaller.
+const LEAST_GROWTH: u64 = 64 << 10;
 /// Slots of a fresh file.
 const SMALLEST: u64 = 16;
 
@@ -135,9 +139,7 @@ impl Windows {
         if slots <= now {
             return Ok(());
         }
-        let step = (GROWTH_BYTES / self.stride as u64).max(1);
-        let doubled = (now * 2).clamp(SMALLEST, now.max(SMALLEST) + step);
-        let target = slots.max(doubled).min(Self::MOST);
+        let target = slots.max(self.grown(now)).min(Self::MOST);
         let reached = match &self.file {
             Some((file, _)) => self.grow(&**file, slots, target)?,
             None => target,
@@ -161,6 +163,14 @@ impl Windows {
         }
         self.slots.store(reached, Ordering::Release);
         Ok(())
+    }
+
+    /// How many slots it should have when the `now` it has are too few. What is allocated ahead is disk that nobody uses,
+    /// so it is little.
+    fn grown(&self, now: u64) -> u64 {
+        let of = |bytes: u64| (bytes / self.stride as u64).max(1);
+        let step = (now / GROWTH_ONE_IN).clamp(of(LEAST_GROWTH), of(MOST_GROWTH));
+        (now + step.min(now)).max(SMALLEST)
     }
 
     /// Makes the file long enough for `target` slots, or at least for `slots`; says how many it is long enough for, up to
@@ -276,6 +286,23 @@ mod tests {
         assert_eq!(windows.address(0), first);
         assert_eq!(windows.address(65_535) as usize - first as usize, 65_535 * 64);
         assert!(!windows.address(199_999).is_null());
+    }
+
+    #[test]
+    fn little_is_allocated_ahead() {
+        let windows = Windows::open(MemDisk::new().create("x").unwrap(), 512, Mapping::Shared, 0).unwrap();
+        let mut calls = 0;
+        for slots in 1..100_000 {
+            let before = windows.slots();
+            windows.ensure(slots).unwrap();
+            calls += u32::from(windows.slots() != before);
+            let (length, needed) = (windows.file().len().unwrap(), slots * 512);
+            assert!(
+                length <= (2 * needed).max(8192) && length <= needed + needed / 16 + LEAST_GROWTH,
+                "{slots}: {length}"
+            );
+        }
+        assert!(calls < 100, "the file grew {calls} times");
     }
 
     #[test]

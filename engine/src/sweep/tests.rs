@@ -96,6 +96,33 @@ fn slots_go_and_come_back() {
     is_sound(&index);
 }
 
+/// The dead lie side by side, so whoever follows them comes to a third of all nodes; few are wanted.
+#[test]
+fn no_more_dead_are_looked_through_than_it_takes() {
+    let index = index();
+    for n in 0..2000 {
+        put(&index, n);
+    }
+    (0..2000).step_by(3).for_each(|slot| assert!(index.bury(slot).unwrap()));
+    let sweep = index.begin_sweep(u64::MAX);
+    let near = |slot: u32, wanted: usize| {
+        let through: Vec<u32> = index.neighbours(slot, 0).filter(|&n| sweep.condemned.has(n)).take(1).collect();
+        index.scratch.with(|scratch| {
+            scratch.visited.reset(2000);
+            scratch.visited.note(&through);
+            through.iter().for_each(|&n| {
+                scratch.visited.insert(n);
+            });
+            index.near_by(0, &sweep.condemned, (through, wanted), &ExactPairs(&index), slot, scratch).len()
+        })
+    };
+    for slot in (1..2000).step_by(3) {
+        assert!(near(slot, 10) <= 10 + index.cap(0), "of node {slot}");
+    }
+    let most = (1..2000).step_by(3).map(|slot| near(slot, 10_000)).max();
+    assert!(most > Some(10 + index.cap(0)), "the dead do not lie side by side");
+}
+
 /// A list gave up a dead node; before the writer asks whether anybody else links to it, a sweep has seen to it that
 /// nobody does.
 #[test]
