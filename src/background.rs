@@ -1,6 +1,7 @@
 //! The store's own thread: checkpoints, linking after a crash, and what writers have left to mend.
 
 use crate::error::{Error, Result};
+use crate::observe;
 use crate::shared::{Bell, Shared, Wanted};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -54,11 +55,19 @@ impl Worker {
 
 fn work(shared: &Shared, wanted: Wanted) {
     // Failures here either poison the store or leave all as it was, to be tried again at the next occasion.
-    if wanted.link && shared.link_pending().is_ok() {
-        let _ = shared.checkpoint();
+    let checkpoint = || {
+        shared
+            .checkpoint()
+            .unwrap_or_else(|error| observe::failed(&shared.path, "a checkpoint in the background", &error));
+    };
+    if wanted.link {
+        match shared.link_pending() {
+            Ok(()) => checkpoint(),
+            Err(error) => observe::failed(&shared.path, "linking what was in the log", &error.into()),
+        }
     }
     if wanted.checkpoint && (shared.checkpoint_due() || shared.any_sweep_due()) {
-        let _ = shared.checkpoint();
+        checkpoint();
     }
 }
 

@@ -1,17 +1,21 @@
 //! Batches: all or nothing.
 
 use crate::check::{check_payload, check_vector};
-use crate::collection::Collection;
+use crate::collection::{Collection, Record};
 use crate::components::Components;
 use crate::error::{Error, Result};
 use crate::key::{AsKey, Key, RowKey};
 use crate::shared::{Handle, Open};
 use crate::write::{Action, Change};
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Changes that happen all or not at all, also across a crash, with one sync for all of them. See [`Store::batch`](crate::Store::batch).
 ///
-/// A batch holds its rows in memory until it is committed, and at most 64 MiB of them. Dropping it discards it.
+/// A batch holds its rows in memory until it is committed, and at most 64 MiB of them. Dropping it discards it;
+/// [`rollback_to`](Self::rollback_to) takes a part of it back. [`get`](Self::get) sees its changes, nobody else does: what
+/// others write meanwhile is not kept out, and a key that both change has what came last.
 ///
 /// ```
 /// let store = lodestore::Store::in_memory()?;
@@ -28,6 +32,8 @@ use std::sync::Arc;
 pub struct WriteBatch {
     handle: Arc<Handle>,
     rows: Vec<Row>,
+    /// The last row of each key.
+    last: HashMap<RowKey, usize>,
     /// As stored.
     vectors: Vec<u8>,
     payloads: Vec<u8>,
@@ -37,22 +43,33 @@ pub struct WriteBatch {
 struct Row {
     target: Arc<Open>,
     key: RowKey,
+    /// The row of the same key before it.
+    before: Option<usize>,
     what: What,
 }
 
-/// What a row does; of a vector and a payload, where they end in the buffers.
-#[derive(Clone, Copy, Debug)]
+/// What a row does; of a vector and a payload, where they are in the buffers.
+#[derive(Clone, Debug)]
 enum What {
-    Put { vector_end: usize, payload_end: usize },
-    SetPayload { payload_end: usize },
+    Put { vector: Range<usize>, payload: Range<usize> },
+    SetPayload { payload: Range<usize> },
     Remove,
     Mark,
     Unmark,
 }
 
+/// A state of a batch to go back to. See [`WriteBatch::savepoint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Savepoint {
+    rows: usize,
+    vectors: usize,
+    payloads: usize,
+}
+
 impl WriteBatch {
     pub(crate) fn new(handle: Arc<Handle>) -> Self {
-        Self { handle, rows: Vec::new(), vectors: Vec::new(), payloads: Vec::new() }
+        let (rows, last, vectors, payloads) = Default::default();
+        Self { handle, rows, last, vectors, payloads }
     }
 
     /// Adds a put. Later changes of a key in the same batch win.
@@ -73,10 +90,9 @@ impl WriteBatch {
         let vector = vector.stored(shape, row)?;
         check_vector(&collection.open, &vector, row)?;
         check_payload(payload, row)?;
-        self.vectors.extend_from_slice(&vector);
-        self.payloads.extend_from_slice(payload);
-        let what = What::Put { vector_end: self.vectors.len(), payload_end: self.payloads.len() };
-        self.rows.push(Row { target: collection.open.clone(), key, what });
+        let vector = appended(&mut self.vectors, &vector);
+        let payload = appended(&mut self.payloads, payload);
+        self.push(collection, key, What::Put { vector, payload });
         Ok(())
     }
 
@@ -107,8 +123,13 @@ impl WriteBatch {
     fn add<K: Key + ?Sized>(&mut self, collection: &Collection<K>, key: impl AsKey<K>, what: What) -> Result<()> {
         self.check_store(collection)?;
         let key = collection.row_key(key, self.rows.len())?;
-        self.rows.push(Row { target: collection.open.clone(), key, what });
+        self.push(collection, key, what);
         Ok(())
+    }
+
+    fn push<K: Key + ?Sized>(&mut self, collection: &Collection<K>, key: RowKey, what: What) {
+        let before = self.last.insert(key.clone(), self.rows.len());
+        self.rows.push(Row { target: collection.open.clone(), key, before, what });
     }
 
     /// Adds a change of a payload alone, as [`Collection::set_payload`]; of a key that has no record by then it does nothing.
@@ -124,9 +145,106 @@ impl WriteBatch {
         self.check_store(collection)?;
         let key = collection.row_key(key, self.rows.len())?;
         check_payload(payload, self.rows.len())?;
-        self.payloads.extend_from_slice(payload);
-        let what = What::SetPayload { payload_end: self.payloads.len() };
-        self.rows.push(Row { target: collection.open.clone(), key, what });
+        let payload = appended(&mut self.payloads, payload);
+        self.push(collection, key, What::SetPayload { payload });
+        Ok(())
+    }
+
+    /// The record of a key as it would be if the batch were committed now; `None` if there would be none, or it would be
+    /// marked as deleted. Changes of the batch are looked up, the others read from the collection.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// docs.put(1, &[1.0, 2.0], b"one")?;
+    /// let mut batch = store.batch();
+    /// batch.set_payload(&docs, 1, b"uno")?;
+    /// batch.put(&docs, 2, &[3.0, 4.0], b"due")?;
+    /// assert_eq!(batch.get(&docs, 1)?.unwrap().payload, b"uno");
+    /// assert_eq!(batch.get(&docs, 2)?.unwrap().vector, [3.0, 4.0]);
+    /// batch.remove(&docs, 1)?;
+    /// assert!(batch.get(&docs, 1)?.is_none() && docs.get(1)?.unwrap().payload == b"one");
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::OtherStore`], [`Error::KeyTooLong`]; if the catalogue cannot be read.
+    pub fn get<K: Key + ?Sized>(&self, collection: &Collection<K>, key: impl AsKey<K>) -> Result<Option<Record>> {
+        self.check_store(collection)?;
+        let key = collection.row_key(key, 0)?;
+        let mut rows = Vec::new();
+        let mut at = self.last.get(&key).copied();
+        while let Some(row) = at.map(|at| &self.rows[at]) {
+            rows.push(&row.what);
+            // What was before these does not matter.
+            at = if matches!(row.what, What::Put { .. } | What::Remove) { None } else { row.before };
+        }
+        let mut seen = match rows.last() {
+            Some(What::Put { .. } | What::Remove) => None,
+            _ => collection.stored(&key)?,
+        };
+        let geometry = *collection.open.index().geometry();
+        for what in rows.into_iter().rev() {
+            match (what, &mut seen) {
+                (What::Put { vector, payload }, _) => {
+                    let mut components = Vec::with_capacity(geometry.dim);
+                    geometry.element.decode(&self.vectors[vector.clone()], geometry.dim, &mut components);
+                    let payload = self.payloads[payload.clone()].to_vec();
+                    seen = Some((Record { vector: components, payload }, false));
+                }
+                (What::Remove, _) => seen = None,
+                (What::SetPayload { payload }, Some((record, false))) => {
+                    record.payload = self.payloads[payload.clone()].to_vec();
+                }
+                (What::Mark, Some((_, marked))) => *marked = true,
+                (What::Unmark, Some((_, marked))) => *marked = false,
+                (What::SetPayload { .. } | What::Mark | What::Unmark, _) => {}
+            }
+        }
+        Ok(seen.filter(|(_, marked)| !marked).map(|(record, _)| record))
+    }
+
+    /// The batch as it is now, to [go back to](Self::rollback_to). Costs nothing.
+    ///
+    /// ```
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
+    /// let mut batch = store.batch();
+    /// batch.put(&docs, 1, &[1.0, 2.0], b"one")?;
+    /// let before = batch.savepoint();
+    /// batch.put(&docs, 2, &[3.0, 4.0], b"two")?;
+    /// batch.rollback_to(before)?;
+    /// batch.commit()?;
+    /// assert_eq!((docs.len(), docs.contains(2)?), (1, false));
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint { rows: self.rows.len(), vectors: self.vectors.len(), payloads: self.payloads.len() }
+    }
+
+    /// Takes back all changes that were added since `savepoint`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if it is not a state that this batch has been through and not gone back behind; the batch is as
+    /// before then.
+    pub fn rollback_to(&mut self, savepoint: Savepoint) -> Result<()> {
+        let ends = self.rows[..savepoint.rows.min(self.rows.len())].iter().fold((0, 0), |ends, row| match &row.what {
+            What::Put { vector, payload } => (vector.end, payload.end),
+            What::SetPayload { payload } => (ends.0, payload.end),
+            _ => ends,
+        });
+        if savepoint.rows > self.rows.len() || ends != (savepoint.vectors, savepoint.payloads) {
+            let rows = savepoint.rows;
+            return Err(Error::Setting(format!("the savepoint is not one of this batch: it is after {rows} changes")));
+        }
+        for row in self.rows.drain(savepoint.rows..).rev() {
+            match row.before {
+                Some(before) => self.last.insert(row.key, before),
+                None => self.last.remove(&row.key),
+            };
+        }
+        self.vectors.truncate(savepoint.vectors);
+        self.payloads.truncate(savepoint.payloads);
         Ok(())
     }
 
@@ -153,16 +271,13 @@ impl WriteBatch {
     /// [`Error::TooLarge`] and [`Error::NoSpace`] change nothing. After an [`Error::Io`] of the log the store takes
     /// no more writes, and holds after reopening all of the batch or none.
     pub fn commit(self) -> Result<()> {
-        let (mut vectors, mut payloads) = (0, 0);
         let mut changes: Vec<Change<'_>> = Vec::with_capacity(self.rows.len());
         for row in &self.rows {
-            let mut payload = |end: usize| &self.payloads[std::mem::replace(&mut payloads, end)..end];
-            let action = match row.what {
-                What::Put { vector_end, payload_end } => {
-                    let vector = &self.vectors[std::mem::replace(&mut vectors, vector_end)..vector_end];
-                    Action::Put { vector, payload: payload(payload_end) }
+            let action = match &row.what {
+                What::Put { vector, payload } => {
+                    Action::Put { vector: &self.vectors[vector.clone()], payload: &self.payloads[payload.clone()] }
                 }
-                What::SetPayload { payload_end } => Action::SetPayload { payload: payload(payload_end) },
+                What::SetPayload { payload } => Action::SetPayload { payload: &self.payloads[payload.clone()] },
                 What::Remove => Action::Remove,
                 What::Mark => Action::Mark,
                 What::Unmark => Action::Unmark,
@@ -171,4 +286,11 @@ impl WriteBatch {
         }
         self.handle.0.write(&changes).map(|_| ())
     }
+}
+
+/// Appends to a buffer; says where.
+fn appended(buffer: &mut Vec<u8>, bytes: &[u8]) -> Range<usize> {
+    let start = buffer.len();
+    buffer.extend_from_slice(bytes);
+    start..buffer.len()
 }

@@ -2,6 +2,7 @@
 
 use crate::catalog::Hold;
 use crate::error::Result;
+use crate::observe::{self, Work};
 use crate::shared::{Shared, Task};
 use lodestore_engine::{Frozen, Index, remove_generation};
 use lodestore_wal::log::Commit;
@@ -25,6 +26,7 @@ impl Shared {
     /// Takes a checkpoint, if anything has changed since the last one. Writers wait only for its first step.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let mut number = self.checkpointing.lock();
+        let _work = observe::begin(Work::Checkpoint, &self.path);
         // Whoever waited here for `close` must not write: another process may have opened the store by now.
         self.check_open()?;
         if self.options.maintenance && self.reader.is_none() {

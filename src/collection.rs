@@ -355,15 +355,17 @@ impl<K: Key + ?Sized> Collection<K> {
 
     /// The record of a key, if it is marked as deleted or not as asked.
     pub(crate) fn record(&self, key: impl AsKey<K>, marked: bool) -> Result<Option<Record>> {
+        let stored = self.stored(&RowKey::of::<K>(self.open.id, &key))?;
+        Ok(stored.filter(|&(_, is_marked)| is_marked == marked).map(|(record, _)| record))
+    }
+
+    /// The record of a key, and whether it is marked as deleted.
+    pub(crate) fn stored(&self, key: &RowKey) -> Result<Option<(Record, bool)>> {
         self.shared().check_open()?;
-        let key = RowKey::of::<K>(self.open.id, &key);
         self.open.reading(|index| {
-            let Some(row) = self.shared().catalog.get(&key)? else { return Ok(None) };
+            let Some(row) = self.shared().catalog.get(key)? else { return Ok(None) };
             check_slot(index, row.slot)?;
-            if index.is_marked(row.slot) != marked {
-                return Ok(None);
-            }
-            Ok(Some(Record::read(index, row.slot, &row.payload)))
+            Ok(Some((Record::read(index, row.slot, &row.payload), index.is_marked(row.slot))))
         })
     }
 
@@ -380,10 +382,13 @@ impl<K: Key + ?Sized> Collection<K> {
     /// # Errors
     /// If the catalogue cannot be read.
     pub fn payload(&self, key: impl AsKey<K>) -> Result<Option<Vec<u8>>> {
+        self.payload_of(&RowKey::of::<K>(self.open.id, &key))
+    }
+
+    pub(crate) fn payload_of(&self, key: &RowKey) -> Result<Option<Vec<u8>>> {
         self.shared().check_open()?;
-        let key = RowKey::of::<K>(self.open.id, &key);
         self.open.reading(|index| {
-            let Some(row) = self.shared().catalog.get(&key)? else { return Ok(None) };
+            let Some(row) = self.shared().catalog.get(key)? else { return Ok(None) };
             check_slot(index, row.slot)?;
             Ok((!index.is_marked(row.slot)).then(|| row.payload.to_vec()))
         })

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::generation::slots_of;
 use crate::measure::sampled_recall;
+use crate::observe::{self, Work};
 use crate::op;
 use crate::open::reside;
 use crate::shared::{Open, Shared};
@@ -123,6 +124,7 @@ impl<'a> Compact<'a> {
     pub fn run(mut self) -> Result<CompactReport> {
         let shared = self.shared;
         shared.check_open()?;
+        let _work = observe::begin(Work::Compact, &shared.path);
         let bytes_before = files::bytes(&*shared.disk)?;
         let opens = match self.only.take() {
             Some(open) => vec![open],

@@ -150,6 +150,14 @@ pub enum Error {
         /// The value asked for.
         asked: String,
     },
+    /// A payload that is not of the type that it was read as: see the feature `serde`.
+    #[error("the payload of key {key}: {what}")]
+    Payload {
+        /// Whose.
+        key: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A setting outside of its range, or one that is missing.
     #[error("{0}")]
     Setting(String),

@@ -38,6 +38,7 @@ mod options;
 mod codes;
 mod components;
 mod op;
+mod observe;
 mod pages;
 mod backend;
 mod catalog;
@@ -75,6 +76,8 @@ mod collection;
 mod scan;
 mod marking;
 mod batch;
+#[cfg(feature = "serde")]
+mod typed;
 mod builder;
 mod load;
 mod unload;
@@ -87,7 +90,7 @@ mod repair;
 
 pub use absent::AbsentReport;
 pub use backup::{Backup, BackupInfo, BackupReport, Backups};
-pub use batch::WriteBatch;
+pub use batch::{Savepoint, WriteBatch};
 pub use builder::{CollectionBuilder, MAX_NAME};
 pub use check::MAX_PAYLOAD;
 pub use codes::Codes;
@@ -116,6 +119,8 @@ pub use stats::StoreStats;
 pub use stop::{Documents, Radius, StopCondition, Verdict};
 pub use store::Store;
 pub use stream::{Group, Groups, Stream};
+#[cfg(feature = "serde")]
+pub use typed::{Typed, TypedRecord};
 pub use verify::{CollectionReport, Damage, FileReport, VerifyLevel, VerifyOptions, VerifyReport};
 
 /// The storage seam: for running a store on something else than the file system.

@@ -2,6 +2,7 @@
 
 use crate::control::Control;
 use crate::error::{Error, Result};
+use crate::observe::{self, Work};
 use crate::recall::{RecallAt, RecallReport, wilson};
 use crate::shared::{Open, Shared};
 use lodestore_engine::seeded::Seeded;
@@ -69,6 +70,7 @@ impl<'a> MeasureRecall<'a> {
     pub fn run(self) -> Result<RecallReport> {
         let (shared, open) = (self.shared, self.open);
         shared.check_open()?;
+        let _work = observe::begin(Work::Recall, &shared.path);
         let (index, records, lsn) = (&*open.index(), open.records.load(Ordering::Acquire), shared.last_lsn());
         if self.samples == 0 || self.k == 0 || records < 2 {
             let (samples, k) = (self.samples, self.k);

@@ -7,6 +7,7 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::generation;
 use crate::key::RowKey;
+use crate::observe::{self, Work};
 use crate::op::{LoggedKey, Op, Put};
 use crate::open::{open_collection, reside};
 use crate::options::StoreOptions;
@@ -31,6 +32,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Opens or makes the store on `disk`.
 pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> Result<Handle> {
+    let _work = observe::begin(Work::Open, path);
     // R0. Looking first keeps a directory that holds no store free of a LOCK file.
     if let Some(what) = &options.wrong_metric {
         return Err(Error::Setting(what.clone()));

@@ -8,6 +8,7 @@ use crate::background::spawn;
 use crate::catalog;
 use crate::error::{Error, Result};
 use crate::findings::problem;
+use crate::observe::{self, Work};
 use crate::scrub_report::ScrubReport;
 use crate::shared::{Open, Shared};
 use lodestore_engine::{Findings, Super};
@@ -42,8 +43,10 @@ impl Shared {
         self.check_writes()?;
         // One at a time: what is kept for it is kept for one.
         let _alone = self.scrub_alone.lock();
+        let _work = observe::begin(Work::Scrub, &self.path);
         let pass = Pass { shared: self, go_on, findings: Findings::default(), rows: 0 };
         let report = pass.run()?;
+        report.problems.iter().for_each(|problem| observe::damaged(&self.path, problem));
         *self.scrubbed.lock() = Some(report.clone());
         Ok(report)
     }

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::hits::{Fetch, Hits};
 use crate::key::{Key, RowKey};
 use crate::keyset::KeySet;
+use crate::observe::Call;
 use crate::shared::{Handle, Open, Shared};
 use crate::which::{Records, Which};
 use lodestore_engine::{Index as Graph, Wanted, Watch};
@@ -227,7 +228,7 @@ impl<'a, K: Key + ?Sized> Search<'a, K> {
     /// [`Error::ZeroVector`], [`Error::Magnitude`] for the query, [`Error::Setting`], [`Error::Cancelled`];
     /// [`Error::Corrupt`] if a key that was found is damaged. Fewer than `k` records are no error.
     pub fn run(self) -> Result<Hits<K>> {
-        let shared = &self.handle.0;
+        let (call, shared) = (Call::begin(), &self.handle.0);
         shared.check_open()?;
         let shape = self.open.shape();
         let components = self.query.components();
@@ -253,6 +254,7 @@ impl<'a, K: Key + ?Sized> Search<'a, K> {
         found.retain(|found| !excepted(found.key));
         found.truncate(asked);
         let hits = found.into_iter().map(|found| self.fetch.hit::<K>(shared, &index, found)).collect::<Result<_>>()?;
+        call.searched(1, [counters.hops, counters.distances, counters.reranked]);
         Ok(Hits::new(hits, counters.into()))
     }
 }

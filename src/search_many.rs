@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::hits::SearchStats;
 use crate::key::Key;
 use crate::keyset::KeySet;
+use crate::observe::Call;
 use crate::search::{DEFAULT_EF, DEFAULT_K, bounded, checked, ef_for};
 use crate::shared::{Open, Shared};
 use crate::which::{Records, Which};
@@ -216,6 +217,7 @@ impl<'a, K: Key + ?Sized> SearchMany<'a, K> {
     /// As [`run`](Self::run).
     pub fn run_while(self, mut go_on: impl FnMut() -> bool) -> Result<(BatchHits<K>, bool)> {
         self.shared.check_open()?;
+        let call = Call::begin();
         let index = self.open.index();
         let shape = self.open.shape();
         let (got, whole) = self.queries.rows(shape.dim);
@@ -313,6 +315,8 @@ impl<'a, K: Key + ?Sized> SearchMany<'a, K> {
         records.check()?;
         blocks.sort_unstable_by_key(|(start, _)| *start);
         let hits = BatchHits::collect(&index, self.k, blocks.into_iter().flat_map(|(_, found)| found))?;
+        let SearchStats { hops, distances, reranked, .. } = hits.stats;
+        call.searched(hits.rows(), [hops, distances, reranked]);
         Ok((hits, !stopped.into_inner()))
     }
 }

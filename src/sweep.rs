@@ -5,6 +5,7 @@
 //! checkpoint, which makes it durable; readers never wait for it, writers for moments.
 
 use crate::error::Result;
+use crate::observe::{self, Work};
 use crate::shared::Shared;
 use lodestore_engine::Index;
 use lodestore_engine::sweep::Sweep;
@@ -95,6 +96,7 @@ impl Shared {
     }
 
     pub(crate) fn sweep_one(&self, index: &Index) -> Result<()> {
+        let _work = observe::begin(Work::Sweep, &self.path);
         let sweep = {
             let _gate = self.gate.write();
             // What a failed write has left is not linked.

@@ -5,6 +5,7 @@ mod files;
 use crate::error::{Error, Result};
 use crate::findings;
 use crate::key::{RowKey, shown};
+use crate::observe::{self, Work};
 use crate::pages;
 use crate::shared::{Open, Shared};
 use lodestore_engine::{Checks, Findings, Index, Steps};
@@ -221,6 +222,7 @@ impl VerifyReport {
 
     pub(crate) fn of(shared: &Shared, options: VerifyOptions<'_>) -> Result<Self> {
         shared.check_open()?;
+        let _work = observe::begin(Work::Verify, &shared.path);
         let VerifyOptions { level, mut progress } = options;
         let checks = level.checks();
         if checks.bytes && shared.reader.is_some() {

@@ -12,6 +12,7 @@ use crate::check::{check_payload, check_vector};
 use crate::error::{Error, Result};
 use crate::flight::Flight;
 use crate::key::RowKey;
+use crate::observe::Call;
 use crate::op::{self, LoggedKey};
 use crate::options::Durability;
 use crate::shared::{Open, Shared, Task};
@@ -87,6 +88,7 @@ impl Shared {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
+        let call = Call::begin();
         let large = changes.len() >= PARALLEL_ROWS;
         // Threads that cannot be had must not be missed once the log has the records.
         let pool = if large && self.threads()? > 1 { Some(self.pool()?) } else { None };
@@ -121,6 +123,7 @@ impl Shared {
             self.catalog.apply().inspect_err(|error| self.poison.set(error))?;
         }
         self.acknowledge(sequenced.last_lsn)?;
+        call.wrote(changes.len());
         self.keep_up(&batch);
         Ok(sequenced.changed)
     }

@@ -311,7 +311,7 @@ fn searches_for_nothing_for_everything_and_in_nothing() {
     for k in numbers {
         for ef in numbers {
             assert!(docs.search(&[1.0, 1.0]).k(k).ef(ef).with_payloads().run().unwrap().is_empty());
-            assert_eq!(docs.search_many(&[1.0; 4]).k(k).ef(ef).threads(usize::MAX).run().unwrap().keys(1), []);
+            assert_eq!(docs.search_many(&[1.0; 4]).k(k).ef(ef).threads(usize::MAX).run().unwrap().keys(1), [0u64; 0]);
         }
     }
     let vectors: Vec<f32> = (0..100).map(|x| x as f32).collect();

@@ -3,6 +3,7 @@
 mod api;
 mod ask;
 mod backup;
+mod batch;
 mod bulk;
 mod churn;
 mod codes;
@@ -17,6 +18,7 @@ mod load;
 mod marking;
 mod metric;
 mod mutants;
+mod observe;
 mod packed;
 mod process;
 mod reach;
@@ -27,6 +29,7 @@ mod repair;
 mod scan;
 mod scrub;
 mod tidy;
+mod typed;
 mod crash;
 
 mod support {

@@ -25,6 +25,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Put the rows of a vector file into a collection
     Import(ImportArgs),
+    /// Write the records of a collection: their vectors into one file, keys and payloads into another
+    Export(ExportArgs),
     /// Make a collection of an index of another library, with its graph: nothing is built again
     ImportIndex(ImportIndexArgs),
     /// Write a collection, with its graph, as an index of hnswlib
@@ -87,7 +89,11 @@ pub(crate) struct ImportArgs {
     /// The rows' keys instead, one a line, as many as there are rows
     #[arg(long, value_name = "FILE")]
     pub(crate) keys: Option<PathBuf>,
-    /// What keys are: u64, u128, uuid, str or bytes [default for a new collection: u64, with --keys str]
+    /// The rows' keys and payloads instead, a JSON object a line, as `export` writes them
+    #[arg(long, value_name = "FILE", conflicts_with = "keys")]
+    pub(crate) records: Option<PathBuf>,
+    /// What keys are: u64, u128, uuid, str or bytes [default for a new collection: u64, with --keys str, with
+    /// --records what the first one is]
     #[arg(long, value_name = "TYPE")]
     pub(crate) key: Option<KeyType>,
     /// How distance is measured; needed to make a collection, unless of bits
@@ -158,6 +164,26 @@ pub(crate) struct ImportIndexArgs {
     /// Print the summary as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// The collection's name
+    pub(crate) collection: String,
+    /// The file of vectors to write, .npy, .fvecs or .bvecs, in the order of the keys; one that is there is replaced
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// The file of keys and payloads to write, a JSON object a line: `key`, `payload`, and `payload_encoding` if that is
+    /// hex
+    #[arg(long, value_name = "FILE")]
+    pub(crate) records: Option<PathBuf>,
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
 }
 
 #[derive(Debug, Args)]

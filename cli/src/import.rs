@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader, Lines},
-    path::Path,
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::{
     args::{ElementArg, ImportArgs},
+    export::Line,
     formats::{self, Rows},
     keys::TextKey,
     open,
@@ -38,19 +39,21 @@ struct Summary<'a> {
     interrupted: bool,
 }
 
-/// Where the keys of the rows come from.
+/// Where the keys of the rows come from, and their payloads.
 #[derive(Debug)]
 enum Source {
     /// Row N gets the key N.
     Numbers,
-    /// One a line.
-    Lines(Lines<BufReader<File>>),
+    /// A key a line.
+    Keys(Lines<BufReader<File>>),
+    /// A record a line, as `export` writes them.
+    Records(Lines<BufReader<File>>, PathBuf),
 }
 
 impl Source {
     /// Of the lines, of which there must be so many, the first `skip` are left out.
-    fn new(path: Option<&Path>, rows: u64, skip: u64) -> Result<Self> {
-        let Some(path) = path else { return Ok(Source::Numbers) };
+    fn new(args: &ImportArgs, rows: u64) -> Result<Self> {
+        let Some(path) = args.keys.as_ref().or(args.records.as_ref()) else { return Ok(Source::Numbers) };
         let unreadable = || format!("cannot read {}", path.display());
         let lines = || Ok::<_, anyhow::Error>(BufReader::new(File::open(path).with_context(unreadable)?).lines());
         let mut found = 0;
@@ -62,32 +65,51 @@ impl Source {
             bail!("{} has {} lines, and there are {} rows", path.display(), count(found), count(rows));
         }
         let mut lines = lines()?;
-        for _ in 0..skip {
+        for _ in 0..args.skip {
             lines.next().transpose().with_context(unreadable)?;
         }
-        Ok(Source::Lines(lines))
+        Ok(if args.keys.is_some() { Source::Keys(lines) } else { Source::Records(lines, path.clone()) })
     }
 
-    /// The key of a row.
-    fn key<K: TextKey + ?Sized>(&mut self, row: u64) -> Result<K::Owned> {
+    /// The key of a row, and its payload if the file has any.
+    fn next<K: TextKey + ?Sized>(&mut self, row: u64) -> Result<(K::Owned, Vec<u8>)> {
+        let next = |lines: &mut Lines<BufReader<File>>| match lines.next() {
+            Some(line) => line.with_context(|| format!("the key of row {row}")),
+            None => bail!("there are no more keys at row {row}"),
+        };
         match self {
-            Source::Numbers => K::parse(&row.to_string()),
-            Source::Lines(lines) => match lines.next() {
-                Some(line) => K::parse(&line.with_context(|| format!("the key of row {row}"))?),
-                None => bail!("there are no more keys at row {row}"),
-            },
+            Source::Numbers => Ok((K::parse(&row.to_string())?, Vec::new())),
+            Source::Keys(lines) => Ok((K::parse(&next(lines)?)?, Vec::new())),
+            Source::Records(lines, path) => {
+                let line = Line::read(&next(lines)?, row + 1, path)?;
+                let key = line.key_text().and_then(|key| K::parse(&key));
+                let of = || format!("line {} of {}", row + 1, path.display());
+                Ok((key.with_context(of)?, line.payload_bytes().with_context(of)?))
+            }
         }
     }
+}
+
+/// What the keys of a new collection are, if that is not said.
+fn type_of_keys(args: &ImportArgs) -> Result<KeyType> {
+    let Some(path) = &args.records else {
+        return Ok(if args.keys.is_some() { KeyType::Str } else { KeyType::U64 });
+    };
+    let mut first = String::new();
+    let read = File::open(path).and_then(|file| BufReader::new(file).read_line(&mut first));
+    read.with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(if Line::read(first.trim_end(), 1, path)?.key.is_u64() { KeyType::U64 } else { KeyType::Str })
 }
 
 pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode> {
     // The files come first: one that cannot be read, or has too few keys, must not leave an empty store behind.
     let mut rows = formats::vectors(&args.input)?;
     rows.skip_to(args.skip);
-    let mut keys = Source::new(args.keys.as_deref(), rows.count(), args.skip)?;
+    let mut keys = Source::new(args, rows.count())?;
+    let by_default = type_of_keys(args)?;
     let total = rows.count().saturating_sub(args.skip).min(args.limit.unwrap_or(u64::MAX));
     let stop = Stop::on_ctrl_c()?;
-    let (store, key) = open_store(args)?;
+    let (store, key) = open_store(args, by_default)?;
 
     let started = Instant::now();
     let mut progress = Progress::new(total);
@@ -141,7 +163,7 @@ fn sentence(args: &ImportArgs, done: u64, in_all: u64, seconds: Duration) -> Str
 }
 
 /// The store, and what the collection's keys are, or are to be.
-fn open_store(args: &ImportArgs) -> Result<(Store, KeyType)> {
+fn open_store(args: &ImportArgs, by_default: KeyType) -> Result<(Store, KeyType)> {
     let metric_missing = || {
         format!(
             "the collection '{}' does not exist yet: name its metric, --metric l2, ip, cosine or hamming",
@@ -161,7 +183,6 @@ fn open_store(args: &ImportArgs) -> Result<(Store, KeyType)> {
     if unnamed && stored.is_none() {
         bail!(metric_missing());
     }
-    let by_default = if args.keys.is_some() { KeyType::Str } else { KeyType::U64 };
     // What was not asked for is taken as stored.
     Ok((store, args.key.or(stored.map(|info| info.key)).unwrap_or(by_default)))
 }
@@ -207,17 +228,21 @@ impl Import<'_> {
     fn feed<K: TextKey + ?Sized>(&mut self, collection: &Collection<K>) -> Result<u64> {
         let batch = (BATCH_BYTES / (self.rows.dim() as u64 * 4)).clamp(1, BATCH_ROWS);
         let (total, first) = (self.total, self.args.skip);
-        let (mut vectors, mut keys) = (self.rows.block(), Vec::new());
+        let (mut vectors, mut keys, mut payloads) = (self.rows.block(), Vec::new(), Vec::new());
         let mut done = 0;
         while done < total && !self.stop.asked() {
             vectors.clear();
             let mut put = || -> Result<u64> {
                 let read = self.rows.read(batch.min(total - done), &mut vectors)?;
                 keys.clear();
+                payloads.clear();
                 for row in first + done..first + done + read {
-                    keys.push(self.keys.key::<K>(row)?);
+                    let (key, payload) = self.keys.next::<K>(row)?;
+                    keys.push(key);
+                    payloads.push(payload);
                 }
-                collection.put_many(&keys, &vectors, None)?;
+                let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
+                collection.put_many(&keys, &vectors, Some(&payloads))?;
                 Ok(read)
             };
             done +=

@@ -2,8 +2,6 @@
 
 use std::{
     fs,
-    io::{BufWriter, Write},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Instant,
@@ -24,6 +22,7 @@ use crate::{
     output::{count, records, say, say_json, took},
     progress::Progress,
     stop::{INTERRUPTED, Stop},
+    whole::Whole,
 };
 
 #[derive(Debug, Serialize)]
@@ -286,15 +285,8 @@ pub(crate) fn export(args: &ExportIndexArgs) -> Result<ExitCode> {
         // Of zeros and ones the squared distance is the number of those that differ.
         _ => "l2",
     };
-    let folder = match args.output.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
     let name = || args.output.display().to_string();
-    // As any other file that is made, not only for its owner.
-    let mode = fs::Permissions::from_mode(0o666);
-    let file = tempfile::Builder::new().permissions(mode).tempfile_in(folder).with_context(name)?;
-    let mut out = BufWriter::new(&file);
+    let mut file = Whole::new(&args.output)?;
     let is_live = |node: &usize| !graph.deleted()[*node];
     if args.exact {
         let live: Vec<usize> = (0..graph.len()).filter(is_live).collect();
@@ -302,15 +294,11 @@ pub(crate) fn export(args: &ExportIndexArgs) -> Result<ExitCode> {
         exact.max_elements = args.max_elements;
         exact.keys = live.iter().map(|&node| graph.keys()[node]).collect();
         exact.vectors = live.iter().flat_map(|&node| graph.vector(node as u32).to_vec()).collect();
-        hnswlib::write_exact(&exact, graph.dim(), &mut out).with_context(name)?;
+        hnswlib::write_exact(&exact, graph.dim(), file.out()).with_context(name)?;
     } else {
-        hnswlib::write(&graph, args.max_elements, &mut out).with_context(name)?;
+        hnswlib::write(&graph, args.max_elements, file.out()).with_context(name)?;
     }
-    out.flush().with_context(name)?;
-    drop(out);
-    file.as_file().sync_all().with_context(name)?;
-    let bytes = file.as_file().metadata().with_context(name)?.len();
-    file.persist(&args.output).with_context(name)?;
+    let bytes = file.finish()?;
     let exported = Exported {
         output: &args.output,
         space,

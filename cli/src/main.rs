@@ -7,8 +7,10 @@ mod output;
 mod formats;
 mod progress;
 mod stop;
+mod whole;
 mod open;
 mod keys;
+mod export;
 mod import;
 mod chroma;
 mod index;
@@ -45,6 +47,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Import(args) => import::run(&args),
         Command::ImportIndex(args) => index::import(&args),
         Command::ExportIndex(args) => index::export(&args),
+        Command::Export(args) => export::run(&args),
         Command::Search(args) => search::run(&args),
         Command::Get(args) => records::get(&args),
         Command::Put(args) => records::put(&args),

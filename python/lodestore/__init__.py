@@ -28,7 +28,7 @@ from lodestore._errors import (
     StaleError,
     StorageError,
 )
-from lodestore._native import Batch, Collection, KeySet, Scan, Store, Stream, in_memory, open
+from lodestore._native import Batch, Collection, KeySet, Savepoint, Scan, Store, Stream, in_memory, open
 from lodestore._results import (
     BatchHits,
     CollectionInfo,
@@ -64,6 +64,7 @@ __all__ = [
     "RecallAt",
     "RecallReport",
     "Record",
+    "Savepoint",
     "Scan",
     "ScrubReport",
     "StaleError",

@@ -4,10 +4,15 @@ use crate::collection::{Collection, key_of};
 use crate::errors::{raise, refuse};
 use crate::input::Vectors;
 use crate::keyed::with_keyed;
+use crate::output;
 use lodestore::WriteBatch;
 use pyo3::prelude::*;
 use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A state of a batch to go back to; made by Batch.savepoint().
+#[pyclass(frozen, module = "lodestore")]
+pub(crate) struct Savepoint(lodestore::Savepoint);
 
 /// Changes that happen all or not at all, also across a crash, with one sync for all of them; made by Store.batch().
 ///
@@ -91,6 +96,30 @@ impl Batch {
             let key = key_of(docs, key)?;
             self.change(|batch| batch.unmark_deleted(docs, key))
         })
+    }
+
+    /// The record of a key as it would be if the batch were committed now, or None.
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        collection: &Bound<'_, Collection>,
+        key: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let record = with_keyed!(&collection.get().0, docs => {
+            let key = key_of(docs, key)?;
+            self.change(|batch| batch.get(docs, key))?
+        });
+        record.map(|record| output::record(py, record)).transpose()
+    }
+
+    /// The batch as it is now, to go back to with rollback_to().
+    fn savepoint(&self) -> PyResult<Savepoint> {
+        self.change(|batch| Ok(Savepoint(batch.savepoint())))
+    }
+
+    /// Takes back all changes that were added since the savepoint, which is one of this batch.
+    fn rollback_to(&self, savepoint: &Savepoint) -> PyResult<()> {
+        self.change(|batch| batch.rollback_to(savepoint.0))
     }
 
     /// Carries out the batch.

@@ -28,7 +28,7 @@ mod foreign;
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::batch::Batch;
+    use crate::batch::{Batch, Savepoint};
     #[pymodule_export]
     use crate::collection::Collection;
     #[pymodule_export]

@@ -97,7 +97,20 @@ def test_batches_happen_whole_or_not(store):
     batch.put(one, 2, [3, 4])
     batch.commit()
     assert 2 in one
-    for call in (batch.commit, lambda: batch.put(one, 3, [1, 2]), lambda: batch.remove(one, 1)):
+    batch = store.batch()
+    batch.set_payload(one, 1, b"changed")
+    before = batch.savepoint()
+    batch.put(two, 7, [7, 7, 7], b"seven")
+    assert batch.get(one, 1).payload == b"changed" and one.get(1).payload == b"x"
+    assert batch.get(two, 7).vector.tolist() == [7, 7, 7] and batch.get(two, 8) is None
+    after = batch.savepoint()
+    batch.rollback_to(before)
+    assert len(batch) == 1 and batch.get(two, 7) is None
+    with pytest.raises(lodestore.InputError, match="savepoint"):
+        batch.rollback_to(after)
+    batch.commit()
+    assert one.get(1).payload == b"changed" and 7 not in two
+    for call in (batch.commit, lambda: batch.get(one, 1), lambda: batch.put(one, 3, [1, 2]), lambda: batch.remove(one, 1)):
         with pytest.raises(lodestore.InputError, match="committed or discarded"):
             call()
     other = lodestore.in_memory().collection("one", dim=2)

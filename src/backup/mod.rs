@@ -9,6 +9,7 @@ mod read;
 mod write;
 
 use crate::error::Result;
+use crate::observe::{self, Work};
 use crate::shared::Shared;
 use lodestore_wal::{Disk, OsDisk, names};
 use std::fmt;
@@ -98,6 +99,7 @@ impl<'a> Backup<'a> {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_on(mut self, to: Arc<dyn Disk>) -> Result<BackupReport> {
+        let _work = observe::begin(Work::Backup, &self.shared.path);
         write::write(self.shared, (to, &self.to), &mut *self.progress)
     }
 }

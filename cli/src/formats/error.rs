@@ -14,6 +14,12 @@ pub(crate) enum FormatError {
     #[error("{}: the ending is unknown, {read} can be read", path.display())]
     Ending { path: PathBuf, read: &'static str },
 
+    #[error("{}: the ending is unknown, .npy, .fvecs and .bvecs can be written", path.display())]
+    WriteEnding { path: PathBuf },
+
+    #[error("{}: .bvecs holds numbers from 0 to 255, and the collection has others; write .npy", path.display())]
+    Bvecs { path: PathBuf },
+
     #[error("{}: the file holds no rows", path.display())]
     Empty { path: PathBuf },
 

@@ -1,17 +1,18 @@
-//! Vector files, read a block of rows at a time, whatever their size.
+//! Vector files, read a block of rows at a time and written row by row, whatever their size.
 //!
 //! | ending | rows | elements |
 //! |---|---|---|
 //! | `.fvecs`, `.bvecs`, `.ivecs` (TEXMEX) | `i32` dimension, then the elements | `f32`, `u8`, `i32` |
 //! | `.npy` (NumPy, format 1 to 3) | 2-D, or 1-D as one row; C order | `<f4 <f8 <f2 i1 u1` |
 //!
-//! `f32`, `f16`, `i8` and `u8` are handed on as they are, the others in `f32`. Everything is little-endian. A file's own numbers are compared with its length before anything is allocated.
+//! Written are `.fvecs`, `.bvecs` and `.npy` of `<f4`, `|i1` and `|u1`. `f32`, `f16`, `i8` and `u8` are handed on as they are, the others in `f32`. Everything is little-endian. A file's own numbers are compared with its length before anything is allocated.
 
 mod block;
 mod error;
 mod element;
 mod npy;
 mod rows;
+mod write;
 
 use std::path::Path;
 
@@ -19,6 +20,7 @@ pub(crate) use block::Block;
 pub(crate) use element::Element;
 pub(crate) use error::FormatError;
 pub(crate) use rows::Rows;
+pub(crate) use write::{Kind, Numbers};
 
 /// More than any embedding has; a larger number in a file is damage.
 pub(crate) const MAX_DIM: u64 = 65_536;

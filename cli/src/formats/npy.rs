@@ -6,6 +6,19 @@ use super::{Element, MAX_DIM};
 pub(crate) const MAX_HEAD: u64 = 64 * 1024;
 pub(crate) const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
+/// The beginning of a file of rows, as NumPy writes it, up to the first of them; as long for any number of rows.
+pub(crate) fn head(descr: &str, rows: u64, dim: usize) -> Vec<u8> {
+    let mut text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {dim}), }}");
+    // 10 bytes of magic, version and length; a newline at the end; 128 bytes hold the largest numbers.
+    text.push_str(&" ".repeat(128 - 10 - 1 - text.len()));
+    text.push('\n');
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&[1, 0]);
+    bytes.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) element: Element,
