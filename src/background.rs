@@ -56,14 +56,16 @@ impl Worker {
 fn work(shared: &Shared, wanted: Wanted) {
     // Failures here either poison the store or leave all as it was, to be tried again at the next occasion.
     let checkpoint = || {
-        shared
-            .checkpoint()
-            .unwrap_or_else(|error| observe::failed(&shared.path, "a checkpoint in the background", &error));
+        match shared.checkpoint() {
+            // Whoever closes the store takes one.
+            Ok(()) | Err(Error::Closed) => {}
+            Err(error) => observe::failed(&shared.path, "a checkpoint in the background", &error),
+        }
     };
     if wanted.link {
         match shared.link_pending() {
             Ok(()) => checkpoint(),
-            Err(error) => observe::failed(&shared.path, "linking what was in the log", &error.into()),
+            Err(error) => observe::failed(&shared.path, "linking what was in the log", &error),
         }
     }
     if wanted.checkpoint && (shared.checkpoint_due() || shared.any_sweep_due()) {

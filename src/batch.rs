@@ -10,6 +10,7 @@ use crate::write::{Action, Change};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Changes that happen all or not at all, also across a crash, with one sync for all of them. See [`Store::batch`](crate::Store::batch).
 ///
@@ -31,6 +32,8 @@ use std::sync::Arc;
 #[must_use = "a batch does nothing until it is committed"]
 pub struct WriteBatch {
     handle: Arc<Handle>,
+    /// No other batch has it, but clones.
+    number: u64,
     rows: Vec<Row>,
     /// The last row of each key.
     last: HashMap<RowKey, usize>,
@@ -43,6 +46,8 @@ pub struct WriteBatch {
 struct Row {
     target: Arc<Open>,
     key: RowKey,
+    /// No other row has it, of whatever batch, but clones.
+    number: u64,
     /// The row of the same key before it.
     before: Option<usize>,
     what: What,
@@ -61,7 +66,10 @@ enum What {
 /// A state of a batch to go back to. See [`WriteBatch::savepoint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Savepoint {
+    batch: u64,
     rows: usize,
+    /// The number of the last of them.
+    last: Option<u64>,
     vectors: usize,
     payloads: usize,
 }
@@ -69,7 +77,11 @@ pub struct Savepoint {
 impl WriteBatch {
     pub(crate) fn new(handle: Arc<Handle>) -> Self {
         let (rows, last, vectors, payloads) = Default::default();
-        Self { handle, rows, last, vectors, payloads }
+        Self { handle, number: next_number(), rows, last, vectors, payloads }
+    }
+
+    fn state(&self, rows: usize) -> (u64, usize, Option<u64>) {
+        (self.number, rows, rows.checked_sub(1).and_then(|last| self.rows.get(last)).map(|row| row.number))
     }
 
     /// Adds a put. Later changes of a key in the same batch win.
@@ -129,7 +141,7 @@ impl WriteBatch {
 
     fn push<K: Key + ?Sized>(&mut self, collection: &Collection<K>, key: RowKey, what: What) {
         let before = self.last.insert(key.clone(), self.rows.len());
-        self.rows.push(Row { target: collection.open.clone(), key, before, what });
+        self.rows.push(Row { target: collection.open.clone(), key, number: next_number(), before, what });
     }
 
     /// Adds a change of a payload alone, as [`Collection::set_payload`]; of a key that has no record by then it does nothing.
@@ -219,7 +231,8 @@ impl WriteBatch {
     /// # Ok::<(), lodestore::Error>(())
     /// ```
     pub fn savepoint(&self) -> Savepoint {
-        Savepoint { rows: self.rows.len(), vectors: self.vectors.len(), payloads: self.payloads.len() }
+        let (batch, rows, last) = self.state(self.rows.len());
+        Savepoint { batch, rows, last, vectors: self.vectors.len(), payloads: self.payloads.len() }
     }
 
     /// Takes back all changes that were added since `savepoint`.
@@ -228,23 +241,19 @@ impl WriteBatch {
     /// [`Error::Setting`] if it is not a state that this batch has been through and not gone back behind; the batch is as
     /// before then.
     pub fn rollback_to(&mut self, savepoint: Savepoint) -> Result<()> {
-        let ends = self.rows[..savepoint.rows.min(self.rows.len())].iter().fold((0, 0), |ends, row| match &row.what {
-            What::Put { vector, payload } => (vector.end, payload.end),
-            What::SetPayload { payload } => (ends.0, payload.end),
-            _ => ends,
-        });
-        if savepoint.rows > self.rows.len() || ends != (savepoint.vectors, savepoint.payloads) {
-            let rows = savepoint.rows;
-            return Err(Error::Setting(format!("the savepoint is not one of this batch: it is after {rows} changes")));
+        let Savepoint { batch, rows, last, vectors, payloads } = savepoint;
+        if rows > self.rows.len() || self.state(rows) != (batch, rows, last) {
+            let what = format!("the savepoint after {rows} changes is not one of this batch, or was taken back itself");
+            return Err(Error::Setting(what));
         }
-        for row in self.rows.drain(savepoint.rows..).rev() {
+        for row in self.rows.drain(rows..).rev() {
             match row.before {
                 Some(before) => self.last.insert(row.key, before),
                 None => self.last.remove(&row.key),
             };
         }
-        self.vectors.truncate(savepoint.vectors);
-        self.payloads.truncate(savepoint.payloads);
+        self.vectors.truncate(vectors);
+        self.payloads.truncate(payloads);
         Ok(())
     }
 
@@ -286,6 +295,12 @@ impl WriteBatch {
         }
         self.handle.0.write(&changes).map(|_| ())
     }
+}
+
+/// A number that was not given before in this process.
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Appends to a buffer; says where.

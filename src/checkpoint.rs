@@ -26,7 +26,6 @@ impl Shared {
     /// Takes a checkpoint, if anything has changed since the last one. Writers wait only for its first step.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let mut number = self.checkpointing.lock();
-        let _work = observe::begin(Work::Checkpoint, &self.path);
         // Whoever waited here for `close` must not write: another process may have opened the store by now.
         self.check_open()?;
         if self.options.maintenance && self.reader.is_none() {
@@ -70,6 +69,7 @@ impl Shared {
         if frozen.is_empty() && lsn == known && self.catalog.durable() >= lsn {
             return Ok(());
         }
+        let _work = observe::begin(Work::Checkpoint, &self.path);
         let no = *number;
         *number += 1;
 

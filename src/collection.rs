@@ -1,6 +1,7 @@
 //! A collection: records of one dimension, element type and metric.
 
 use crate::absent::AbsentReport;
+use crate::catalog::Row;
 use crate::check::{check_key, check_payload, check_vector, key_of};
 use crate::compact::Compact;
 use crate::components::Components;
@@ -361,11 +362,25 @@ impl<K: Key + ?Sized> Collection<K> {
 
     /// The record of a key, and whether it is marked as deleted.
     pub(crate) fn stored(&self, key: &RowKey) -> Result<Option<(Record, bool)>> {
+        self.look_up(key, |index, row| Record::read(index, row.slot, &row.payload))
+    }
+
+    /// What `read` makes of a key's row, and whether the record is marked as deleted.
+    fn look_up<T>(&self, key: &RowKey, read: impl FnOnce(&Index, &Row) -> T) -> Result<Option<(T, bool)>> {
         self.shared().check_open()?;
         self.open.reading(|index| {
-            let Some(row) = self.shared().catalog.get(key)? else { return Ok(None) };
-            check_slot(index, row.slot)?;
-            Ok(Some((Record::read(index, row.slot, &row.payload), index.is_marked(row.slot))))
+            let mut before = None;
+            loop {
+                let Some(row) = self.shared().catalog.get(key)? else { return Ok(None) };
+                check_slot(index, row.slot)?;
+                let marked = index.is_marked(row.slot);
+                // A marked record that is replaced loses its mark with its key: it was never there without. So what is
+                // neither marked nor alive is looked up again; a slot that is still the key's is.
+                if marked || before == Some(row.slot) || !index.is_gone(row.slot) {
+                    return Ok(Some((read(index, &row), marked)));
+                }
+                before = Some(row.slot);
+            }
         })
     }
 
@@ -386,12 +401,8 @@ impl<K: Key + ?Sized> Collection<K> {
     }
 
     pub(crate) fn payload_of(&self, key: &RowKey) -> Result<Option<Vec<u8>>> {
-        self.shared().check_open()?;
-        self.open.reading(|index| {
-            let Some(row) = self.shared().catalog.get(key)? else { return Ok(None) };
-            check_slot(index, row.slot)?;
-            Ok((!index.is_marked(row.slot)).then(|| row.payload.to_vec()))
-        })
+        let found = self.look_up(key, |_, row| row.payload.to_vec())?;
+        Ok(found.filter(|(_, marked)| !marked).map(|(payload, _)| payload))
     }
 
     /// Replaces the payload of a key's record, of up to [`MAX_PAYLOAD`](crate::MAX_PAYLOAD) bytes, and leaves its vector and

@@ -172,8 +172,8 @@ impl StoreOptions {
         self
     }
 
-    /// Whether checkpoints also unlink records that were removed or replaced, once they are more than one in 32, and one
-    /// becomes due when they are more than one in 16. Default: true. Unlinking takes about as long as putting a record
+    /// Whether checkpoints also unlink records that were removed or replaced, once they are more than one in 48, and one
+    /// becomes due when they are more than one in 24. Default: true. Unlinking takes about half as long as putting a record
     /// does; until then searches pass through it, and its place in the files is not used again. Without it, the files
     /// grow with every record replaced.
     pub fn maintenance(mut self, maintenance: bool) -> Self {

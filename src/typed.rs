@@ -14,8 +14,8 @@ use std::marker::PhantomData;
 
 /// A collection whose payloads are of type `P`, by serde: see [`Collection::typed`]. Needs the feature `serde`.
 ///
-/// Payloads are kept as JSON, so that other languages and the command line can read them, a field may be added
-/// (`#[serde(default)]`) or left out later, and what they are compressed or encrypted to is the program's choice.
+/// Payloads are kept as JSON, so that other languages and the command line can read them, and a field may be added
+/// (`#[serde(default)]`) or left out later.
 pub struct Typed<K: Key + ?Sized, P> {
     collection: Collection<K>,
     payload: PhantomData<fn(P) -> P>,
@@ -86,12 +86,16 @@ impl<K: Key + ?Sized, P: Serialize + DeserializeOwned> Typed<K, P> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Payload`] if JSON cannot hold it, such as a map with keys that are no strings.
+    /// [`Error::Payload`] if JSON cannot hold it so that it could be read again: a map with keys that are no strings, a
+    /// number that is not finite, more than 128 levels. It is read again to know that.
     pub fn encode(&self, payload: &P) -> Result<Vec<u8>> {
-        serde_json::to_vec(payload).map_err(|error| Error::Payload {
+        let wrong = |error: serde_json::Error| Error::Payload {
             key: "to be put".into(),
-            what: format!("a {} cannot be written as JSON: {error}", type_name::<P>()),
-        })
+            what: format!("a {} cannot be kept as JSON: {error}", type_name::<P>()),
+        };
+        let bytes = serde_json::to_vec(payload).map_err(wrong)?;
+        serde_json::from_slice::<P>(&bytes).map_err(wrong)?;
+        Ok(bytes)
     }
 
     /// As [`Collection::put`].
@@ -159,12 +163,13 @@ impl<T: fmt::Debug> Hit<T> {
     /// The payload, as [`Typed`] keeps them. Needs the feature `serde`.
     ///
     /// # Errors
-    /// [`Error::Payload`] if it is no `P`, or was not [asked for](Search::with_payloads).
+    /// [`Error::Payload`] if it is no `P`, or there is none: not [asked for](Search::with_payloads), or the record was
+    /// removed meanwhile.
     pub fn payload_as<P: DeserializeOwned>(&self) -> Result<P> {
         let shown = || format!("{:?}", self.key);
         let payload = self.payload.as_deref().ok_or_else(|| Error::Payload {
             key: shown(),
-            what: "it was not asked for: search with `with_payloads()`".into(),
+            what: "it was not asked for (search with `with_payloads()`), or the record has been removed since".into(),
         })?;
         decode(payload, shown)
     }

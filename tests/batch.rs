@@ -123,6 +123,15 @@ fn a_savepoint_of_what_is_gone_is_refused() {
     batch.put(&docs, 3, &[3.0; DIM], b"another").unwrap();
     assert!(matches!(batch.rollback_to(two), Err(Error::Setting(_))));
     assert_eq!(batch.len(), 2, "what is refused changes nothing");
+    // And the same number of bytes: taken back is taken back.
+    batch.rollback_to(one).unwrap();
+    batch.put(&docs, 4, &[4.0; DIM], b"two").unwrap();
+    assert!(matches!(batch.rollback_to(two), Err(Error::Setting(_))));
+    // Of another batch, even if both are empty there.
+    let mut second = store.batch();
+    assert!(matches!(second.rollback_to(start), Err(Error::Setting(_))));
+    second.put(&docs, 1, &[1.0; DIM], b"one").unwrap();
+    assert!(matches!(second.rollback_to(one), Err(Error::Setting(_))) && second.len() == 1);
     batch.rollback_to(start).unwrap();
     assert!(batch.is_empty() && batch.get(&docs, 1).unwrap().is_none());
     let other = Store::in_memory().unwrap();

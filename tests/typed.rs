@@ -9,12 +9,18 @@ use std::collections::BTreeMap;
 struct Gloss {
     text: String,
     number: usize,
+    weight: f64,
     #[serde(default)]
     tags: Vec<String>,
 }
 
 fn gloss(data: &Data, row: usize) -> Gloss {
-    Gloss { text: data.glosses.texts[row].to_owned(), number: row, tags: vec![format!("tag{}", row % 3)] }
+    Gloss {
+        text: data.glosses.texts[row].to_owned(),
+        number: row,
+        weight: (row as f64).sin(),
+        tags: vec![format!("tag{}", row % 3)],
+    }
 }
 
 #[test]
@@ -57,7 +63,7 @@ fn a_payload_of_another_type_is_told() {
     let docs = store.collection::<str>("docs").dim(2).create().unwrap();
     docs.put("text", &[1.0, 2.0], b"no JSON").unwrap();
     docs.put("other", &[2.0, 1.0], br#"{"text": "x"}"#).unwrap();
-    docs.put("more", &[2.0, 2.0], br#"{"text": "x", "number": 1, "new": true}"#).unwrap();
+    docs.put("more", &[2.0, 2.0], br#"{"text": "x", "number": 1, "weight": 0.5, "new": true}"#).unwrap();
     let glosses = docs.typed::<Gloss>();
     for (key, says) in [("text", "7 bytes"), ("other", "missing field `number`")] {
         let error = glosses.get(key).unwrap_err();
@@ -71,6 +77,9 @@ fn a_payload_of_another_type_is_told() {
     // JSON has no place for it: nothing is written.
     let odd = docs.typed::<BTreeMap<Vec<u8>, u8>>();
     let error = odd.put("text", &[5.0, 5.0], &BTreeMap::from([(vec![1], 2)])).unwrap_err();
+    assert!(matches!(error, Error::Payload { .. }), "{error}");
+    // It would be written, and never read again.
+    let error = docs.typed::<f64>().put("text", &[5.0, 5.0], &f64::NAN).unwrap_err();
     assert!(matches!(error, Error::Payload { .. }), "{error}");
     assert_eq!(docs.payload("text").unwrap().unwrap(), b"no JSON");
 }

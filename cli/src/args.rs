@@ -25,7 +25,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Put the rows of a vector file into a collection
     Import(ImportArgs),
-    /// Write the records of a collection: their vectors into one file, keys and payloads into another
+    /// Write the records of a collection: their vectors into one file, keys and payloads into another. Those marked as
+    /// deleted are left out
     Export(ExportArgs),
     /// Make a collection of an index of another library, with its graph: nothing is built again
     ImportIndex(ImportIndexArgs),
@@ -175,8 +176,8 @@ pub(crate) struct ExportArgs {
     /// The file of vectors to write, .npy, .fvecs or .bvecs, in the order of the keys; one that is there is replaced
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// The file of keys and payloads to write, a JSON object a line: `key`, `payload`, and `payload_encoding` if that is
-    /// hex
+    /// The file of keys and payloads to write, a JSON object a line: `key`, `payload`, and where it is needed
+    /// `key_type` and `payload_encoding`, which is hex
     #[arg(long, value_name = "FILE")]
     pub(crate) records: Option<PathBuf>,
     /// Print the summary as one JSON object

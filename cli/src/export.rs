@@ -3,8 +3,8 @@
 
 use std::{io::Write, path::Path, process::ExitCode, time::Instant};
 
-use anyhow::{Context, Result, bail};
-use lodestore::{Collection, Element, Store};
+use anyhow::{Context, Result, anyhow, bail};
+use lodestore::{Collection, Element, KeyType, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,8 +21,12 @@ use crate::{
 
 /// A line of the file of records.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Line {
     pub(crate) key: Value,
+    /// If it is neither u64 nor str.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key_type: Option<String>,
     #[serde(default)]
     pub(crate) payload: String,
     /// `hex` for bytes that are not text.
@@ -35,6 +39,11 @@ struct Summary<'a> {
     collection: &'a str,
     rows: u64,
     dim: usize,
+    key: &'a str,
+    element: String,
+    metric: String,
+    /// Records that are marked as deleted, which are not exported.
+    marked: u64,
     vector_bytes: u64,
     seconds: f64,
 }
@@ -51,6 +60,9 @@ pub(crate) fn run(args: &ExportArgs) -> Result<ExitCode> {
     let (stop, started) = (Stop::on_ctrl_c()?, Instant::now());
     let mut vectors = Whole::new(&args.output)?;
     let mut lines = args.records.as_deref().map(Whole::new).transpose()?;
+    if lines.as_ref().is_some_and(|lines| lines.is(&vectors)) {
+        bail!("--output and --records are the same file, {}", vectors.name());
+    }
     let mut progress = Progress::of(info.len, "records");
     let rows =
         with_any!(&any, collection => write(collection, kind, &mut vectors, lines.as_mut(), &stop, &mut progress));
@@ -64,15 +76,30 @@ pub(crate) fn run(args: &ExportArgs) -> Result<ExitCode> {
     }
     // The number of rows is known now.
     vectors.rewrite(&kind.head(rows, info.dim))?;
+    vectors.settle()?;
+    lines.as_mut().map_or(Ok(0), Whole::settle)?;
     let vector_bytes = vectors.finish()?;
     lines.map_or(Ok(0), Whole::finish)?;
     let seconds = started.elapsed();
     if args.json {
-        let (collection, dim, seconds) = (&args.collection, info.dim, seconds.as_secs_f64());
-        say_json(&Summary { collection, rows, dim, vector_bytes, seconds })?;
+        say_json(&Summary {
+            collection: &args.collection,
+            rows,
+            dim: info.dim,
+            key: info.key.name(),
+            element: info.element.to_string(),
+            metric: info.metric.to_string(),
+            marked: info.marked,
+            vector_bytes,
+            seconds: seconds.as_secs_f64(),
+        })?;
     } else {
         let (what, to, speed) = (records(rows), args.output.display(), count(per_second(rows, seconds) as u64));
         say(format!("wrote {what} of {} dimensions to {to} in {} ({speed} records/s)", info.dim, took(seconds)))?;
+        if info.marked > 0 {
+            say(format!("left out: {} marked as deleted", records(info.marked)))?;
+        }
+        say(format!("import it with --metric {} --element {}", info.metric, info.element))?;
     }
     drop(any);
     store.close()?;
@@ -97,7 +124,7 @@ fn write<K: TextKey + ?Sized>(
         let (key, record) = item?;
         kind.write(&record.vector, vectors.out()).with_context(|| vectors.name())?;
         if let Some(lines) = &mut lines {
-            let line = serde_json::to_string(&Line::new(K::json(&key), record.payload))?;
+            let line = serde_json::to_string(&Line::new::<K>(&key, record.payload))?;
             writeln!(lines.out(), "{line}").with_context(|| lines.name())?;
         }
         rows += 1;
@@ -107,13 +134,20 @@ fn write<K: TextKey + ?Sized>(
 }
 
 impl Line {
-    fn new(key: Value, payload: Vec<u8>) -> Self {
-        match String::from_utf8(payload) {
-            Ok(payload) => Self { key, payload, payload_encoding: None },
-            Err(bytes) => {
-                let payload = bytes.as_bytes().iter().map(|b| format!("{b:02x}")).collect();
-                Self { key, payload, payload_encoding: Some("hex".into()) }
-            }
+    fn new<K: TextKey + ?Sized>(key: &K::Owned, payload: Vec<u8>) -> Self {
+        let key_type = !matches!(K::TYPE, KeyType::U64 | KeyType::Str);
+        let (payload, payload_encoding) = match String::from_utf8(payload) {
+            Ok(payload) => (payload, None),
+            Err(bytes) => (keys::hex(bytes.as_bytes()), Some("hex".into())),
+        };
+        Self { key: K::json(key), key_type: key_type.then(|| K::TYPE.name().into()), payload, payload_encoding }
+    }
+
+    /// What its key is, as far as it says.
+    pub(crate) fn type_of_key(&self) -> Result<KeyType> {
+        match &self.key_type {
+            Some(name) => name.parse().map_err(|what: String| anyhow!(what)),
+            None => Ok(if self.key.is_u64() { KeyType::U64 } else { KeyType::Str }),
         }
     }
 
@@ -134,12 +168,7 @@ impl Line {
     pub(crate) fn payload_bytes(self) -> Result<Vec<u8>> {
         match self.payload_encoding.as_deref() {
             None | Some("utf-8") => Ok(self.payload.into_bytes()),
-            Some("hex") => {
-                let pair = |pair: &[u8]| str::from_utf8(pair).ok().filter(|pair| pair.len() == 2).map(str::to_owned);
-                let byte = |pair: String| u8::from_str_radix(&pair, 16).ok();
-                let pairs = self.payload.as_bytes().chunks(2).map(|two| pair(two).and_then(byte));
-                pairs.collect::<Option<_>>().context("the payload is no row of pairs of hexadecimal digits")
-            }
+            Some("hex") => keys::unhex(&self.payload).context("the payload is no row of pairs of hexadecimal digits"),
             Some(other) => bail!("the payload's encoding is {other:?}, and only utf-8 and hex are read"),
         }
     }
@@ -152,7 +181,7 @@ mod tests {
     #[test]
     fn lines_come_back() {
         for payload in [&b"text \n \"quoted\""[..], b"", &[0, 255, 128]] {
-            let line = Line::new(7.into(), payload.to_vec());
+            let line = Line::new::<u64>(&7, payload.to_vec());
             let text = serde_json::to_string(&line).unwrap();
             assert!(!text.contains('\n'));
             let again = Line::read(&text, 1, Path::new("x")).unwrap();
@@ -161,15 +190,20 @@ mod tests {
             assert_eq!(again.payload_bytes().unwrap(), payload);
         }
         assert_eq!(Line::read(r#"{"key": "a"}"#, 1, Path::new("x")).unwrap().payload_bytes().unwrap(), b"");
-        for bad in [r#"{"payload": "x"}"#, "7", "", r#"{"key": 1, "payload": 7}"#] {
+        assert_eq!(Line::new::<[u8]>(&vec![255], Vec::new()).type_of_key().unwrap(), KeyType::Bytes);
+        assert_eq!(Line::new::<str>(&"7".into(), Vec::new()).type_of_key().unwrap(), KeyType::Str);
+        for bad in [r#"{"payload": "x"}"#, r#"{"key": 1, "paylaod": "x"}"#, "7", "", r#"{"key": 1, "payload": 7}"#] {
             assert!(Line::read(bad, 1, Path::new("x")).is_err(), "{bad} was accepted");
         }
-        for bad in ["abc", "0g", "ä"] {
-            let line = Line { key: 1.into(), payload: bad.into(), payload_encoding: Some("hex".into()) };
+        for bad in ["abc", "0g", "ä", "+f"] {
+            let line =
+                Line { key: 1.into(), key_type: None, payload: bad.into(), payload_encoding: Some("hex".into()) };
             assert!(line.payload_bytes().is_err(), "{bad} was accepted");
         }
         for bad in [Value::Null, (-1).into(), 1.5.into(), vec![1].into()] {
-            assert!(Line { key: bad, payload: String::new(), payload_encoding: None }.key_text().is_err());
+            assert!(
+                Line { key: bad, key_type: None, payload: String::new(), payload_encoding: None }.key_text().is_err()
+            );
         }
     }
 }

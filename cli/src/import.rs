@@ -98,7 +98,7 @@ fn type_of_keys(args: &ImportArgs) -> Result<KeyType> {
     let mut first = String::new();
     let read = File::open(path).and_then(|file| BufReader::new(file).read_line(&mut first));
     read.with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(if Line::read(first.trim_end(), 1, path)?.key.is_u64() { KeyType::U64 } else { KeyType::Str })
+    Line::read(first.trim_end(), 1, path)?.type_of_key().with_context(|| format!("line 1 of {}", path.display()))
 }
 
 pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode> {
@@ -233,14 +233,17 @@ impl Import<'_> {
         while done < total && !self.stop.asked() {
             vectors.clear();
             let mut put = || -> Result<u64> {
-                let read = self.rows.read(batch.min(total - done), &mut vectors)?;
                 keys.clear();
                 payloads.clear();
-                for row in first + done..first + done + read {
+                let (mut row, mut bytes) = (first + done, 0);
+                while row < first + done + batch.min(total - done) && bytes < BATCH_BYTES {
                     let (key, payload) = self.keys.next::<K>(row)?;
+                    bytes += payload.len() as u64;
                     keys.push(key);
                     payloads.push(payload);
+                    row += 1;
                 }
+                let read = self.rows.read(row - first - done, &mut vectors)?;
                 let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
                 collection.put_many(&keys, &vectors, Some(&payloads))?;
                 Ok(read)

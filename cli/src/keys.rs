@@ -79,20 +79,25 @@ impl TextKey for str {
 impl TextKey for [u8] {
     fn parse(text: &str) -> Result<Vec<u8>> {
         let Some(digits) = text.strip_prefix("0x") else { return Ok(text.as_bytes().to_vec()) };
-        let pairs = digits.as_bytes().chunks(2);
-        let byte = |pair: &[u8]| match std::str::from_utf8(pair) {
-            Ok(pair) if pair.len() == 2 => u8::from_str_radix(pair, 16).ok(),
-            _ => None,
-        };
-        pairs.map(byte).collect::<Option<_>>().with_context(|| format!("'{text}' is no key: 0x needs pairs of digits"))
+        unhex(digits).with_context(|| format!("'{text}' is no key: 0x needs pairs of digits"))
     }
 
     fn show(key: &Vec<u8>) -> String {
         match std::str::from_utf8(key) {
             Ok(text) if !text.starts_with("0x") && !text.chars().any(char::is_control) => text.to_owned(),
-            _ => format!("0x{}", key.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+            _ => format!("0x{}", hex(key)),
         }
     }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes that pairs of hexadecimal digits stand for.
+pub(crate) fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    digits.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 /// An existing collection, whatever its keys are.
@@ -158,7 +163,12 @@ mod tests {
         for bad in ["", "-1", "x", "18446744073709551616"] {
             assert!(u64::parse(bad).is_err(), "{bad:?} was accepted");
         }
-        assert!(<[u8]>::parse("0x123").is_err() && <[u8]>::parse("0xgg").is_err() && uuid::Uuid::parse("7").is_err());
+        assert!(
+            <[u8]>::parse("0x123").is_err()
+                && <[u8]>::parse("0xgg").is_err()
+                && <[u8]>::parse("0x+f").is_err()
+                && uuid::Uuid::parse("7").is_err()
+        );
         assert_eq!(str::show(&"\u{1b}[2J".to_owned()), "\\u{1b}[2J");
     }
 }

@@ -44,12 +44,19 @@ fn what_is_exported_is_imported_again() {
     fs::write(at.join("rows.npy"), npy(90, 7)).unwrap();
     let keys: String = (0..90).map(|row| format!("key \\\"{}\\\" {}\n", ["ä", "b", "c"][row % 3], row)).collect();
     fs::write(at.join("keys.txt"), &keys).unwrap();
+    let lines = |of: &dyn Fn(u128) -> String| (0..90).map(|row| of(row) + "\n").collect::<String>();
+    fs::write(at.join("u128.txt"), lines(&|row| (u128::MAX - row * 7).to_string())).unwrap();
+    fs::write(at.join("uuid.txt"), lines(&|row| format!("67e55044-10b1-426f-9247-bb680e5f{row:04x}"))).unwrap();
+    fs::write(at.join("bytes.txt"), lines(&|row| format!("0xff{row:02x}00"))).unwrap();
     for (keys, element, output) in [
         ("", "f32", "out.fvecs"),
         ("", "u8", "out.bvecs"),
         ("--keys keys.txt", "f32", "out.npy"),
         ("--keys keys.txt --key bytes", "u8", "out.npy"),
         ("--keys keys.txt", "f16", "out.npy"),
+        ("--keys u128.txt --key u128", "bf16", "out.npy"),
+        ("--keys uuid.txt --key uuid", "f32", "out.fvecs"),
+        ("--keys bytes.txt --key bytes", "f32", "out.npy"),
     ] {
         let [a, b] = ["a.store", "b.store"];
         [a, b].iter().for_each(|store| drop(fs::remove_dir_all(at.join(store))));
@@ -62,10 +69,7 @@ fn what_is_exported_is_imported_again() {
         let told = json(at, &format!("export {a} docs --output {output} --records out.jsonl --json"));
         let records = if keys.is_empty() { 88 } else { 90 };
         assert_eq!((told["rows"].as_u64(), told["dim"].as_u64()), (Some(records), Some(7)), "{told}");
-        // Bytes do not say of themselves that they are keys of bytes.
-        let key = if keys.contains("--key") { "--key bytes" } else { "" };
-        let import =
-            format!("import {b} docs --input {output} --records out.jsonl --metric l2 --element {element} {key}");
+        let import = format!("import {b} docs --input {output} --records out.jsonl --metric l2 --element {element}");
         ok(at, &import);
         let (listed, again) = (ok(at, &format!("keys {a} docs")), ok(at, &format!("keys {b} docs")));
         assert_eq!((listed.lines().count() as u64, &listed), (records, &again), "{output}");
@@ -86,6 +90,36 @@ fn what_is_exported_is_imported_again() {
 }
 
 #[test]
+fn whatever_a_record_is_it_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let mut bits = npy(3, 9);
+    let head = bits.len() - 27;
+    bits[head..].iter_mut().for_each(|byte| *byte &= 1);
+    fs::write(at.join("bits.npy"), bits).unwrap();
+    let records = [
+        r#"{"key":"","payload":"00ff80","payload_encoding":"hex"}"#,
+        r#"{"key":"a\nb","payload":"two\nlines"}"#,
+        r#"{"key":"7","payload":""}"#,
+    ];
+    // In the order of the keys.
+    let sorted = [records[0], records[2], records[1]].join("\n") + "\n";
+    fs::write(at.join("in.jsonl"), records.join("\n") + "\n").unwrap();
+    ok(at, "import a docs --input bits.npy --records in.jsonl --element bits");
+    let told = ok(at, "export a docs --output out.npy --records out.jsonl");
+    assert!(told.contains("--metric hamming --element bits"), "{told}");
+    assert_eq!(fs::read_to_string(at.join("out.jsonl")).unwrap(), sorted);
+    ok(at, "import b docs --input out.npy --records out.jsonl --metric hamming --element bits");
+    ok(at, "export b docs --output again.npy --records again.jsonl");
+    assert!(fs::read(at.join("out.npy")).unwrap() == fs::read(at.join("again.npy")).unwrap());
+    assert_eq!(fs::read_to_string(at.join("again.jsonl")).unwrap(), sorted);
+    // The rest of what an import has left out.
+    ok(at, "import c docs --input out.npy --records out.jsonl --element bits --limit 1");
+    ok(at, "import c docs --input out.npy --records out.jsonl --skip 1 --limit 2");
+    assert_eq!(ok(at, "keys c docs"), ok(at, "keys b docs"));
+}
+
+#[test]
 fn what_cannot_be_written_or_read_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
@@ -94,6 +128,18 @@ fn what_cannot_be_written_or_read_is_told() {
     assert!(error(at, "export a docs --output x.txt").contains(".npy, .fvecs and .bvecs can be written"));
     assert!(error(at, "export a docs --output x.bvecs").contains("numbers from 0 to 255"));
     assert!(error(at, "export a none --output x.npy").contains("none"));
+    assert!(error(at, "export a docs --output x.npy --records ./x.npy").contains("the same file"));
+    fs::create_dir(at.join("folder")).unwrap();
+    fs::write(at.join("old.npy"), "old").unwrap();
+    for records in ["folder", "/dev/null"] {
+        let told = error(at, &format!("export a docs --output old.npy --records {records}"));
+        assert!(told.contains("is not a file"), "{told}");
+        assert_eq!(fs::read(at.join("old.npy")).unwrap(), b"old");
+    }
+    std::os::unix::fs::symlink("old.npy", at.join("link.npy")).unwrap();
+    ok(at, "export a docs --output link.npy");
+    assert!(fs::symlink_metadata(at.join("link.npy")).unwrap().is_symlink(), "a link was replaced by a file");
+    assert!(fs::read(at.join("old.npy")).unwrap().starts_with(b"\x93NUMPY"));
     for key in 0..4 {
         ok(at, &format!("remove a docs {key}"));
     }
@@ -103,6 +149,7 @@ fn what_cannot_be_written_or_read_is_told() {
     for (lines, says) in [
         ("{\"key\": 1}\n{\"key\": 2}\n", "2 lines"),
         ("{\"key\": 1}\n{\"key\": 2}\n{\"key\": 3}\n{\"kay\": 4}\n", "line 4"),
+        ("{\"key\": 1}\n{\"key\": 2}\n{\"key\": 3}\n{\"key\": 4, \"title\": \"x\"}\n", "line 4"),
         ("{\"key\": 1}\n{\"key\": 2}\n{\"key\": 3}\n{\"key\": -4}\n", "line 4"),
         ("{\"key\": 1}\n{\"key\": \"two\"}\n{\"key\": 3}\n{\"key\": 4}\n", "line 2"),
         (

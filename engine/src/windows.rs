@@ -20,7 +20,7 @@ const GROWTH_ONE_IN: u64 = 16;
 const MOST_GROWTH: u64 = 64 << 20;
 /// and at least by this many, or doubles while it is smaller.
 const LEAST_GROWTH: u64 = 64 << 10;
-/// Slots of a fresh file.
+/// Slots of a fresh file, if they are no more bytes than two pages.
 const SMALLEST: u64 = 16;
 
 /// The window of a slot, and the window's first slot.
@@ -169,8 +169,8 @@ impl Windows {
     /// so it is little.
     fn grown(&self, now: u64) -> u64 {
         let of = |bytes: u64| (bytes / self.stride as u64).max(1);
-        let step = (now / GROWTH_ONE_IN).clamp(of(LEAST_GROWTH), of(MOST_GROWTH));
-        (now + step.min(now)).max(SMALLEST)
+        let step = (now / GROWTH_ONE_IN).clamp(of(LEAST_GROWTH).max(4), of(MOST_GROWTH).max(4));
+        (now + step.min(now)).max(SMALLEST.min(of(2 * PAGE as u64)))
     }
 
     /// Makes the file long enough for `target` slots, or at least for `slots`; says how many it is long enough for, up to

@@ -26,7 +26,7 @@ impl Batch {
         Self(Mutex::new(Some(batch)))
     }
 
-    /// Nobody waits long for it: no work is done while it is held.
+    /// Nobody waits long for it: no work is done while it is held, but looking a record up, without the interpreter.
     fn held(&self) -> MutexGuard<'_, Option<WriteBatch>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -34,10 +34,12 @@ impl Batch {
     fn change<T>(&self, change: impl FnOnce(&mut WriteBatch) -> lodestore::Result<T>) -> PyResult<T> {
         match &mut *self.held() {
             Some(batch) => change(batch).map_err(raise),
-            None => Err(refuse("the batch was committed or discarded; make a new one")),
+            None => Err(refuse(GONE)),
         }
     }
 }
+
+const GONE: &str = "the batch was committed or discarded; make a new one";
 
 #[pymethods]
 impl Batch {
@@ -107,7 +109,11 @@ impl Batch {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let record = with_keyed!(&collection.get().0, docs => {
             let key = key_of(docs, key)?;
-            self.change(|batch| batch.get(docs, key))?
+            let got = py.detach(|| self.held().as_ref().map(|batch| batch.get(docs, key)));
+            match got {
+                Some(got) => got.map_err(raise)?,
+                None => return Err(refuse(GONE)),
+            }
         });
         record.map(|record| output::record(py, record)).transpose()
     }
@@ -127,7 +133,7 @@ impl Batch {
         let batch = self.held().take();
         match batch {
             Some(batch) => py.detach(|| batch.commit()).map_err(raise),
-            None => Err(refuse("the batch was committed or discarded; make a new one")),
+            None => Err(refuse(GONE)),
         }
     }
 
