@@ -1,10 +1,11 @@
 //! Batches: all or nothing.
 
 use crate::check::{check_payload, check_vector};
-use crate::collection::{Collection, Record};
+use crate::collection::Collection;
 use crate::components::Components;
 use crate::error::{Error, Result};
 use crate::key::{AsKey, Key, RowKey};
+use crate::record::Record;
 use crate::shared::{Handle, Open};
 use crate::write::{Action, Change};
 use std::collections::HashMap;

@@ -10,6 +10,7 @@ use crate::info::CollectionInfo;
 use crate::key::{AsKey, Key, RowKey};
 use crate::measure::MeasureRecall;
 use crate::recall::RecallReport;
+use crate::record::{Record, check_slot};
 use crate::search::{Asked, Search};
 use crate::search_many::SearchMany;
 use crate::shared::{Handle, Open, Shared};
@@ -63,43 +64,6 @@ impl<K: Key + ?Sized> fmt::Debug for Collection<K> {
             .field("len", &self.len())
             .finish()
     }
-}
-
-/// A record's value.
-///
-/// ```
-/// let store = lodestore::Store::in_memory()?;
-/// let docs = store.collection::<u64>("docs").dim(2).open_or_create()?;
-/// docs.put(1, &[0.1, 0.2], b"x")?;
-/// let record = docs.get(1)?.expect("just put");
-/// assert_eq!(record.vector, [0.1, 0.2]);
-/// # Ok::<(), lodestore::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Record {
-    /// The vector, of any [`Element`] exactly as the collection keeps it (bits as 0 and 1): of `f32` bit for bit as it
-    /// was put, of `f16` and `bf16` as it was rounded.
-    pub vector: Vec<f32>,
-    /// The payload.
-    pub payload: Vec<u8>,
-}
-
-impl Record {
-    /// What a slot that [there is](check_slot) holds, with the payload.
-    pub(crate) fn read(index: &Index, slot: u32, payload: &[u8]) -> Self {
-        Self { vector: index.decoded(slot), payload: payload.to_vec() }
-    }
-}
-
-/// A slot that the catalogue names must exist.
-pub(crate) fn check_slot(index: &Index, slot: u32) -> Result<()> {
-    let next = index.next_slot();
-    if slot < next {
-        return Ok(());
-    }
-    let what = format!("it names slot {slot} of collection {}, which has {next}", index.id());
-    Err(Error::Corrupt { file: lodestore_wal::names::CATALOG.into(), offset: 0, what })
 }
 
 impl<K: Key + ?Sized> Collection<K> {

@@ -1,8 +1,9 @@
 //! Records that are deleted for now: the soft form of removal.
 
-use crate::collection::{Collection, Record, check_slot};
+use crate::collection::Collection;
 use crate::error::Result;
 use crate::key::{AsKey, Key, RowKey};
+use crate::record::{Record, check_slot};
 use crate::write::{Action, Change};
 
 impl<K: Key + ?Sized> Collection<K> {

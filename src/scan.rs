@@ -1,9 +1,10 @@
 //! Records in the order of their keys.
 
 use crate::catalog::{End, ScanRows};
-use crate::collection::{Collection, Record, check_slot};
+use crate::collection::Collection;
 use crate::error::{Error, Result};
 use crate::key::{AsKey, Key, RowKey};
+use crate::record::{Record, check_slot};
 use crate::shared::Handle;
 use lodestore_engine::{Index, MarkedSlots, OwnedReading, StoredKey};
 use std::fmt;

@@ -1,10 +1,11 @@
 //! Payloads of a type of the program's own.
 
-use crate::collection::{Collection, Record};
+use crate::collection::Collection;
 use crate::components::Components;
 use crate::error::{Error, Result};
 use crate::hits::Hit;
 use crate::key::{AsKey, Key, RowKey};
+use crate::record::Record;
 use crate::search::Search;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
