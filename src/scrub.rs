@@ -27,6 +27,9 @@ const REST: u32 = 19;
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// Asked after each piece, with the time it took, whether to go on.
+/// Who waits for another scrub is asked so often whether to go on.
+const ASKED: Duration = Duration::from_millis(30);
+
 type GoOn<'a> = &'a mut dyn FnMut(Duration) -> bool;
 
 struct Pass<'a> {
@@ -42,7 +45,14 @@ impl Shared {
         self.check_open()?;
         self.check_writes()?;
         // One at a time: what is kept for it is kept for one.
-        let _alone = self.scrub_alone.lock();
+        let _alone = loop {
+            match self.scrub_alone.try_lock_for(ASKED) {
+                Some(alone) => break alone,
+                // One in the background may rest for long.
+                None if !go_on(Duration::ZERO) => return Err(Error::Cancelled),
+                None => self.check_open()?,
+            }
+        };
         let _work = observe::begin(Work::Scrub, &self.path);
         let pass = Pass { shared: self, go_on, findings: Findings::default(), rows: 0 };
         let report = pass.run()?;

@@ -204,6 +204,11 @@ fn a_damaged_database_is_refused() {
         ),
         ("DROP TABLE embeddings; CREATE VIEW embeddings AS SELECT * FROM segments", "not a table"),
         ("DROP TABLE max_seq_id", "no table 'max_seq_id'"),
+        (
+            "UPDATE embedding_metadata SET string_value = NULL, int_value = NULL, float_value = 9e999",
+            "has no place for",
+        ),
+        ("UPDATE embeddings SET embedding_id = x'ff' WHERE embedding_id = 'gloss 2'", "not as expected"),
     ] {
         fs::write(place.path("chroma").join("chroma.sqlite3"), &sound).unwrap();
         place.sql(sql);
@@ -244,8 +249,15 @@ fn a_damaged_index_is_refused() {
         assert!(text.contains(file), "{file}: {text}");
         fs::write(segment.join(file), &sound).unwrap();
     }
-    // Labels that the index does not have.
     let mut labels = fs::read(segment.join("index_metadata.pickle")).unwrap();
+    // One label for two.
+    let label = |id: &[u8]| labels.windows(id.len()).position(|bytes| bytes == id).unwrap() + id.len();
+    let (two, three) = (label(b"gloss 2J"), label(b"gloss 3J"));
+    let mut twice = labels.clone();
+    twice.copy_within(two..two + 4, three);
+    fs::write(segment.join("index_metadata.pickle"), twice).unwrap();
+    assert!(place.error("glosses", &[]).contains("which another id has"));
+    // Labels that the index does not have.
     let at = labels.windows(8).position(|bytes| bytes == b"gloss 2J").unwrap() + 8;
     labels[at..at + 4].copy_from_slice(&999i32.to_le_bytes());
     fs::write(segment.join("index_metadata.pickle"), &labels).unwrap();

@@ -106,8 +106,8 @@ class _Data:
         pass
 
 
-class _Unpickler(pickle.Unpickler):
-    """Runs nothing of what a pickle names."""
+class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+    """Runs nothing of what a pickle names. Not the one in C, which makes room for whatever number a pickle names."""
 
     def find_class(self, module: str, name: str) -> Any:
         return type("_Data", (_Data,), {})
@@ -233,10 +233,11 @@ class _Database:
 
     def metadata(self, segment: str) -> dict[str, dict[str, Any]]:
         """What the segment of metadata has of each id."""
-        found: dict[int, tuple[str, dict[str, Any]]] = {
-            row: (id, {})
-            for row, id in self.rows("SELECT id, embedding_id FROM embeddings WHERE segment_id = ?", segment)
-        }
+        found: dict[int, tuple[str, dict[str, Any]]] = {}
+        for row, id in self.rows("SELECT id, embedding_id FROM embeddings WHERE segment_id = ?", segment):
+            if not isinstance(id, str):
+                raise self.wrong(f"row {row} is of the id {id!r}")
+            found[row] = (id, {})
         tables = [("embedding_metadata", "m.id"), ("embedding_metadata_array", "m.id, m.rowid")]
         for table, order in tables[: 1 + self.later[1]]:
             for row, key, text, whole, real, flag in self.rows(
@@ -244,13 +245,17 @@ class _Database:
                 f"JOIN embeddings e ON e.id = m.id WHERE e.segment_id = ? ORDER BY {order}",
                 segment,
             ):
+                if not isinstance(key, str) or not isinstance(text, (str, type(None))):
+                    raise self.wrong(f"row {row} has the metadata {key!r}: {text!r}")
                 value = next((one for one in (text, whole, real) if one is not None), None)
                 value = bool(flag) if value is None and flag is not None else value
                 metadata = found[row][1]
                 if table == "embedding_metadata":
                     metadata[key] = value
+                elif isinstance(values := metadata.setdefault(key, []), list):
+                    values.append(value)
                 else:
-                    metadata.setdefault(key, []).append(value)
+                    raise self.wrong(f"row {row} has the key '{key}' once alone and once as a list")
         return dict(found.values())
 
     def index(self, source: _Source) -> tuple[dict[str, NDArray[np.float32]], int | None]:
@@ -267,6 +272,10 @@ class _Database:
             fields = data if isinstance(data, dict) else vars(data)
             of_ids: dict[str, int] = dict(fields["id_to_label"])
             late = fields.get("max_seq_id")
+            if not all(isinstance(id, str) and isinstance(label, int) for id, label in of_ids.items()):
+                raise ValueError("an id is no text, or a label no number")
+            if len(set(of_ids.values())) != len(of_ids):
+                raise ValueError("two ids have one label")
         except OSError:
             raise
         except Exception as error:  # whatever a damaged pickle makes of itself
@@ -357,7 +366,10 @@ class _Database:
             raise self.wrong(f"'{one}' has {what}")
         ids = sorted(vectors, key=lambda id: id.encode())
         matrix = np.array([vectors[id] for id in ids], np.float32).reshape(len(ids), source.shown.dim)
-        return ids, matrix, [_payload(metadata[id]) for id in ids]
+        try:
+            return ids, matrix, [_payload(metadata[id]) for id in ids]
+        except ValueError as error:
+            raise self.wrong(f"metadata are not what a payload of JSON has a place for: {error}") from error
 
 
 def _payload(metadata: dict[str, Any]) -> bytes:
@@ -368,4 +380,4 @@ def _payload(metadata: dict[str, Any]) -> bytes:
             payload[name] = rest.pop(key)
     if rest:
         payload["metadata"] = rest
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode() if payload else b""
+    return json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() if payload else b""

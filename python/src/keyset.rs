@@ -53,9 +53,11 @@ fn of_mask(mask: &[bool]) -> lodestore::KeySet {
     if mask.len() > LARGEST {
         return kept(mask.iter());
     }
+    // The caller's array may change meanwhile; the set must be of what is kept beside it.
+    let mask: Box<[bool]> = mask.into();
     {
         let mut last = last();
-        if let Some(at) = last.iter().position(|(given, _)| **given == *mask) {
+        if let Some(at) = last.iter().position(|(given, _)| *given == mask) {
             // Those that are used stay.
             last[at..].rotate_left(1);
             return last[last.len() - 1].1.clone();
@@ -66,7 +68,7 @@ fn of_mask(mask: &[bool]) -> lodestore::KeySet {
     if last.len() == KEPT {
         last.remove(0);
     }
-    last.push((mask.into(), set.clone()));
+    last.push((mask, set.clone()));
     set
 }
 

@@ -12,7 +12,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyType};
 use std::path::PathBuf;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 /// A directory of named collections; made by open() or in_memory().
@@ -24,6 +24,8 @@ pub(crate) struct Store {
     /// Another one after a refresh.
     store: RwLock<lodestore::Store>,
     path: Option<PathBuf>,
+    /// Held by whoever puts another one in its place, or closes it.
+    changing: Mutex<()>,
 }
 
 /// Opens the store in a directory, or makes one there.
@@ -67,7 +69,7 @@ pub(crate) fn open(
     }
     let open = || if read_only { options.open_read_only(&path) } else { options.open(&path) };
     let store = py.detach(open).map_err(raise)?;
-    Ok(Store { store: RwLock::new(store), path: Some(path) })
+    Ok(Store { store: RwLock::new(store), path: Some(path), changing: Mutex::default() })
 }
 
 /// A store that lives in memory and goes with its last object.
@@ -174,7 +176,7 @@ fn open_collection<K: Key + ?Sized>(
 impl Store {
     /// One that is in memory.
     pub(crate) fn in_memory(store: lodestore::Store) -> Self {
-        Self { store: RwLock::new(store), path: None }
+        Self { store: RwLock::new(store), path: None, changing: Mutex::default() }
     }
 
     fn store(&self) -> lodestore::Store {
@@ -304,18 +306,26 @@ impl Store {
     /// Goes on to the last checkpoint, of a store opened with read_only, if there is a later one or a new writer has come;
     /// returns whether it was opened anew. Collections that were opened before stay as they were.
     fn refresh(&self, py: Python<'_>) -> PyResult<bool> {
-        let mut store = self.store();
-        let anew = py.detach(|| store.refresh()).map_err(raise)?;
-        if anew {
-            *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
-        }
-        Ok(anew)
+        py.detach(|| {
+            let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut store = self.store();
+            let anew = store.refresh()?;
+            if anew {
+                *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+            }
+            Ok(anew)
+        })
+        .map_err(raise)
     }
 
     /// Takes a checkpoint and closes the store; what was opened from it raises ClosedError from then on. Closing twice
     /// is closing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.store().close()).map_err(raise)
+        py.detach(|| {
+            let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.store().close()
+        })
+        .map_err(raise)
     }
 
     fn __enter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {

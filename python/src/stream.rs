@@ -21,6 +21,8 @@ struct Source<K: PyKey + ?Sized> {
     signals: Signals,
     /// All at once is compared for the first one.
     exact: bool,
+    /// Those that had been taken when a call failed: they come next.
+    taken: Vec<Hit<K::Owned>>,
 }
 
 impl<K: PyKey + ?Sized> Source<K> {
@@ -35,7 +37,7 @@ impl<K: PyKey + ?Sized> Source<K> {
         let filter = filter.map(Filter::new).transpose()?;
         let search = wanted.apply(docs.search(query.components()?)).control(&control);
         let stream = search.stream().map_err(raise)?.without_filter();
-        Ok(Self { stream, filter, control, signals: Signals::new(), exact: wanted.exact })
+        Ok(Self { stream, filter, control, signals: Signals::new(), exact: wanted.exact, taken: Vec::new() })
     }
 
     /// The next that is kept. Without the interpreter.
@@ -203,15 +205,17 @@ trait Items: Send {
 
 impl<K: PyKey + ?Sized> Source<K> {
     fn take(&mut self, py: Python<'_>, count: usize) -> PyResult<Vec<Hit<K::Owned>>> {
-        self.work(py, |source| {
-            let mut taken = Vec::new();
+        let mut taken = std::mem::take(&mut self.taken);
+        let all = self.work(py, |source| {
             while taken.len() < count
                 && let Some(hit) = source.next()?
             {
                 taken.push(hit);
             }
-            Ok(taken)
-        })
+            Ok(())
+        });
+        self.taken = if all.is_ok() { taken.split_off(count.min(taken.len())) } else { std::mem::take(&mut taken) };
+        all.map(|()| taken)
     }
 }
 
@@ -267,7 +271,7 @@ impl Stream {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks it; after an error nothing follows.
+    /// Asks it.
     fn ask<T>(&self, ask: impl FnOnce(&mut dyn Items) -> PyResult<T>) -> PyResult<T> {
         let items = self.held().items.take();
         let Some(mut items) = items else {

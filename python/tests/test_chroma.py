@@ -95,6 +95,11 @@ def test_the_queue_alone_makes_the_same_records(directory, store):
     "INSERT INTO embeddings (segment_id, embedding_id, seq_id) SELECT segment_id, 'more', 1 FROM embeddings WHERE embedding_id = 'made'",
     "DROP TABLE embeddings; CREATE VIEW embeddings AS SELECT * FROM segments",
     "DROP TABLE max_seq_id",
+    "UPDATE embedding_metadata SET string_value = NULL, int_value = NULL, float_value = 9e999",
+    "UPDATE embedding_metadata SET string_value = x'ff'",
+    "UPDATE embeddings SET embedding_id = x'ff' WHERE embedding_id = 'gloss 2'",
+    "DELETE FROM max_seq_id; UPDATE embeddings_queue SET metadata = '{\"a\": NaN}' WHERE metadata NOT NULL",
+    "DELETE FROM max_seq_id; UPDATE embeddings_queue SET metadata = '{\"a\": \"\\ud800\"}' WHERE metadata NOT NULL",
 ])  # fmt: skip
 def test_a_damaged_database_is_refused(directory, store, sql):
     change(directory, sql)
@@ -145,3 +150,8 @@ def test_nothing_in_a_pickle_is_called(directory, store, tmp_path):
         with pytest.raises(lodestore.CorruptError):
             chroma.take(directory, store, "glosses")
     assert not (tmp_path / "made").exists()
+    # A number of a place for which there is no memory, where room is made for all places before it; one label for two ids.
+    for evil in (b"Nr\xff\xff\xff\xff.", pickle.dumps({"id_to_label": {"gloss 1": 1, "gloss 2": 1}})):
+        (segment / "index_metadata.pickle").write_bytes(evil)
+        with pytest.raises(lodestore.CorruptError):
+            chroma.take(directory, store, "glosses")

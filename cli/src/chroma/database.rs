@@ -6,7 +6,8 @@ use lodestore::Metric;
 use rusqlite::{
     Connection, OpenFlags, Row,
     config::DbConfig,
-    types::{FromSql, FromSqlError, FromSqlResult, ValueRef},
+    limits::Limit,
+    types::{FromSql, FromSqlError, FromSqlResult, Type, ValueRef},
 };
 use serde_json::{Map, Value};
 
@@ -16,6 +17,8 @@ pub(super) const FILE: &str = "chroma.sqlite3";
 /// In metadata what belongs to the record itself.
 const DOCUMENT: &str = "chroma:document";
 const URI: &str = "chroma:uri";
+/// Bytes of a value: a crafted table could make up larger ones than there is memory.
+const LARGEST: i32 = 256 << 20;
 /// Where a collection is if nobody says otherwise.
 const DATABASE: &str = "default_database";
 
@@ -98,6 +101,7 @@ impl Database {
         let opened = || -> rusqlite::Result<()> {
             // Nothing that its schema says is run.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+            connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LARGEST)?;
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
             // Everything as of one moment, though Chroma may be at work.
             connection.execute_batch("BEGIN")
@@ -286,8 +290,13 @@ impl Database {
                 let Some((_, _, metadata)) = all.get_mut(at).filter(|(id, ..)| *id == of) else { continue };
                 if !is_array {
                     metadata.insert(key, value);
-                } else if let Value::Array(values) = metadata.entry(key).or_insert_with(|| Value::Array(Vec::new())) {
-                    values.push(value);
+                    continue;
+                }
+                match metadata.entry(key.clone()).or_insert_with(|| Value::Array(Vec::new())) {
+                    Value::Array(values) => values.push(value),
+                    _ => {
+                        return Err(self.damaged(format!("row {of} has the key '{key}' once alone and once as a list")));
+                    }
                 }
             }
         }
@@ -330,7 +339,12 @@ fn value(row: &Row<'_>) -> rusqlite::Result<Value> {
         return Ok(number.into());
     }
     if let Some(number) = row.get::<_, Option<f64>>(4)? {
-        return Ok(number.into());
+        // JSON has no others.
+        let finite = number.is_finite().then(|| number.into());
+        return finite.ok_or_else(|| {
+            let what = format!("metadata have the number {number}, which a payload of JSON has no place for");
+            rusqlite::Error::FromSqlConversionFailure(4, Type::Real, what.into())
+        });
     }
     Ok(row.get::<_, Option<i64>>(5)?.map_or(Value::Null, |number| (number != 0).into()))
 }

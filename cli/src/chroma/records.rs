@@ -1,7 +1,7 @@
 //! The records of a collection: what its segments have, and after that what is in the queue.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
     path::Path,
 };
@@ -127,7 +127,12 @@ fn places(index: &Option<Index>, folder: &Path) -> Result<HashMap<String, Place>
     let Some(Index { graph, labels, .. }) = index else { return Ok(HashMap::new()) };
     let live = (0..).zip(graph.keys()).filter(|(node, _)| !graph.deleted()[*node as usize]);
     let nodes: HashMap<u64, u32> = live.map(|(node, &label)| (label, node)).collect();
+    let mut seen = HashSet::new();
     let place = |(id, label): (&String, &u64)| match nodes.get(label) {
+        Some(_) if !seen.insert(*label) => {
+            let what = format!("'{id}' has the label {label}, which another id has");
+            Err(ChromaError::Damaged { path: folder.join(LABELS), what }.into())
+        }
         Some(&node) => Ok((id.clone(), Place::Node(node))),
         None => {
             let what = format!("'{id}' has the label {label}, which the index does not have");

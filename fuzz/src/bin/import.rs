@@ -1,7 +1,7 @@
 //! Any bytes as a file of vectors to import, in each format: rows that are whole, or an error.
 #![cfg_attr(fuzzing, no_main)]
 
-#[allow(dead_code, unreachable_pub, reason = "as in the command line's crate")]
+#[allow(unused_imports, dead_code, unreachable_pub, reason = "as in the command line's crate")]
 #[path = "../../../cli/src/formats/mod.rs"]
 mod formats;
 
