@@ -106,7 +106,9 @@ fn less_bytes_and_as_much_is_found_while_others_read() {
         assert!(row.recall_after.unwrap() > 0.9);
         let (left, share) = (collection_bytes(&store), model.0.len() as f64 / count as f64);
         assert!((left as f64) < bytes as f64 * share * 1.02 + 100e3, "{bytes} bytes, {left} left of {share}");
-        assert!(report.bytes_after < report.bytes_before);
+        assert!(left < bytes, "{bytes} bytes, {left} left of {share}");
+        // The catalogue holds old and new rows for a moment, which may take more than one record of a hundred gives.
+        assert!(removed == 1 || report.bytes_after < report.bytes_before);
         check(&store, &docs, &model, count);
 
         let fresh = Store::in_memory().unwrap();
