@@ -25,6 +25,7 @@ __all__ = [
     "Batch",
     "Collection",
     "KeySet",
+    "Savepoint",
     "Scan",
     "Store",
     "Stream",

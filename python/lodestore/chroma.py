@@ -106,7 +106,7 @@ class _Data:
         pass
 
 
-class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+class _Unpickler(pickle._Unpickler):
     """Runs nothing of what a pickle names. Not the one in C, which makes room for whatever number a pickle names."""
 
     def find_class(self, module: str, name: str) -> Any:
