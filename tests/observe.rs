@@ -64,7 +64,7 @@ struct Values(Arc<AtomicU64>);
 
 impl HistogramFn for Values {
     fn record(&self, value: f64) {
-        assert!(value >= 0.0 && value < 1000.0, "{value} seconds");
+        assert!((0.0..1000.0).contains(&value), "{value} seconds");
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -297,7 +297,7 @@ mod tests {
         }
         let calls = b"\x80\x04cos\nsystem\n(\x8c\x02ls\x85R.";
         let (offset, what) = read(calls).unwrap_err();
-        assert!(offset == 17 && what.contains("0x85"), "{offset}: {what}");
+        assert!(offset == 18 && what.contains("0x85"), "{offset}: {what}");
         assert!(
             read(b"\x80\x04}\x8c\x0bid_to_label}\x8c\x01aJ\xff\xff\xff\xffss.").unwrap_err().1.contains("label -1")
         );
