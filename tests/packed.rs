@@ -26,7 +26,7 @@ impl Asked {
         let mut model = Model::default();
         let rows = (0..data.glosses.len()).filter(|&row| there(row));
         rows.for_each(|row| model.put(row as u64, &part(data.glosses.vector(row), dim), b""));
-        let queries: Vec<Vec<f32>> = (0..100).map(|row| part(data.queries.vector(row), dim)).collect();
+        let queries: Vec<Vec<f32>> = (0..data.queries.len()).map(|row| part(data.queries.vector(row), dim)).collect();
         let truth = queries.iter().map(|query| model.nearest(metric, query, k)).collect();
         Self { queries, truth }
     }
@@ -52,14 +52,20 @@ fn part(vector: &[f32], dim: usize) -> Vec<f32> {
 
 /// The demo's vectors under keys from 0, of which every fifth is removed again if so told.
 fn build(path: &Path, data: &Data, (dim, metric, m): (usize, Metric, usize), codes: Codes, removing: bool) {
-    // When removed records are unlinked must not be a matter of chance, or the graph is one.
-    let store = Store::options().durability(Durability::Buffered).background(false).open(path).unwrap();
+    // All that is removed is unlinked at once: when that is must not be a matter of chance, or the graph is one.
+    let options = Store::options().durability(Durability::Buffered).background(false);
+    let store = options.clone().maintenance(false).open(path).unwrap();
     let docs = store.collection::<u64>("docs").dim(dim).metric(metric).m(m).codes(codes).create().unwrap();
     let rows: Vec<f32> = (0..data.glosses.len()).flat_map(|row| part(data.glosses.vector(row), dim)).collect();
     docs.put_many(&(0..data.glosses.len() as u64).collect::<Vec<_>>(), &rows, None).unwrap();
     if removing {
         (0..data.glosses.len() as u64).step_by(5).for_each(|key| assert!(docs.remove(key).unwrap()));
     }
+    store.close().unwrap();
+    let store = options.open(path).unwrap();
+    let docs = store.collection::<u64>("docs").open().unwrap();
+    store.checkpoint().unwrap();
+    assert_eq!(docs.info().dead, 0);
     store.close().unwrap();
 }
 
@@ -80,8 +86,8 @@ fn compare(data: &Data, shape: (usize, Metric, usize), codes: Codes, removing: b
     });
     println!("{metric}, {dim} dimensions, m {m}, {codes}, removing {removing}: {plain:?}, packed {packed:?}");
     for (n, (plain, packed)) in plain.iter().zip(packed).enumerate() {
-        // A hundred queries add a little of chance, most where least is found.
-        assert!(packed.0 >= plain.0 - [0.02, 0.015, 0.007][n], "ef {}: {packed:?}, without {plain:?}", EFS[n]);
+        // Two hundred queries add a little of chance, most where least is found.
+        assert!(packed.0 >= plain.0 - [0.02, 0.01, 0.007][n], "ef {}: {packed:?}, without {plain:?}", EFS[n]);
         assert!(packed.1 < plain.1, "ef {}: {packed:?}, without {plain:?}", EFS[n]);
     }
 }
