@@ -140,6 +140,7 @@ impl Shared {
         // S8: leftovers are removed at the next open if this fails.
         self.disk.remove(&names::ckpt(no))?;
         log.remove_through(lsn.min(self.catalog.durable()))?;
+        self.review_budget();
         self.remove_retired()
     }
 
@@ -186,6 +187,7 @@ impl Shared {
         self.bell.ring(Task::Stop);
         self.sync_bell.ring(Task::Stop);
         self.scrub_bell.ring(Task::Stop);
+        self.keeper_bell.ring(Task::Stop);
         drop(self.syncing.lock());
         let mut number = self.checkpointing.lock();
         // Writes that passed the check of `closed` are waited for.

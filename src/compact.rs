@@ -239,7 +239,7 @@ impl Shared {
     /// The next generation of a collection, as those are that were opened, and the catalogue ready to go over to it.
     fn next_generation(&self, old: &Index, progress: &mut dyn FnMut(u64, u64)) -> Result<Next<'_>> {
         let next = old.compact(&*self.disk, self.uuid, progress)?;
-        reside(&next, self.options.residency)?;
+        reside(&next, &self.options)?;
         let moving = self.catalog.begin_move(old.id(), slots_of(&next, next.next_slot())?)?;
         let (rows, live) = (moving.rows(), next.live() + next.marked());
         // Every slot has a record of its own, or the two do not go together.

@@ -97,6 +97,9 @@ pub struct SearchStats {
     pub distances: u64,
     /// Vectors compared exactly after a walk on [codes](crate::Codes).
     pub reranked: u64,
+    /// Vectors among those that were not in memory and had to be read from the disk; 0 also where nobody can tell, which
+    /// is so of vectors that are not looked at after a walk on codes.
+    pub disk_reads: u64,
     /// Walks through the graph: of a search 1, or 0 if all records that may be found were compared at once.
     pub walks: u64,
     /// Times that all records that may be found were compared.
@@ -122,7 +125,7 @@ pub enum Plan {
 
 impl SearchStats {
     pub(crate) const NONE: Self =
-        Self { hops: 0, distances: 0, reranked: 0, walks: 0, scans: 0, filtered: 0, complete: true };
+        Self { hops: 0, distances: 0, reranked: 0, disk_reads: 0, walks: 0, scans: 0, filtered: 0, complete: true };
 
     /// How the records were found. Of a search for many queries, how some of them were.
     pub fn plan(&self) -> Plan {
@@ -136,8 +139,9 @@ impl SearchStats {
 
 impl From<Counters> for SearchStats {
     fn from(counters: Counters) -> Self {
-        let Counters { hops, distances, reranked, walks, scans, refused, cut_short } = counters;
-        Self { hops, distances, reranked, walks, scans, filtered: refused, complete: !cut_short }
+        let Counters { hops, distances, reranked, missed, walks, scans, refused, cut_short, unread: _ } = counters;
+        let (filtered, complete) = (refused, !cut_short);
+        Self { hops, distances, reranked, disk_reads: missed, walks, scans, filtered, complete }
     }
 }
 
@@ -146,6 +150,7 @@ impl std::ops::AddAssign for SearchStats {
         self.hops += more.hops;
         self.distances += more.distances;
         self.reranked += more.reranked;
+        self.disk_reads += more.disk_reads;
         self.walks += more.walks;
         self.scans += more.scans;
         self.filtered += more.filtered;

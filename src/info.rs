@@ -45,6 +45,10 @@ pub struct CollectionInfo {
     pub dead: u64,
     /// Slots that wait to be used again.
     pub free: u64,
+    /// Bytes that every search reads, room for records to come included: links, codes (without them vectors), ids.
+    pub hot_bytes: u64,
+    /// Bytes of the other vectors, of which a search reads those that it compares exactly: of a collection with codes.
+    pub vector_bytes: u64,
     /// Records that are found by comparing until they are linked, after a crash.
     pub unlinked: u64,
 }
@@ -68,6 +72,8 @@ impl CollectionInfo {
             marked: index.marked(),
             dead: index.dead(),
             free: index.free(),
+            hot_bytes: index.hot_bytes(),
+            vector_bytes: index.cold_bytes(),
             unlinked: index.unlinked().len() as u64,
         }
     }

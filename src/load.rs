@@ -148,7 +148,7 @@ impl Shared {
             let lsn = self.last_lsn() + 1;
             let loaded = old.load(&*self.disk, self.uuid, given, (lsn, relink), go_on)?;
             let (index, unreachable) = loaded.ok_or(Error::Cancelled)?;
-            reside(&index, self.options.residency)?;
+            reside(&index, &self.options)?;
             let row_key = |key| RowKey::new(open.id, StoredKey::Number(key));
             let nodes = || (0..).zip(given.keys.iter().zip(given.dead).zip(given.marked));
             let records =

@@ -1,8 +1,9 @@
 //! Opening collections.
 
+use crate::budget::Budget;
 use crate::catalog::NameEntry;
 use crate::error::{Error, Result};
-use crate::options::Residency;
+use crate::options::{Residency, StoreOptions};
 use crate::shared::{Open, Shared};
 use lodestore_engine::{Heads, Index, Metrics, Super};
 use lodestore_wal::{Disk, names};
@@ -29,18 +30,22 @@ impl Shared {
         let open = open_collection(&*self.disk, &state, &self.heads, (name, entry), &self.options.metrics)?;
         open.index().opened_at(state.done, self.oldest_reader.load(Ordering::Acquire));
         open.index().load_marks(&self.catalog.marks(entry.id)?)?;
-        reside(&open.index(), self.options.residency)?;
+        reside(&open.index(), &self.options)?;
         all.insert(entry.id, open.clone());
+        drop(all);
+        self.review_budget();
         Ok(open)
     }
 }
 
 /// Brings into memory what is to be there. Nobody uses the index yet.
-pub(crate) fn reside(index: &Index, residency: Residency) -> Result<()> {
-    if residency != Residency::Mapped {
+pub(crate) fn reside(index: &Index, options: &StoreOptions) -> Result<()> {
+    let room = options.memory.map_or(u64::MAX, Budget::hot);
+    let (residency, hot) = (options.residency, index.hot_bytes());
+    if residency != Residency::Mapped && hot <= room {
         index.make_resident();
     }
-    if residency == Residency::Packed {
+    if residency == Residency::Packed && hot.saturating_add(index.packed_estimate()) <= room {
         index.pack()?;
     }
     Ok(())

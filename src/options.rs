@@ -1,5 +1,6 @@
 //! How a store is opened.
 
+use crate::budget::Budget;
 use lodestore_engine::{Metrics, UserMetric};
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +87,7 @@ pub struct StoreOptions {
     pub(crate) checkpoint_log_bytes: u64,
     pub(crate) checkpoint_dirty_bytes: u64,
     pub(crate) catalog_cache: usize,
+    pub(crate) memory: Option<Budget>,
     pub(crate) scrub: Option<Duration>,
     pub(crate) patience: Duration,
     pub(crate) metrics: Metrics,
@@ -105,6 +107,7 @@ impl Default for StoreOptions {
             checkpoint_log_bytes: 64 << 20,
             checkpoint_dirty_bytes: 1 << 30,
             catalog_cache: CATALOG_CACHE_BYTES,
+            memory: None,
             scrub: None,
             patience: Duration::from_secs(20),
             metrics: Metrics::default(),
@@ -215,6 +218,37 @@ impl StoreOptions {
     pub fn catalog_cache_bytes(mut self, bytes: usize) -> Self {
         self.catalog_cache = bytes;
         self
+    }
+
+    /// How much memory the store may take for itself, for data that is larger: at least 32 MiB. Default: no budget.
+    ///
+    /// A quarter of it is for changed pages: a checkpoint becomes due at half of that, whatever the other settings say, and
+    /// at all of it writers wait for one. A half is for what every search reads (links, codes, ids): where that is enough it
+    /// is kept in memory, and where not even vectors fit in beside it, they are read by calls, all that a search needs at
+    /// once, and do not become part of the process. [`Residency::Resident`] and [`Residency::Packed`] hold as far as there
+    /// is room. A sixteenth is the most for the catalogue's pages. What the parts take is in
+    /// [`StoreStats::memory`](crate::StoreStats). Not counted are the system's own copies of pages that nobody maps, and the
+    /// rows of one call; `docs/memory.md` in the repository has figures.
+    ///
+    /// # Errors
+    /// Opening fails with [`Error::Setting`](crate::Error::Setting) if it is less than 32 MiB.
+    ///
+    /// ```
+    /// use lodestore::Store;
+    /// let dir = tempfile::tempdir()?;
+    /// let store = Store::options().memory(256 << 20).open(dir.path())?;
+    /// assert_eq!(store.stats()?.memory.budget, Some(256 << 20));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(Budget(bytes));
+        self
+    }
+
+    /// Bytes for pages of the catalogue: as many as were asked for, if the budget has them.
+    pub(crate) fn catalog_bytes(&self) -> usize {
+        let most = self.memory.map_or(u64::MAX, Budget::catalog);
+        self.catalog_cache.min(usize::try_from(most).unwrap_or(usize::MAX))
     }
 
     /// How long [opening for reading](crate::Store::open_read_only) waits for the end of a checkpoint that a writer is taking.

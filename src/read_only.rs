@@ -11,6 +11,7 @@
 use crate::catalog;
 use crate::clock::holder;
 use crate::error::{Error, Result};
+use crate::keeper;
 use crate::options::StoreOptions;
 use crate::pages;
 use crate::reader::{Kept, Place, Reader};
@@ -59,11 +60,14 @@ pub(crate) fn open(from: Place, options: StoreOptions) -> Result<Handle> {
     let (begun, mut doubts) = (Instant::now(), 0);
     loop {
         let before = Superblock::peek(&*from.disk)?;
-        match try_open(&from, &kept, options.catalog_cache) {
+        match try_open(&from, &kept, options.catalog_bytes()) {
             Ok(Some((parts, session))) => {
                 let reader = Reader::new(from, parts.state.done, session, kept);
-                let shared = Shared::new(Parts { options, reader: Some(reader), ..parts });
-                return Ok(Handle(Arc::new(shared)));
+                let shared = Arc::new(Shared::new(Parts { options, reader: Some(reader), ..parts }));
+                if shared.options.background {
+                    keeper::start(&shared)?;
+                }
+                return Ok(Handle(shared));
             }
             Ok(None) | Err(Error::Stale { .. }) => {}
             // Files come and go with the checkpoints, and may be seen half written.

@@ -2,10 +2,12 @@
 
 use crate::backend::Backend;
 use crate::background;
+use crate::budget::Budget;
 use crate::catalog::{self, Catalog, Row, Staging};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::generation;
+use crate::keeper;
 use crate::key::RowKey;
 use crate::observe::{self, Work};
 use crate::op::{LoggedKey, Op, Put};
@@ -37,6 +39,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     if let Some(what) = &options.wrong_metric {
         return Err(Error::Setting(what.clone()));
     }
+    options.memory.map_or(Ok(()), Budget::check)?;
     let exists = exists(&*disk)?;
     if !exists && !options.create {
         return Err(Error::NotAStore { path: path.to_owned() });
@@ -68,7 +71,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
         }
     }
     let rests = state.clean && disk.is_persistent();
-    let (catalog, hides_failures) = catalog::open(&file, &poison, &state, (rests, options.catalog_cache))?;
+    let (catalog, hides_failures) = catalog::open(&file, &poison, &state, (rests, options.catalog_bytes()))?;
 
     // R5, R6
     let mut replay = Replay {
@@ -92,7 +95,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     generation::sweep(&*disk, &state, &heads, &catalog, &open)?;
     open.values().for_each(|open| open.index().opened_at(state.done, oldest_reader));
     let pending = open.values().any(|open| !open.index().unlinked().is_empty());
-    open.values().try_for_each(|open| reside(&open.index(), options.residency))?;
+    open.values().try_for_each(|open| reside(&open.index(), &options))?;
     let background = options.background;
     let shared = Arc::new(Shared::new(Parts {
         path: path.to_owned(),
@@ -112,14 +115,19 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
         reader: None,
     }));
 
+    shared.review_budget();
+
     // R7: what was replayed is linked and checkpointed, in the background if there is one.
     if background {
         background::start(&shared)?;
         // Nobody else would tell the other threads to end.
-        syncer::start(&shared).and_then(|()| scrub::start(&shared)).inspect_err(|_| {
-            shared.bell.ring(Task::Stop);
-            shared.sync_bell.ring(Task::Stop);
-        })?;
+        syncer::start(&shared).and_then(|()| scrub::start(&shared)).and_then(|()| keeper::start(&shared)).inspect_err(
+            |_| {
+                shared.bell.ring(Task::Stop);
+                shared.sync_bell.ring(Task::Stop);
+                shared.scrub_bell.ring(Task::Stop);
+            },
+        )?;
         if pending {
             shared.bell.ring(Task::Link);
         }

@@ -94,6 +94,9 @@ pub(crate) struct Shared {
     pub(crate) bell: Bell,
     pub(crate) sync_bell: Bell,
     pub(crate) scrub_bell: Bell,
+    pub(crate) keeper_bell: Bell,
+    /// Whether the thread that it wakes is awake.
+    pub(crate) keeping: AtomicBool,
     /// What is known of damage, if anybody has looked for it.
     pub(crate) scrubbed: Mutex<Option<ScrubReport>>,
     /// The checkpoint whose catalogue somebody looks for damage in.
@@ -165,6 +168,8 @@ impl Shared {
             bell: Bell::default(),
             sync_bell: Bell::default(),
             scrub_bell: Bell::default(),
+            keeper_bell: Bell::default(),
+            keeping: AtomicBool::new(false),
             scrubbed: Mutex::default(),
             scrubbing: Mutex::default(),
             scrub_alone: Mutex::default(),
@@ -312,11 +317,13 @@ impl Shared {
             return false;
         }
         let Some(log) = self.log_if_any() else { return false };
-        let bytes = log.bytes_since_rotate();
+        let (bytes, dirty) = (log.bytes_since_rotate(), self.dirty_bytes());
+        if self.options.memory.is_some_and(|budget| dirty >= budget.changed() / 2) {
+            return true;
+        }
         if bytes < self.options.checkpoint_log_bytes.min(1 << 20) {
             return false;
         }
-        let dirty = self.dirty_bytes();
         bytes >= self.options.checkpoint_log_bytes.max(dirty) || dirty >= self.options.checkpoint_dirty_bytes
     }
 
@@ -368,6 +375,7 @@ pub(crate) enum Task {
     Checkpoint,
     Link,
     Mend,
+    Keep,
     Stop,
 }
 
@@ -381,6 +389,7 @@ pub(crate) struct Wanted {
     pub(crate) checkpoint: bool,
     pub(crate) link: bool,
     pub(crate) mend: bool,
+    pub(crate) keep: bool,
     pub(crate) stop: bool,
 }
 
@@ -393,6 +402,7 @@ impl Bell {
             Task::Checkpoint => &mut wanted.checkpoint,
             Task::Link => &mut wanted.link,
             Task::Mend => &mut wanted.mend,
+            Task::Keep => &mut wanted.keep,
             Task::Stop => &mut wanted.stop,
         };
         if !*flag {
@@ -405,7 +415,8 @@ impl Bell {
     pub(crate) fn wait(&self, limit: Option<Duration>) -> Wanted {
         let (wanted, condvar) = &*self.0;
         let mut wanted = wanted.lock();
-        if !(wanted.sync || wanted.checkpoint || wanted.link || wanted.mend || wanted.stop) {
+        let Wanted { sync, checkpoint, link, mend, keep, stop } = *wanted;
+        if !(sync || checkpoint || link || mend || keep || stop) {
             match limit {
                 Some(limit) => {
                     condvar.wait_for(&mut wanted, limit);

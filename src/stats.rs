@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::files;
 use crate::info::CollectionInfo;
+use crate::memory::MemoryStats;
 use crate::scrub_report::ScrubReport;
 use crate::shared::Shared;
 use lodestore_wal::names;
@@ -41,6 +42,8 @@ pub struct StoreStats {
     pub checkpoints: u64,
     /// Bytes of changed pages that are in memory until the next checkpoint.
     pub dirty_bytes: u64,
+    /// What is in memory, and the budget for it.
+    pub memory: MemoryStats,
     /// Stores opened [for reading](crate::Store::open_read_only), in this process or others, at this moment.
     pub readers: u64,
     /// What the last [scrub](crate::Store::scrub) has found, if there was one since the store was opened.
@@ -73,6 +76,7 @@ impl StoreStats {
             log_syncs: log_stats.syncs,
             checkpoints: shared.checkpoints.load(Ordering::Relaxed),
             dirty_bytes: shared.dirty_bytes(),
+            memory: MemoryStats::of(shared),
             readers: shared.seats()?.len() as u64,
             scrub: shared.scrubbed.lock().clone(),
             poisoned: shared.poison.reason().map(str::to_owned),

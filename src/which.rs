@@ -78,7 +78,13 @@ impl<'a, K: Key + ?Sized> Which<'a, K> {
         let keep = |raw| self.keeps(records, raw);
         let keep = (!self.is_all()).then_some(&keep as &Keep<'_>);
         let wanted = Wanted { keep, members, ..wanted };
-        if self.exact { records.graph.find_exactly(query, &wanted) } else { records.graph.find(query, &wanted) }
+        let graph = records.graph;
+        let (found, counters) =
+            if self.exact { graph.find_exactly(query, &wanted) } else { graph.find(query, &wanted) };
+        if counters.missed > 0 || counters.unread {
+            records.met_disk(&counters);
+        }
+        (found, counters)
     }
 
     /// Where the records lie that may be found, as far as it is known, for so many queries.
@@ -123,6 +129,15 @@ impl<'a> Records<'a> {
                 None
             })
             .map(|row| row.payload)
+    }
+
+    /// A search had to read vectors from the disk, or could not.
+    #[cold]
+    fn met_disk(&self, counters: &Counters) {
+        self.shared.met_disk();
+        if let Err(error) = self.graph.check_read(counters) {
+            self.fail(error.into());
+        }
     }
 
     pub(crate) fn fail(&self, error: Error) {

@@ -180,6 +180,7 @@ impl Shared {
             let _ = self.help_sweeping(&target.index);
         }
         // If the log grows faster than checkpoints are taken, writers wait, or it would grow without end.
+        self.write_changed();
         let limit = self.options.checkpoint_log_bytes.max(self.dirty_bytes()).saturating_mul(4);
         if self.log_if_any().is_some_and(|log| log.bytes_since_rotate() > limit) {
             drop(self.checkpointing.lock());

@@ -16,6 +16,7 @@ mod input;
 mod keys;
 mod load;
 mod marking;
+mod memory;
 mod metric;
 mod mutants;
 mod observe;

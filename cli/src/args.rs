@@ -1,9 +1,12 @@
 //! What can be typed.
 
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lodestore::{Codes, Durability, Element, KeyType, Metric, VerifyLevel};
+use lodestore::{Durability, KeyType, VerifyLevel};
+
+pub(crate) use crate::values::{CodesArg, ElementArg, MetricArg};
+use crate::values::{durability, size};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -127,6 +130,9 @@ pub(crate) struct ImportArgs {
     /// When a batch counts as stored: `sync` (on disk), `every:MS`, `buffered`
     #[arg(long, value_name = "LEVEL", default_value = "sync", value_parser = durability)]
     pub(crate) durability: Durability,
+    /// How much memory the store may take for itself, such as 512MiB or 2GiB [default: no budget]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) memory: Option<u64>,
     /// Print the summary as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -257,6 +263,9 @@ pub(crate) struct SearchArgs {
     /// As --resident, and also put what estimates the distances of a node's neighbours together in memory
     #[arg(long)]
     pub(crate) packed: bool,
+    /// How much memory the store may take for itself, such as 512MiB or 2GiB [default: no budget]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) memory: Option<u64>,
     /// Run all queries once untimed beforehand, so that pages read for the first time do not count
     #[arg(long)]
     pub(crate) warmup: bool,
@@ -373,6 +382,12 @@ pub(crate) struct MarkArgs {
 pub(crate) struct InspectArgs {
     /// The store's directory
     pub(crate) store: PathBuf,
+    /// Say instead what of each collection fits into so much memory, and what searches would read from the disk
+    #[arg(long, requires = "memory")]
+    pub(crate) plan: bool,
+    /// With --plan: how much memory, such as 8GiB
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "plan")]
+    pub(crate) memory: Option<u64>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -487,95 +502,6 @@ pub(crate) struct DemoWriterArgs {
     pub(crate) store: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum MetricArg {
-    /// Squared Euclidean distance
-    L2,
-    /// Inner product: 1 − x·y
-    Ip,
-    /// Cosine: 1 − cos
-    Cosine,
-    /// How many bits differ
-    Hamming,
-}
-
-impl From<MetricArg> for Metric {
-    fn from(arg: MetricArg) -> Self {
-        match arg {
-            MetricArg::L2 => Metric::L2,
-            MetricArg::Ip => Metric::InnerProduct,
-            MetricArg::Cosine => Metric::Cosine,
-            MetricArg::Hamming => Metric::Hamming,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ElementArg {
-    /// 4 bytes
-    F32,
-    /// IEEE 754 binary16, rounded to
-    F16,
-    /// The high half of an f32, rounded to
-    Bf16,
-    /// Whole numbers from −128 to 127
-    I8,
-    /// Whole numbers from 0 to 255
-    U8,
-    /// 0 or 1; only with hamming
-    Bits,
-}
-
-impl From<ElementArg> for Element {
-    fn from(arg: ElementArg) -> Self {
-        match arg {
-            ElementArg::F32 => Element::F32,
-            ElementArg::F16 => Element::F16,
-            ElementArg::Bf16 => Element::Bf16,
-            ElementArg::I8 => Element::I8,
-            ElementArg::U8 => Element::U8,
-            ElementArg::Bits => Element::Bits,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CodesArg {
-    /// By dimension and metric
-    Auto,
-    /// The vectors themselves
-    None,
-    /// Copies of 8 bits a component
-    #[value(name = "8")]
-    Eight,
-    /// Copies of 4 bits a component
-    #[value(name = "4")]
-    Four,
-}
-
-impl From<CodesArg> for Codes {
-    fn from(arg: CodesArg) -> Self {
-        match arg {
-            CodesArg::Auto => Codes::Auto,
-            CodesArg::None => Codes::None,
-            CodesArg::Eight => Codes::Eight,
-            CodesArg::Four => Codes::Four,
-        }
-    }
-}
-
-fn durability(text: &str) -> Result<Durability, String> {
-    match text.split_once(':') {
-        None if text == "sync" => Ok(Durability::Sync),
-        None if text == "buffered" => Ok(Durability::Buffered),
-        Some(("every", ms)) => match ms.parse() {
-            Ok(ms) if ms > 0 => Ok(Durability::Every(Duration::from_millis(ms))),
-            _ => Err(format!("every:{ms} needs a whole number of milliseconds above 0, such as every:100")),
-        },
-        _ => Err("one of sync, every:MS, buffered is expected".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -583,15 +509,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         <Cli as clap::CommandFactory>::command().debug_assert();
-    }
-
-    #[test]
-    fn durability_levels() {
-        assert!(matches!(durability("sync"), Ok(Durability::Sync)));
-        assert!(matches!(durability("buffered"), Ok(Durability::Buffered)));
-        assert!(matches!(durability("every:250"), Ok(Durability::Every(d)) if d == Duration::from_millis(250)));
-        for bad in ["", "every", "every:", "every:0", "every:-1", "every:x", "Sync", "buffered:1"] {
-            assert!(durability(bad).is_err(), "{bad:?} was accepted");
-        }
     }
 }

@@ -27,6 +27,10 @@ const BATCH_ROWS: u64 = 1_000;
 /// Wide rows make smaller batches, so that one batch stays a modest piece of memory and of the log.
 const BATCH_BYTES: u64 = 32 << 20;
 
+/// With a budget, a batch is of one row for each so many bytes of it: with M 16 its pages are an eighth of the budget then.
+const BATCH_SHARE: u64 = 512 << 10;
+const LEAST_ROWS: u64 = 64;
+
 #[derive(Debug, Serialize)]
 struct Summary<'a> {
     collection: &'a str,
@@ -178,6 +182,9 @@ fn open_store(args: &ImportArgs, by_default: KeyType) -> Result<(Store, KeyType)
     if let Some(threads) = args.threads {
         options = options.threads(threads.get());
     }
+    if let Some(bytes) = args.memory {
+        options = options.memory(bytes);
+    }
     let store = options.open(&args.store)?;
     let stored = open::find(&store, &args.collection)?;
     if unnamed && stored.is_none() {
@@ -226,7 +233,9 @@ impl Import<'_> {
     }
 
     fn feed<K: TextKey + ?Sized>(&mut self, collection: &Collection<K>) -> Result<u64> {
-        let batch = (BATCH_BYTES / (self.rows.dim() as u64 * 4)).clamp(1, BATCH_ROWS);
+        // What one call changes comes on top of a budget: up to a page for each link.
+        let most = self.args.memory.map_or(BATCH_ROWS, |bytes| (bytes / BATCH_SHARE).clamp(LEAST_ROWS, BATCH_ROWS));
+        let batch = (BATCH_BYTES / (self.rows.dim() as u64 * 4)).clamp(1, most);
         let (total, first) = (self.total, self.args.skip);
         let (mut vectors, mut keys, mut payloads) = (self.rows.block(), Vec::new(), Vec::new());
         let mut done = 0;

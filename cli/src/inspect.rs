@@ -11,6 +11,7 @@ use crate::{
     args::{CheckpointArgs, InspectArgs},
     open,
     output::{count, say, say_json, took},
+    plan,
 };
 
 #[derive(Debug, Serialize)]
@@ -53,6 +54,11 @@ struct CollectionRow {
 
 pub(crate) fn info(args: &InspectArgs) -> Result<ExitCode> {
     let store = open::reading(&args.store, args.reading, Store::options())?;
+    if let Some(bytes) = args.memory {
+        plan::plan(&store, bytes, args.json)?;
+        store.close()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let stats = store.stats()?;
     let row = |info: CollectionInfo| CollectionRow {
         name: info.name,

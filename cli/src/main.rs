@@ -2,6 +2,7 @@
 //!
 //! Modules stand bottom-up: a file names only modules above its own in this list.
 
+mod values;
 mod args;
 mod output;
 mod formats;
@@ -18,6 +19,7 @@ mod search;
 mod recall;
 mod compact;
 mod records;
+mod plan;
 mod inspect;
 mod backup;
 mod verify;

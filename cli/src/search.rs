@@ -1,14 +1,14 @@
 //! `lodestore search`: a file of queries, timed one call at a time, or all in one.
 
 use std::{
-    ops::Range,
+    ops::{AddAssign, Range},
     process::ExitCode,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, bail};
-use lodestore::{Collection, CollectionInfo, KeyType, Residency, Store};
+use lodestore::{Collection, CollectionInfo, KeyType, Residency, SearchStats, Store};
 use serde::Serialize;
 
 use crate::{
@@ -52,6 +52,10 @@ struct Summary<'a> {
     hops: f64,
     /// Distances computed by a query, on average.
     distances: f64,
+    /// Vectors compared exactly by a query after a walk on codes, on average.
+    reranked: f64,
+    /// Those of them that were read from the disk.
+    disk_reads: f64,
 }
 
 /// What single queries took.
@@ -60,6 +64,7 @@ struct Latency {
     mean_us: f64,
     p50_us: f64,
     p99_us: f64,
+    p999_us: f64,
     max_us: f64,
     /// Of the very first query after opening.
     first_us: f64,
@@ -73,9 +78,10 @@ impl Latency {
         let us = |latency: Duration| latency.as_secs_f64() * 1e6;
         Some(Self {
             mean_us: latencies.iter().copied().map(us).sum::<f64>() / latencies.len().max(1) as f64,
-            p50_us: us(percentile(&latencies, 50)),
-            p99_us: us(percentile(&latencies, 99)),
-            max_us: us(percentile(&latencies, 100)),
+            p50_us: us(percentile(&latencies, 500)),
+            p99_us: us(percentile(&latencies, 990)),
+            p999_us: us(percentile(&latencies, 999)),
+            max_us: us(percentile(&latencies, 1000)),
             first_us: us(first),
         })
     }
@@ -88,8 +94,32 @@ struct Run {
     /// The keys found, query after query, if they are numbers as ground truths name them, and where each query's keys end.
     keys: Vec<u64>,
     ends: Vec<usize>,
+    work: Work,
+}
+
+/// What queries cost, all together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
     hops: u64,
     distances: u64,
+    reranked: u64,
+    disk_reads: u64,
+}
+
+impl From<SearchStats> for Work {
+    fn from(stats: SearchStats) -> Self {
+        let SearchStats { hops, distances, reranked, disk_reads, .. } = stats;
+        Self { hops, distances, reranked, disk_reads }
+    }
+}
+
+impl AddAssign for Work {
+    fn add_assign(&mut self, more: Self) {
+        self.hops += more.hops;
+        self.distances += more.distances;
+        self.reranked += more.reranked;
+        self.disk_reads += more.disk_reads;
+    }
 }
 
 pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
@@ -107,7 +137,11 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
         (_, true) => Residency::Resident,
         _ => Residency::Mapped,
     };
-    let store = open::reading(&args.store, args.reading, Store::options().residency(residency))?;
+    let mut options = Store::options().residency(residency);
+    if let Some(bytes) = args.memory {
+        options = options.memory(bytes);
+    }
+    let store = open::reading(&args.store, args.reading, options)?;
     let (any, info) = keys::open(&store, &args.collection)?;
     let open_ms = opening.elapsed().as_secs_f64() * 1e3;
     if queries.dim() != info.dim {
@@ -119,7 +153,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
 
     let (mut rows, mut expected, mut sample) = (queries.block(), Vec::new(), None);
     let (mut latencies, mut spent, mut found) = (Vec::new(), Duration::ZERO, 0);
-    let (mut first, mut hops, mut distances) = (None, 0, 0);
+    let (mut first, mut work) = (None, Work::default());
     let passes: &[bool] = if args.warmup { &[false, true] } else { &[true] };
     for &counted in passes {
         queries.skip_to(0);
@@ -141,8 +175,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
                 truth.read_keys(read, k, &mut expected)?;
                 found += overlap(&runs, &expected, k);
             }
-            hops += runs.iter().map(|run| run.hops).sum::<u64>();
-            distances += runs.iter().map(|run| run.distances).sum::<u64>();
+            runs.iter().for_each(|run| work += run.work);
             latencies.extend(runs.into_iter().flat_map(|run| run.latencies));
             sample.get_or_insert_with(|| {
                 let mut sample = rows.clone();
@@ -170,8 +203,10 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
         open_ms,
         huge_bytes: with_any!(&any, collection => collection.huge_bytes()),
         packed_bytes: with_any!(&any, collection => collection.packed_bytes()),
-        hops: a_query(hops),
-        distances: a_query(distances),
+        hops: a_query(work.hops),
+        distances: a_query(work.distances),
+        reranked: a_query(work.reranked),
+        disk_reads: a_query(work.disk_reads),
     };
     if args.json {
         say_json(&summary)?;
@@ -230,8 +265,7 @@ fn one_by_one<K: TextKey + ?Sized>(
         }
         let hits = search.run()?;
         run.latencies.push(started.elapsed());
-        run.hops += hits.stats().hops;
-        run.distances += hits.stats().distances;
+        run.work += hits.stats().into();
         run.keys.extend(hits.iter().filter_map(|hit| K::row(&hit.key)));
         run.ends.push(run.keys.len());
     }
@@ -245,7 +279,8 @@ fn all_at_once<K: TextKey + ?Sized>(collection: &Collection<K>, rows: &Block, ar
         search = search.stop_beyond(ratio);
     }
     let hits = search.run()?;
-    let mut run = Run { hops: hits.stats().hops, distances: hits.stats().distances, ..Run::default() };
+    let mut run = Run::default();
+    run.work += hits.stats().into();
     for row in 0..hits.rows() {
         run.keys.extend(hits.keys(row).iter().filter_map(K::row));
         run.ends.push(run.keys.len());
@@ -267,9 +302,9 @@ fn overlap(runs: &[Run], expected: &[u64], width: usize) -> u64 {
     found
 }
 
-/// The smallest latency that `percent` of the sorted ones do not exceed.
-fn percentile(sorted: &[Duration], percent: usize) -> Duration {
-    let rank = (sorted.len() * percent).div_ceil(100);
+/// The smallest latency that so many in a thousand of the sorted ones do not exceed.
+fn percentile(sorted: &[Duration], in_1000: usize) -> Duration {
+    let rank = (sorted.len() * in_1000).div_ceil(1000);
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
 
@@ -283,8 +318,14 @@ fn report(s: &Summary<'_>) -> Result<()> {
     }
     say(format!("speed       {} queries/s", count(s.qps as u64)))?;
     if let Some(latency) = &s.latency {
-        let [mean, p50, p99] = [latency.mean_us, latency.p50_us, latency.p99_us].map(us);
-        say(format!("latency     mean {mean}, p50 {p50}, p99 {p99}"))?;
+        let [mean, p50, p99, p999] = [latency.mean_us, latency.p50_us, latency.p99_us, latency.p999_us].map(us);
+        say(format!("latency     mean {mean}, p50 {p50}, p99 {p99}, p99.9 {p999}"))?;
+    }
+    if s.disk_reads > 0.0 {
+        say(format!(
+            "disk        {:.1} of {:.1} vectors compared exactly were read from it",
+            s.disk_reads, s.reranked
+        ))?;
     }
     Ok(())
 }
@@ -322,11 +363,12 @@ mod tests {
     #[test]
     fn percentiles_are_ranks() {
         let sorted: Vec<_> = (1..=200).map(Duration::from_micros).collect();
-        assert_eq!(percentile(&sorted, 50), Duration::from_micros(100));
-        assert_eq!(percentile(&sorted, 99), Duration::from_micros(198));
-        assert_eq!(percentile(&sorted, 100), Duration::from_micros(200));
-        assert_eq!(percentile(&sorted[..1], 50), Duration::from_micros(1));
-        assert_eq!(percentile(&[], 50), Duration::ZERO);
+        assert_eq!(percentile(&sorted, 500), Duration::from_micros(100));
+        assert_eq!(percentile(&sorted, 990), Duration::from_micros(198));
+        assert_eq!(percentile(&sorted, 999), Duration::from_micros(200));
+        assert_eq!(percentile(&sorted, 1000), Duration::from_micros(200));
+        assert_eq!(percentile(&sorted[..1], 500), Duration::from_micros(1));
+        assert_eq!(percentile(&[], 500), Duration::ZERO);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! 5. Slots are given out only under the sequencer (the log's lock), in the order of the log: free ones, then new ones.
 
 use crate::codes::Coder;
+use crate::cold::Cold;
 use crate::cow::CowSegment;
 use crate::doubt::Doubt;
 use crate::free::FreeSlots;
@@ -77,6 +78,7 @@ pub struct Index {
     pub(crate) free_count: AtomicU64,
     pub(crate) free_slots: Mutex<FreeSlots>,
     pub(crate) readers: Readers,
+    pub(crate) cold: Cold,
     pub(crate) reused: Journal,
     /// Slots that are being unlinked, and must not be linked to.
     pub(crate) condemned: RwLock<Option<Arc<SlotSet>>>,
@@ -249,6 +251,7 @@ impl Index {
             free_count: AtomicU64::new(u64::from(head.free)),
             free_slots: Mutex::new(FreeSlots::below(if head.free == 0 { 0 } else { head.next_slot })),
             readers: Readers::default(),
+            cold: Cold::default(),
             reused: Journal::default(),
             condemned: RwLock::new(None),
             locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
@@ -260,21 +263,6 @@ impl Index {
             recorded: Mutex::new(recorded),
             named: AtomicBool::new(true),
         })
-    }
-
-    /// Reads what walks read into memory, in huge pages where the system grants them: links, and codes or else vectors.
-    pub fn make_resident(&self) {
-        self.walked().for_each(Windows::make_resident);
-    }
-
-    /// Bytes of links, and of codes or else vectors, that are in huge pages; 0 where the system does not tell.
-    pub fn huge_bytes(&self) -> u64 {
-        self.walked().map(Windows::huge_bytes).sum()
-    }
-
-    fn walked(&self) -> impl Iterator<Item = &Windows> {
-        let points = self.codes.as_ref().map_or(&self.vectors, |codes| &codes.windows);
-        [points, self.links.windows(), self.upper.windows()].into_iter()
     }
 
     /// The collection's number.

@@ -32,6 +32,7 @@
 //! | `codes` | vectors in 8 or 4 bits a component |
 //! | `packed` | neighbourhoods in one block each |
 //! | [`scratch`] | candidate pool, visited marks |
+//! | `cold` | whether vectors have to be read from the disk |
 //! | `search` | the one search loop |
 //! | `filter` | the search loop on packed neighbourhoods |
 //! | `among` | the search loop among some of the nodes |
@@ -41,6 +42,7 @@
 //! | `select` | neighbour selection |
 //! | [`superblock`] | SUPER: which checkpoint holds |
 //! | [`index`] | one collection's segments |
+//! | `hot` | what every search reads, and keeping it in memory |
 //! | `slots` | what goes into a slot: vector, code, id |
 //! | `keyed` | the keys of slots |
 //! | `pack` | an index's packed neighbourhoods |
@@ -95,6 +97,7 @@ mod rotation;
 mod codes;
 mod packed;
 pub mod scratch;
+mod cold;
 mod search;
 mod filter;
 mod among;
@@ -104,6 +107,7 @@ mod images;
 mod select;
 pub mod superblock;
 pub mod index;
+mod hot;
 mod slots;
 mod keyed;
 mod pack;

@@ -32,6 +32,11 @@ impl Index {
         Ok(())
     }
 
+    /// Bytes that packed neighbourhoods would take.
+    pub fn packed_estimate(&self) -> u64 {
+        self.packable().map_or(0, |codes| Packed::stride_of(codes.coded, self.cap(0)) as u64 * u64::from(self.limit()))
+    }
+
     /// Bytes of the packed neighbourhoods; 0 if there are none.
     pub fn packed_bytes(&self) -> u64 {
         self.packed.get().map_or(0, |packed| u64::from(self.limit()) * packed.stride() as u64)

@@ -83,8 +83,12 @@ impl Packed {
     /// For codes of so many components, and lists of `cap` links; no blocks yet.
     pub(crate) fn new(coded: usize, cap: usize) -> Self {
         let (places, groups) = (places(coded), cap.div_ceil(ABREAST));
-        let stride = groups * (HEAD * 4 + places * PLACE);
-        Self { windows: Windows::in_memory(stride), places, groups }
+        Self { windows: Windows::in_memory(Self::stride_of(coded, cap)), places, groups }
+    }
+
+    /// Bytes of a block for codes of so many components, and lists of `cap` links.
+    pub(crate) fn stride_of(coded: usize, cap: usize) -> usize {
+        cap.div_ceil(ABREAST) * (HEAD * 4 + places(coded) * PLACE)
     }
 
     /// Makes room for the first `slots` slots, whose blocks are empty.

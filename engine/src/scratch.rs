@@ -444,8 +444,12 @@ pub struct Counters {
     pub scans: u64,
     /// Records that a filter was asked about and did not keep.
     pub refused: u64,
+    /// Vectors compared exactly that were not in memory, and had to be read from the disk.
+    pub missed: u64,
     /// Whether it was ended before it was done.
     pub cut_short: bool,
+    /// Whether that was because a vector could not be read: see [`Index::check_read`](crate::Index::check_read).
+    pub unread: bool,
 }
 
 impl std::ops::AddAssign for Counters {
@@ -456,6 +460,8 @@ impl std::ops::AddAssign for Counters {
         self.walks += more.walks;
         self.scans += more.scans;
         self.refused += more.refused;
+        self.missed += more.missed;
+        self.unread |= more.unread;
         self.cut_short |= more.cut_short;
     }
 }
@@ -481,6 +487,9 @@ pub(crate) struct Scratch {
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) nearest: Pool,
     pub(crate) found: Vec<Candidate>,
+    /// Vectors that were read from their file, and which of them were there at once.
+    pub(crate) vectors: Vec<u8>,
+    pub(crate) there: Vec<bool>,
     /// The point that a walk on codes looks for, and one that a choice among neighbours looks from.
     pub(crate) query: CodeQuery,
     pub(crate) from: CodeQuery,

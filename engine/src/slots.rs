@@ -121,7 +121,7 @@ impl Index {
     }
 
     #[inline(always)]
-    fn point_in<'a>(&self, slot: &'a [u8]) -> Point<'a> {
+    pub(crate) fn point_in<'a>(&self, slot: &'a [u8]) -> Point<'a> {
         let vector = &slot[..self.vector_bytes()];
         let scale = match self.geometry().metric {
             Metric::Cosine => {

@@ -20,6 +20,8 @@ const GROWTH_ONE_IN: u64 = 16;
 const MOST_GROWTH: u64 = 64 << 20;
 /// and at least by this many, or doubles while it is smaller.
 const LEAST_GROWTH: u64 = 64 << 10;
+/// Pages that are read because what lies before and behind them is.
+const NEAR: usize = 8;
 /// Slots of a fresh file, if they are no more bytes than two pages.
 const SMALLEST: u64 = 16;
 
@@ -207,6 +209,60 @@ impl Windows {
             let start = window_slots(window).start as usize * self.stride;
             map.populate(length.saturating_sub(start));
         }
+    }
+
+    /// Each window that there is: where it begins in the file, its map, and how much of that is in the file.
+    fn mapped(&self) -> impl Iterator<Item = (u64, &Map, usize)> {
+        let length = self.slots() * self.stride as u64;
+        self.maps.iter().map_while(OnceLock::get).enumerate().map(move |(window, map)| {
+            let start = window_slots(window).start * self.stride as u64;
+            (start, map, length.saturating_sub(start).min(map.len() as u64) as usize)
+        })
+    }
+
+    /// See [`Map::give_back`].
+    pub(crate) fn give_back(&self) {
+        self.maps.iter().filter_map(OnceLock::get).for_each(Map::give_back);
+    }
+
+    /// Bytes, of whole pages, that are in memory; `None` where the system does not tell.
+    pub(crate) fn bytes_in_memory(&self) -> Option<u64> {
+        let (mut told, mut there) = (0, 0);
+        for (_, map, length) in self.mapped() {
+            map.for_each_page(length, |_, is_there| (told, there) = (told + 1, there + u64::from(is_there)));
+        }
+        (told > 0 || self.slots() == 0).then_some(there * PAGE as u64)
+    }
+
+    /// Reads what is not in memory, of which up to `most` bytes (which become less), and [keeps](Map::keep) the rest there.
+    /// Says how many pages there are, and how many were missing.
+    pub(crate) fn keep(&self, most: &mut u64) -> (u64, u64) {
+        let (mut pages, mut missing) = (0, 0);
+        for (start, map, length) in self.mapped() {
+            // Of the pages that are missing, stretches that lie near each other are asked for together.
+            let (mut runs, mut kept): (Vec<Range<usize>>, usize) = (Vec::new(), length);
+            map.for_each_page(length, |page, is_there| {
+                pages += 1;
+                if is_there {
+                    return;
+                }
+                missing += 1;
+                if *most < PAGE as u64 {
+                    kept = kept.min(page * PAGE);
+                    return;
+                }
+                *most -= PAGE as u64;
+                match runs.last_mut() {
+                    Some(run) if page < run.end + NEAR => run.end = page + 1,
+                    _ => runs.push(page..page + 1),
+                }
+            });
+            for run in runs {
+                self.file().request(start + (run.start * PAGE) as u64, (run.len() * PAGE) as u64);
+            }
+            map.keep(kept);
+        }
+        (pages, missing)
     }
 
     /// Bytes that are in huge pages.

@@ -68,6 +68,7 @@ def open(
     residency: Literal["mapped", "resident", "packed"] = "mapped",
     read_only: bool = False,
     scrub: float | None = None,
+    memory: int | None = None,
 ) -> Store: ...
 def in_memory() -> Store: ...
 @final

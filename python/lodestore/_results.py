@@ -178,6 +178,31 @@ class ScrubReport(NamedTuple):
         return self.problem_count == 0
 
 
+class MemoryStats(NamedTuple):
+    """What a store has in memory, in bytes. None is said where the system does not tell, and of limits without a budget."""
+
+    budget: int | None
+    changed: int
+    """Changed pages, which the store keeps until the next checkpoint."""
+    changed_limit: int | None
+    """Writers wait for a checkpoint when there are more of those."""
+    catalog_limit: int
+    """The most that pages of the catalogue take."""
+    hot: int
+    """What every search reads, of all collections: links, codes (without them vectors), ids."""
+    hot_in_memory: int | None
+    """What of that is in memory, the system's copies included."""
+    hot_limit: int | None
+    """What is more than this is not kept in memory."""
+    vectors: int
+    """The other vectors: those of collections with codes."""
+    vectors_in_memory: int | None
+    packed: int
+    """Packed neighbourhoods."""
+    process: int | None
+    """Memory of the whole process: its own, and what it has mapped."""
+
+
 class StoreStats(NamedTuple):
     """Counts and sizes of a store. Sizes are in bytes."""
 
@@ -208,6 +233,8 @@ class StoreStats(NamedTuple):
     """What computes distances: "avx512", "avx2", "neon" or "scalar"."""
     scrub: ScrubReport | None = None
     """What the last scrub() has found, if there was one since the store was opened."""
+    memory: MemoryStats | None = None
+    """What is in memory, and the budget for it."""
 
 
 class CollectionReport(NamedTuple):

@@ -42,6 +42,6 @@ classes!("lodestore._errors":
 classes!("lodestore._results":
     RECORD = "Record", HIT = "Hit", GROUP = "Group", HITS = "Hits", BATCH_HITS = "BatchHits", COLLECTION_INFO = "CollectionInfo",
     STORE_STATS = "StoreStats", COLLECTION_REPORT = "CollectionReport", VERIFY_REPORT = "VerifyReport",
-    SCRUB_REPORT = "ScrubReport", RECALL_AT = "RecallAt", RECALL_REPORT = "RecallReport");
+    SCRUB_REPORT = "ScrubReport", MEMORY_STATS = "MemoryStats", RECALL_AT = "RecallAt", RECALL_REPORT = "RecallReport");
 
 classes!("uuid": UUID = "UUID");

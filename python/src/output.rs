@@ -2,7 +2,9 @@
 
 use crate::classes;
 use crate::keyed::{self, PyKey};
-use lodestore::{BatchHits, CollectionInfo, Hit, RecallReport, Record, ScrubReport, StoreStats, VerifyReport};
+use lodestore::{
+    BatchHits, CollectionInfo, Hit, MemoryStats, RecallReport, Record, ScrubReport, StoreStats, VerifyReport,
+};
 use numpy::{IntoPyArray, PyArray1, PyArrayMethods};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
@@ -93,16 +95,24 @@ pub(crate) fn stats(py: Python<'_>, stats: StoreStats) -> PyResult<Bound<'_, PyA
     let sizes = (collections, stats.records, stats.files, stats.bytes);
     let log = (stats.log_bytes, stats.log_syncs, stats.checkpoints);
     let rest = (stats.dirty_bytes, stats.readers, stats.poisoned, stats.kernel);
-    let scrubbed = (stats.scrub.map(|report| scrub(py, report)).transpose()?,);
+    let last = (stats.scrub.map(|report| scrub(py, report)).transpose()?, memory(py, stats.memory)?);
     let parts = [
         sizes.into_pyobject(py)?,
         lsns.into_pyobject(py)?,
         log.into_pyobject(py)?,
         rest.into_pyobject(py)?,
-        scrubbed.into_pyobject(py)?,
+        last.into_pyobject(py)?,
     ];
     let all: Vec<_> = parts.iter().flat_map(|part| part.iter()).collect();
     classes::STORE_STATS.make(py, PyTuple::new(py, all)?)
+}
+
+fn memory(py: Python<'_>, of: MemoryStats) -> PyResult<Bound<'_, PyAny>> {
+    let first = (of.budget, of.changed, of.changed_limit, of.catalog_limit, of.hot, of.hot_in_memory);
+    let rest = (of.hot_limit, of.vectors, of.vectors_in_memory, of.packed, of.process);
+    let parts = [first.into_pyobject(py)?, rest.into_pyobject(py)?];
+    let all: Vec<_> = parts.iter().flat_map(|part| part.iter()).collect();
+    classes::MEMORY_STATS.make(py, PyTuple::new(py, all)?)
 }
 
 pub(crate) fn verify(py: Python<'_>, report: VerifyReport) -> PyResult<Bound<'_, PyAny>> {

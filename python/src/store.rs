@@ -37,12 +37,14 @@ pub(crate) struct Store {
 /// residency: "mapped", "resident" (read into memory) or "packed" (and neighbourhoods laid out for faster searches).
 /// scrub: seconds after which a thread of the store looks for damage, again and again, as scrub() does, for a twentieth of
 /// the time; what it finds is in stats(). None: never.
+/// memory: bytes that the store may take for itself, for data that is larger; what its parts take is in stats().memory.
+/// None: no budget.
 /// read_only: to see the last checkpoint, and what follows with refresh(), while another process may write; nothing is changed.
 #[pyfunction]
 #[pyo3(
     signature = (path, *, create = true, durability = None, threads = 0, residency = "mapped", read_only = false,
-        scrub = None),
-    text_signature = "(path, *, create=True, durability='sync', threads=0, residency='mapped', read_only=False, scrub=None)"
+        scrub = None, memory = None),
+    text_signature = "(path, *, create=True, durability='sync', threads=0, residency='mapped', read_only=False, scrub=None, memory=None)"
 )]
 #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
 pub(crate) fn open(
@@ -54,6 +56,7 @@ pub(crate) fn open(
     residency: &str,
     read_only: bool,
     scrub: Option<f64>,
+    memory: Option<u64>,
 ) -> PyResult<Store> {
     let durability = durability.map_or(Ok(Durability::Sync), durability_of)?;
     let residency = named(
@@ -66,6 +69,9 @@ pub(crate) fn open(
     if let Some(seconds) = scrub {
         let wrong = |_| refuse(format!("scrub is a number of seconds from 0 up, got {seconds}"));
         options = options.scrub(Duration::try_from_secs_f64(seconds).map_err(wrong)?);
+    }
+    if let Some(bytes) = memory {
+        options = options.memory(bytes);
     }
     let open = || if read_only { options.open_read_only(&path) } else { options.open(&path) };
     let store = py.detach(open).map_err(raise)?;

@@ -123,6 +123,7 @@ def test_checkpoints_and_counts(tmp_path):
         docs = store.collection("docs", dim=2)
         docs.put(1, [1, 2])
         before = store.stats()
+        assert before.memory.budget is None and before.memory.changed == before.dirty_bytes
         store.sync()
         assert store.stats().durable_lsn == before.last_lsn
         store.checkpoint()
@@ -225,3 +226,12 @@ def test_readers_see_checkpoints(tmp_path, data):
                 reader.collection("new", dim=3)
     with lodestore.open(path, read_only=True) as reader:
         assert len(reader.collection("docs")) == 79
+
+
+def test_a_memory_budget(tmp_path):
+    with lodestore.open(tmp_path / "store", memory=64 << 20) as store:
+        memory = store.stats().memory
+        assert (memory.budget, memory.changed_limit, memory.hot_limit) == (64 << 20, 16 << 20, 32 << 20)
+        assert memory.changed == memory.packed == 0 and memory.catalog_limit == 4 << 20
+    with pytest.raises(lodestore.InputError, match="32 MiB"):
+        lodestore.open(tmp_path / "other", memory=1 << 20)

@@ -3,7 +3,7 @@
 //! Why this is sound: a [`Map`] hands out raw pointers only, never a slice. Who reads through them says why the
 //! bytes hold still (`engine`: write-once slots) or uses atomics (links). Files under a map are never shrunk.
 //! What remains: another program that cuts the file while it is mapped ends this process by `SIGBUS`, as does a
-//! disk that fails a read. The store's lock keeps well-behaved programs out.
+//! disk that fails a read (docs/memory.md has the policy). The store's lock keeps well-behaved programs out.
 #![expect(unsafe_code, reason = "mapping a file is unsafe by nature; every site says why it holds")]
 
 use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
@@ -120,6 +120,53 @@ impl Map {
                 Inner::Shared(map) => map.advise_range(advice, 0, bytes),
                 Inner::Private(map, _) => map.advise_range(advice, 0, bytes),
             };
+        }
+    }
+
+    /// Takes care that the first `bytes` stay in memory, as well as a program can: they are read where they are missing, and
+    /// the system hears that all of them are used. It would not know: of maps that are read here and there it
+    /// does not look at what was used (Linux since 6.3), and drops what has been there for long. A refusal costs speed only.
+    pub fn keep(&self, bytes: usize) {
+        let bytes = bytes.min(self.len());
+        #[cfg(target_os = "linux")]
+        if bytes > 0 {
+            let _ = match &self.inner {
+                Inner::Shared(map) => map.advise_range(Advice::PopulateRead, 0, bytes),
+                Inner::Private(map, _) => map.advise_range(Advice::PopulateRead, 0, bytes),
+            };
+        }
+    }
+
+    /// Takes all of a shared map out of the process's memory; the system keeps its copies as it likes. Nothing else: a
+    /// private map has pages that are nowhere else.
+    pub fn give_back(&self) {
+        if let Inner::Shared(map) = &self.inner {
+            // SAFETY: the pages of a shared map of a file are the file's; what is read next is the same bytes.
+            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, 0, map.len()) };
+        }
+    }
+
+    /// Calls `f` for each of the pages of the first `bytes`, in their order, with whether it is in memory; for none where
+    /// the system does not tell.
+    pub fn for_each_page(&self, bytes: usize, mut f: impl FnMut(usize, bool)) {
+        /// Pages asked about at once.
+        const AT_ONCE: usize = 4096;
+        let pages = bytes.min(self.len()).div_ceil(PAGE);
+        let mut there = [0u8; AT_ONCE];
+        for first in (0..pages).step_by(AT_ONCE) {
+            let count = AT_ONCE.min(pages - first);
+            let address = self.as_ptr().wrapping_add(first * PAGE).cast_mut();
+            // SAFETY: the range lies inside the live map, and there is a byte for each of its pages; nothing else is
+            // written, and nothing of the map.
+            #[cfg(target_os = "linux")]
+            let told = unsafe { libc::mincore(address.cast(), count * PAGE, there.as_mut_ptr()) } == 0;
+            #[cfg(not(target_os = "linux"))]
+            let told = false;
+            let _ = address;
+            if !told {
+                return;
+            }
+            there[..count].iter().zip(first..).for_each(|(state, page)| f(page, state & 1 != 0));
         }
     }
 

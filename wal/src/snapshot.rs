@@ -191,6 +191,21 @@ impl DiskFile for Below {
         self.file.evict()
     }
 
+    fn read_cached(&self, offset: u64, buf: &mut [u8]) -> Result<bool> {
+        match self.view {
+            None => self.file.read_cached(offset, buf),
+            Some(_) => self.read_at(offset, buf).map(|()| true),
+        }
+    }
+
+    fn request(&self, offset: u64, len: u64) {
+        self.file.request(offset, len);
+    }
+
+    fn expect_random(&self) {
+        self.file.expect_random();
+    }
+
     fn map(&self, offset: u64, len: usize, mapping: Mapping) -> Result<Map> {
         match self.view {
             None => self.file.map(offset, len, mapping),

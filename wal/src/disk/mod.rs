@@ -120,6 +120,20 @@ pub trait DiskFile: Send + Sync + Debug + 'static {
     /// Drops cached clean pages, so that the next read tells what the disk holds.
     fn evict(&self) -> Result<()>;
 
+    /// As [`read_at`](Self::read_at) if that takes no look at the disk. Says whether it did; if not, `buf` holds anything.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    fn read_cached(&self, offset: u64, buf: &mut [u8]) -> Result<bool> {
+        self.read_at(offset, buf).map(|()| true)
+    }
+
+    /// Asks for bytes that will soon be read, and does not wait for them. A refusal costs speed only.
+    fn request(&self, _offset: u64, _len: u64) {}
+
+    /// Says that reads will be here and there, so that nothing around them is worth reading.
+    fn expect_random(&self) {}
+
     /// Maps `len` bytes from `offset` (a multiple of 4096). The range may lie beyond the end of the file; it may be
     /// touched once the file has grown over it.
     ///

@@ -350,6 +350,34 @@ impl DiskFile for OsFile {
         Ok(())
     }
 
+    #[cfg(target_os = "linux")]
+    fn read_cached(&self, offset: u64, buf: &mut [u8]) -> Result<bool> {
+        use rustix::io::{Errno, IoSliceMut, ReadWriteFlags, preadv2};
+
+        let len = buf.len();
+        match preadv2(&self.file, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(read == len),
+            // Not there; or no file system or kernel that could say so, or a read that would fail: reading will tell.
+            Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false),
+            Err(e) => Err(Error::io("read", &self.path, e.into())),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn read_cached(&self, _offset: u64, _buf: &mut [u8]) -> Result<bool> {
+        Ok(false)
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn request(&self, offset: u64, len: u64) {
+        let _ = rustix::fs::fadvise(&self.file, offset, std::num::NonZeroU64::new(len), rustix::fs::Advice::WillNeed);
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn expect_random(&self) {
+        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::Random);
+    }
+
     fn map(&self, offset: u64, len: usize, mapping: Mapping) -> Result<Map> {
         check_map(&self.path, offset)?;
         Map::file(&self.file, offset, len, mapping).map_err(|e| Error::io("map", &self.path, e))
