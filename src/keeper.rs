@@ -3,7 +3,7 @@
 //! It sleeps until a search has had to read a vector from the disk, and again some seconds after the last one has. In
 //! between it reads what is missing and tells the system what is in use, which does not see that by itself (`Map::keep`).
 //! Where there is too little memory even for that, reading it again and again would only be in the way, and it gives up
-//! for a while.
+//! for a while. It looks what is in memory then, so that walks can ask for what is not.
 //!
 //! Where that does not fit into the store's budget it keeps nothing, and gives back what the process has mapped of it
 //! when that has become too much. The system's own copies stay as long as it likes.
@@ -30,7 +30,7 @@ const QUIET: u32 = 50;
 /// Looks that find no less missing than the one before, after which it gives up,
 const VAIN: u32 = 3;
 /// and for so many looks.
-const PAUSE: u32 = 100;
+const PAUSE: u32 = 300;
 /// So small a part of the pages may be missing: some always are.
 const FEW: u64 = 16;
 
@@ -120,9 +120,15 @@ impl Keeper {
         for open in open {
             let index = open.index();
             let kept = self.kept.entry(open.id).or_insert_with(|| Kept { quiet: QUIET, ..Kept::default() });
-            if kept.is_due(index.take_met_disk()) && keeps {
+            let is_due = kept.is_due(index.take_met_disk());
+            if is_due && keeps {
                 let (pages, missing) = index.keep_hot(AT_ONCE);
                 kept.found(pages, missing);
+            }
+            if kept.quiet < QUIET && (!keeps || kept.pause > 0) {
+                index.ask_in_walks();
+            } else {
+                index.stop_asking();
             }
             if !keeps && is_over {
                 index.give_back();

@@ -56,6 +56,8 @@ struct Summary<'a> {
     reranked: f64,
     /// Those of them that were read from the disk.
     disk_reads: f64,
+    /// Pages of 4 KiB that the process has read from the disk for each query; none where the system does not tell.
+    page_reads: Option<f64>,
 }
 
 /// What single queries took.
@@ -155,7 +157,9 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
     let (mut latencies, mut spent, mut found) = (Vec::new(), Duration::ZERO, 0);
     let (mut first, mut work) = (None, Work::default());
     let passes: &[bool] = if args.warmup { &[false, true] } else { &[true] };
+    let mut read_before = None;
     for &counted in passes {
+        read_before = read_bytes();
         queries.skip_to(0);
         let mut done = 0;
         while done < total {
@@ -207,6 +211,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
         distances: a_query(work.distances),
         reranked: a_query(work.reranked),
         disk_reads: a_query(work.disk_reads),
+        page_reads: read_before.zip(read_bytes()).map(|(before, now)| a_query(now - before) / 4096.0),
     };
     if args.json {
         say_json(&summary)?;
@@ -219,6 +224,12 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
     drop(any);
     store.close()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Bytes that the process has read from the disk so far, as Linux tells.
+fn read_bytes() -> Option<u64> {
+    let told = std::fs::read_to_string("/proc/self/io").ok()?;
+    told.lines().find_map(|line| line.strip_prefix("read_bytes: "))?.parse().ok()
 }
 
 fn ground_truth(truth: Rows, k: usize, queries: u64) -> Result<Rows> {

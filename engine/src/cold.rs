@@ -38,6 +38,8 @@ pub(crate) struct Cold {
     always: AtomicBool,
     /// Some search has read from the disk since this was asked.
     met: AtomicBool,
+    /// Walks meet the disk: what they are about to read is to be asked for.
+    walks: AtomicBool,
     /// How many more than `k` vectors searches have compared lately, times [`SHARE`].
     more: AtomicU32,
     told: OnceLock<()>,
@@ -62,6 +64,16 @@ impl Cold {
     /// Whether vectors are read by calls whether or not they are in memory.
     pub(crate) fn set_always(&self, always: bool) {
         self.always.store(always, Ordering::Relaxed);
+    }
+
+    /// Whether walks are to ask the disk for what they are about to read.
+    #[inline(always)]
+    pub(crate) fn walks_ask(&self) -> bool {
+        self.walks.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_walks_ask(&self, ask: bool) {
+        self.walks.store(ask, Ordering::Relaxed);
     }
 
     /// A search has compared `count` vectors through the map in that time.

@@ -53,6 +53,10 @@ impl Distances for ExactTo<'_> {
     fn prefetched(&self) -> usize {
         self.index.prefetched_lines() * LINE
     }
+
+    fn request(&self, slot: u32) {
+        self.index.vectors.request(slot);
+    }
 }
 
 /// Distances between what codes stand for.
@@ -99,6 +103,10 @@ impl Distances for CodesTo<'_> {
     #[inline(always)]
     fn prefetched(&self) -> usize {
         self.codes.prefetched_lines * LINE
+    }
+
+    fn request(&self, slot: u32) {
+        self.codes.windows.request(slot);
     }
 }
 

@@ -569,4 +569,15 @@ impl Level for GraphLevel<'_> {
             self.index.prefetch_id(slot);
         }
     }
+
+    #[inline(always)]
+    fn meets_disk(&self) -> bool {
+        self.index.cold.walks_ask()
+    }
+
+    fn request_list(&self, slot: u32) {
+        if self.level == 0 {
+            self.index.links.windows().request(slot);
+        }
+    }
 }

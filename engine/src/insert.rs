@@ -39,6 +39,15 @@ impl Level for Noted<'_> {
     fn prefetch_list(&self, slot: u32) {
         self.level.prefetch_list(slot);
     }
+
+    #[inline]
+    fn meets_disk(&self) -> bool {
+        self.level.meets_disk()
+    }
+
+    fn request_list(&self, slot: u32) {
+        self.level.request_list(slot);
+    }
 }
 
 /// What a walk from the entry point towards a node has found, for each level from 0 up.

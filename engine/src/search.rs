@@ -24,6 +24,12 @@ pub(crate) trait Level {
     fn list(&self, slot: u32) -> &[AtomicU32];
     /// Asks the memory for the list.
     fn prefetch_list(&self, slot: u32);
+    /// Whether what walks read may have to be read from the disk, so that it is worth asking for it.
+    fn meets_disk(&self) -> bool {
+        false
+    }
+    /// Asks the disk for the list, if it is not in memory.
+    fn request_list(&self, _slot: u32) {}
 }
 
 /// Distances from one point to the nodes of a graph.
@@ -41,6 +47,8 @@ pub(crate) trait Distances {
     fn prefetch(&self, slot: u32);
     /// Bytes that [`prefetch`](Self::prefetch) asks for.
     fn prefetched(&self) -> usize;
+    /// Asks the disk for what [`to`](Self::to) reads, if it is not in memory.
+    fn request(&self, slot: u32);
 }
 
 /// Distances between any two nodes of a graph.
@@ -178,7 +186,11 @@ impl<L: Level, D: Distances, F: Live> Work for SearchLevel<'_, L, D, F> {
     #[inline(always)]
     fn run(self, kernel: impl Codes) {
         let Self { level, distances, until, live, scratch } = self;
+        let meets_disk = level.meets_disk();
         while let Some(count) = gather(level, until, scratch) {
+            if meets_disk {
+                request(level, distances, count, scratch);
+            }
             ask(distances, &scratch.fresh[..count.min(ahead(distances))]);
             compare(|slot| level.prefetch_list(slot), distances, kernel, count, &live, scratch);
         }
@@ -196,6 +208,17 @@ pub(crate) fn begin<D: Distances>(distances: &D, entries: &[Candidate], live: &i
             pool.insert(entry.distance, entry.slot, live.is_live(entry.slot));
         }
     }
+}
+
+/// Lists of nodes that are asked for before they are expanded, where they may not be in memory.
+const LISTS: usize = 8;
+
+/// Asks the disk for what the comparison with the neighbours that were gathered reads, and for the lists that are likely
+/// next: so that a hop waits for the disk once, and not for one page after the other.
+#[cold]
+fn request<L: Level, D: Distances>(level: &L, distances: &D, count: usize, scratch: &Scratch) {
+    scratch.fresh[..count].iter().for_each(|&slot| distances.request(slot));
+    scratch.pool.peek(LISTS).for_each(|slot| level.request_list(slot));
 }
 
 /// How many vectors, or codes, are asked for before the first is compared.

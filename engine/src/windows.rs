@@ -54,6 +54,9 @@ pub(crate) struct Windows {
     bases: [AtomicPtr<u8>; WINDOWS],
     /// Slots that may be touched: mapped, and inside the file.
     slots: AtomicU64,
+    /// A bit for each page of a window: whether it was in memory when that was last looked at, or has been asked for
+    /// since. Only where walks meet the disk.
+    in_memory: [OnceLock<Box<[AtomicU64]>>; WINDOWS],
     growing: Mutex<()>,
 }
 
@@ -84,6 +87,7 @@ impl Windows {
             maps: std::array::from_fn(|_| OnceLock::new()),
             bases: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
             slots: AtomicU64::new(0),
+            in_memory: std::array::from_fn(|_| OnceLock::new()),
             growing: Mutex::new(()),
         }
     }
@@ -218,6 +222,44 @@ impl Windows {
             let start = window_slots(window).start * self.stride as u64;
             (start, map, length.saturating_sub(start).min(map.len() as u64) as usize)
         })
+    }
+
+    /// Looks which pages are in memory, for [`request`](Self::request). Says how many there are, and how many are missing.
+    pub(crate) fn note_memory(&self) -> (u64, u64) {
+        let (mut pages, mut missing) = (0, 0);
+        for (window, (_, map, length)) in self.mapped().enumerate() {
+            let bits = self.in_memory[window].get_or_init(|| {
+                let words = self.window_pages(window).1.div_ceil(64);
+                (0..words).map(|_| AtomicU64::new(0)).collect()
+            });
+            let mut word = 0;
+            map.for_each_page(length, |page, is_there| {
+                word |= u64::from(is_there) << (page % 64);
+                (pages, missing) = (pages + 1, missing + u64::from(!is_there));
+                if page % 64 == 63 {
+                    bits[page / 64].store(std::mem::take(&mut word), Ordering::Relaxed);
+                }
+            });
+            if let Some(last) = bits.get(length.div_ceil(PAGE) / 64) {
+                last.store(word, Ordering::Relaxed);
+            }
+        }
+        (pages, missing)
+    }
+
+    /// Asks the disk for the pages of a slot that are not in memory, as far as that is known, and does not wait for them.
+    pub(crate) fn request(&self, slot: u32) {
+        let (window, _) = window_of(slot);
+        let Some(bits) = self.in_memory[window].get() else { return };
+        let first = self.window_pages(window).0;
+        for page in self.pages_of(slot) {
+            let inside = (page - first) as usize;
+            let Some(word) = bits.get(inside / 64) else { return };
+            let bit = 1 << (inside % 64);
+            if word.load(Ordering::Relaxed) & bit == 0 && word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+                self.file().request(page * PAGE as u64, PAGE as u64);
+            }
+        }
     }
 
     /// See [`Map::give_back`].
@@ -359,6 +401,30 @@ mod tests {
             );
         }
         assert!(calls < 100, "the file grew {calls} times");
+    }
+
+    #[test]
+    fn pages_are_asked_for_once() {
+        let windows = Windows::open(MemDisk::new().create("x").unwrap(), 64, Mapping::Shared, 0).unwrap();
+        windows.ensure(200_000).unwrap();
+        // Before anybody has looked, and of slots that there are not, nothing happens.
+        [0, 199_999, 3_000_000].iter().for_each(|&slot| windows.request(slot));
+        let (pages, missing) = windows.note_memory();
+        if pages == 0 {
+            return; // The system does not tell.
+        }
+        assert_eq!(pages, (windows.slots() * 64).div_ceil(PAGE as u64));
+        let noted = |slot: u32| {
+            let (window, inside, _) = windows.page(windows.pages_of(slot).start);
+            windows.in_memory[window].get().unwrap()[inside / 64].load(Ordering::Relaxed) >> (inside % 64) & 1
+        };
+        let there: u64 = (0..windows.slots()).step_by(PAGE / 64).map(|slot| noted(slot as u32)).sum();
+        assert_eq!(there, pages - missing);
+        for slot in [0, 65_535, 65_536, 199_999] {
+            windows.request(slot);
+            assert_eq!(noted(slot), 1);
+        }
+        windows.request(3_000_000);
     }
 
     #[test]
