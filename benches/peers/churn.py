@@ -137,7 +137,7 @@ def churn(args: argparse.Namespace) -> None:
                     install(name)
                     command = [sys.executable, str(Path(__file__).with_name("churn_worker.py"))]
                     more = {"library": name}
-                told = []
+                told: list[dict] = []
                 for line in answers(command, job | more, folder):
                     run = line.pop("run")
                     if run == "build":
@@ -151,9 +151,9 @@ def churn(args: argparse.Namespace) -> None:
                         continue
                     told.append(judge.look(len(told), line, folder))
                     say(f"{name}: {told[-1]['turnovers']:g} turnovers, recall {told[-1]['recall']:.4f}")
-                measured[name] = told
-                # What there is so far: all of it takes hours.
-                written()
+                    # What there is so far: all of it takes hours.
+                    measured[name] = told
+                    written()
             except Trouble as trouble:
                 left_out[name] = str(trouble)
                 say(f"{name} is left out: {trouble}")

@@ -1,5 +1,6 @@
 """The result of churn.py: what the contenders found, judged; one object with everything, and a table made of it."""
 
+import itertools
 import statistics
 from importlib import metadata
 from pathlib import Path
@@ -102,8 +103,9 @@ def _row(name: str, stop: dict) -> list[str]:
 def markdown(result: dict) -> str:
     """The table, with what is needed to read it."""
     machine, dataset, settings = result["machine"], result["dataset"], result["settings"]
-    by_stop = zip(*(entry["stops"] for entry in result["contenders"].values()))
-    rows = [_row(name, stop) for stops in by_stop for name, stop in zip(result["contenders"], stops)]
+    # Not all need have come to the end.
+    by_stop = itertools.zip_longest(*(entry["stops"] for entry in result["contenders"].values()))
+    rows = [_row(name, stop) for stops in by_stop for name, stop in zip(result["contenders"], stops) if stop]
     about = (f"**{dataset['name']}: {settings['limit']:,} × {dataset['dim']}, {dataset['metric']}, k {result['k']}, "
              f"ef {settings['ef']}.** {settings['turnovers']} turnovers, order {settings['order']}, seed "
              f"{settings['seed']}, {dataset['rows']:,} rows, {dataset['queries']:,} queries. M {result['m']}; "
