@@ -89,7 +89,8 @@ impl AbsentReport {
                 Some(
                     Op::Put(Put { collection, key, .. })
                     | Op::Remove { collection, key, .. }
-                    | Op::SetPayload { collection, key, .. },
+                    | Op::SetPayload { collection, key, .. }
+                    | Op::SetTags { collection, key, .. },
                 ) => (collection, key),
                 _ => return Ok(()),
             };

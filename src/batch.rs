@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::key::{AsKey, Key, RowKey};
 use crate::record::Record;
 use crate::shared::{Handle, Open};
+use crate::tags::Tags;
 use crate::write::{Action, Change};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -57,8 +58,17 @@ struct Row {
 /// What a row does; of a vector and a payload, where they are in the buffers.
 #[derive(Clone, Debug)]
 enum What {
-    Put { vector: Range<usize>, payload: Range<usize> },
-    SetPayload { payload: Range<usize> },
+    Put {
+        vector: Range<usize>,
+        payload: Range<usize>,
+    },
+    SetPayload {
+        payload: Range<usize>,
+    },
+    /// In the same buffer.
+    SetTags {
+        tags: Range<usize>,
+    },
     Remove,
     Mark,
     Unmark,
@@ -97,8 +107,18 @@ impl WriteBatch {
         payload: &[u8],
     ) -> Result<()> {
         self.check_store(collection)?;
-        let (row, vector, shape) = (self.rows.len(), vector.into(), collection.open.shape());
-        let key = collection.row_key(key, row)?;
+        let key = collection.row_key(key, self.rows.len())?;
+        self.put_row(collection, key, vector.into(), payload)
+    }
+
+    fn put_row<K: Key + ?Sized>(
+        &mut self,
+        collection: &Collection<K>,
+        key: RowKey,
+        vector: Components<'_>,
+        payload: &[u8],
+    ) -> Result<()> {
+        let (row, shape) = (self.rows.len(), collection.open.shape());
         vector.one_row(shape, row)?;
         let vector = vector.stored(shape, row)?;
         check_vector(&collection.open, &vector, row)?;
@@ -163,6 +183,48 @@ impl WriteBatch {
         Ok(())
     }
 
+    /// Adds a put with tags, as [`Collection::put_tagged`].
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_tagged<'v, K: Key + ?Sized>(
+        &mut self,
+        collection: &Collection<K>,
+        key: impl AsKey<K>,
+        vector: impl Into<Components<'v>>,
+        payload: &[u8],
+        tags: &Tags,
+    ) -> Result<()> {
+        self.check_store(collection)?;
+        let key = collection.row_key(key, self.rows.len())?;
+        self.put_row(collection, key.clone(), vector.into(), payload)?;
+        if !tags.is_empty() {
+            self.push_tags(collection, key, tags);
+        }
+        Ok(())
+    }
+
+    /// Adds a change of tags alone, as [`Collection::set_tags`]; of a key that has no record by then it does nothing.
+    ///
+    /// # Errors
+    /// [`Error::OtherStore`], [`Error::KeyTooLong`].
+    pub fn set_tags<K: Key + ?Sized>(
+        &mut self,
+        collection: &Collection<K>,
+        key: impl AsKey<K>,
+        tags: &Tags,
+    ) -> Result<()> {
+        self.check_store(collection)?;
+        let key = collection.row_key(key, self.rows.len())?;
+        self.push_tags(collection, key, tags);
+        Ok(())
+    }
+
+    fn push_tags<K: Key + ?Sized>(&mut self, collection: &Collection<K>, key: RowKey, tags: &Tags) {
+        let tags = appended(&mut self.payloads, &tags.encode());
+        self.push(collection, key, What::SetTags { tags });
+    }
+
     /// The record of a key as it would be if the batch were committed now; `None` if there would be none, or it would be
     /// marked as deleted. Changes of the batch are looked up, the others read from the collection.
     ///
@@ -203,7 +265,7 @@ impl WriteBatch {
                     let mut components = Vec::with_capacity(geometry.dim);
                     geometry.element.decode(&self.vectors[vector.clone()], geometry.dim, &mut components);
                     let payload = self.payloads[payload.clone()].to_vec();
-                    seen = Some((Record { vector: components, payload }, false));
+                    seen = Some((Record { vector: components, payload, tags: Tags::new() }, false));
                 }
                 (What::Remove, _) => seen = None,
                 (What::SetPayload { payload }, Some((record, false))) => {
@@ -211,7 +273,10 @@ impl WriteBatch {
                 }
                 (What::Mark, Some((_, marked))) => *marked = true,
                 (What::Unmark, Some((_, marked))) => *marked = false,
-                (What::SetPayload { .. } | What::Mark | What::Unmark, _) => {}
+                (What::SetTags { tags }, Some((record, false))) => {
+                    record.tags = Tags::decode(&self.payloads[tags.clone()]).unwrap_or_default();
+                }
+                (What::SetPayload { .. } | What::SetTags { .. } | What::Mark | What::Unmark, _) => {}
             }
         }
         Ok(seen.filter(|(_, marked)| !marked).map(|(record, _)| record))
@@ -288,6 +353,7 @@ impl WriteBatch {
                     Action::Put { vector: &self.vectors[vector.clone()], payload: &self.payloads[payload.clone()] }
                 }
                 What::SetPayload { payload } => Action::SetPayload { payload: &self.payloads[payload.clone()] },
+                What::SetTags { tags } => Action::SetTags { tags: &self.payloads[tags.clone()] },
                 What::Remove => Action::Remove,
                 What::Mark => Action::Mark,
                 What::Unmark => Action::Unmark,

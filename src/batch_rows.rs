@@ -15,11 +15,20 @@ const ROWS: usize = 1024;
 /// Bytes of vectors and payloads that are written together.
 const BYTES: usize = 16 << 20;
 
+/// What a record is to have.
+pub(crate) struct NewRow {
+    /// As stored.
+    pub(crate) vector: Vec<u8>,
+    /// Encoded.
+    pub(crate) tags: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+}
+
 /// Rows on their way into a new collection.
 pub(crate) struct NewRows {
     shared: Arc<Shared>,
     open: Arc<Open>,
-    rows: Vec<(RowKey, Vec<u8>, Vec<u8>)>,
+    rows: Vec<(RowKey, NewRow)>,
     bytes: usize,
     /// Keys of records that are to be marked as deleted.
     marked: Vec<RowKey>,
@@ -58,33 +67,30 @@ impl NewRows {
     ///
     /// # Errors
     /// As [`Collection::put`]; the rows before it may not be written then.
-    pub(crate) fn put(&mut self, key: &[u8], vector: Vec<u8>, payload: Vec<u8>, marked: bool) -> Result<()> {
+    pub(crate) fn put(&mut self, key: &[u8], row: NewRow, marked: bool) -> Result<()> {
         let stored = match self.open.index().geometry().key {
             KeyType::U64 => key.try_into().ok().map(|key| StoredKey::Number(u64::from_be_bytes(key))),
             _ => Some(StoredKey::Bytes(key)),
         };
         let odd = || Error::Setting(format!("a key of {} bytes", key.len()));
         let key = RowKey::new(self.open.id, stored.ok_or_else(odd)?);
-        check_vector(&self.open, &vector, self.rows.len())?;
-        check_payload(&payload, self.rows.len())?;
+        check_vector(&self.open, &row.vector, self.rows.len())?;
+        check_payload(&row.payload, self.rows.len())?;
         if marked {
             self.marked.push(key.clone());
         }
-        self.bytes += vector.len() + payload.len();
-        self.rows.push((key, vector, payload));
+        self.bytes += row.vector.len() + row.tags.len() + row.payload.len();
+        self.rows.push((key, row));
         if self.rows.len() >= ROWS || self.bytes >= BYTES { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
-        let changes: Vec<Change<'_>> = self
-            .rows
-            .iter()
-            .map(|(key, vector, payload)| Change {
-                target: &self.open,
-                key: key.clone(),
-                action: Action::Put { vector, payload },
-            })
-            .collect();
+        let mut changes: Vec<Change<'_>> = Vec::with_capacity(self.rows.len());
+        for (key, NewRow { vector, tags, payload }) in &self.rows {
+            let of = |action| Change { target: &self.open, key: key.clone(), action };
+            changes.push(of(Action::Put { vector, payload }));
+            changes.extend((!tags.is_empty()).then(|| of(Action::SetTags { tags })));
+        }
         self.shared.write(&changes)?;
         self.rows.clear();
         self.bytes = 0;

@@ -245,21 +245,20 @@ impl<K: Key + ?Sized> CollectionBuilder<K> {
         {
             return Err(Error::UnknownMetric { file: self.name, metric: name.as_str().to_owned() });
         }
+        // Whoever closes the store passes the gate, and the files may be another process's afterwards. And a checkpoint must
+        // find the collection open if its record is among those it covers.
+        let gate = shared.gate.read();
+        shared.check_open()?;
         let log = shared.log()?;
         let id = shared.catalog.names().values().map(|entry| entry.id + 1).max().unwrap_or(0);
         Index::create(&*shared.disk, shared.uuid, id, &geometry)?;
-        let lsn = {
-            // A checkpoint must find the collection open if its record is among those it covers.
-            let _gate = shared.gate.read();
-            shared.check_open()?;
-            let lsn = log.sequence(1, op::create_len(&self.name), |log| {
-                let lsn = op::append_create(log, id, &self.name);
-                shared.catalog.stage_name(lsn, &self.name, id);
-                lsn
-            })?;
-            self.handle.0.open_collection(&self.name).inspect_err(|error| shared.poison.set(error))?;
+        let lsn = log.sequence(1, op::create_len(&self.name), |log| {
+            let lsn = op::append_create(log, id, &self.name);
+            shared.catalog.stage_name(lsn, &self.name, id);
             lsn
-        };
+        })?;
+        self.handle.0.open_collection(&self.name).inspect_err(|error| shared.poison.set(error))?;
+        drop(gate);
         shared.acknowledge(lsn)?;
         let open: Arc<_> = self.handle.0.open_collection(&self.name)?;
         Ok(Collection::new(self.handle, open))

@@ -14,6 +14,7 @@ use crate::record::{Record, check_slot};
 use crate::search::{Asked, Search};
 use crate::search_many::SearchMany;
 use crate::shared::{Handle, Open, Shared};
+use crate::tags::Tags;
 use crate::write::{Action, Change};
 use lodestore_engine::{Element, Index, Metric, StoredKey};
 use std::fmt;
@@ -202,7 +203,7 @@ impl<K: Key + ?Sized> Collection<K> {
     /// row in bytes of its own), `payloads` one payload a row, or `None` for empty ones. Rows are checked, and where
     /// they are of another type than the collection's converted (into a copy), before any is written, linked by several threads, and logged
     /// about a thousand at a time; a crash or a failure in the middle leaves the rows before it. For all or nothing
-    /// use a [`WriteBatch`](crate::WriteBatch).
+    /// use a [`WriteBatch`](crate::WriteBatch). Without [tags](Self::put_many_tagged), whatever the records had before.
     ///
     /// ```
     /// let store = lodestore::Store::in_memory()?;
@@ -220,7 +221,7 @@ impl<K: Key + ?Sized> Collection<K> {
         vectors: impl Into<Components<'v>>,
         payloads: Option<&[&[u8]]>,
     ) -> Result<()> {
-        self.put_rows(keys, vectors.into(), payloads, ROWS_AT_ONCE, |_| true).map(|_| ())
+        self.put_rows(keys, vectors.into(), (payloads, None), ROWS_AT_ONCE, |_| true).map(|_| ())
     }
 
     /// As [`put_many`](Self::put_many), in parts that take about a tenth of a second, of 128 to 1,024 rows, by their size and
@@ -246,17 +247,21 @@ impl<K: Key + ?Sized> Collection<K> {
         payloads: Option<&[&[u8]]>,
         go_on: impl FnMut(usize) -> bool,
     ) -> Result<usize> {
-        let geometry = *self.open.index().geometry();
-        let looked_at = geometry.ef_construction * (geometry.vector_bytes() + LOOKED_AT_BESIDES);
-        let rows = (LOOKED_AT_BETWEEN / looked_at).clamp(LEAST_BETWEEN, ROWS_AT_ONCE);
-        self.put_rows(keys, vectors.into(), payloads, rows, go_on)
+        self.put_rows(keys, vectors.into(), (payloads, None), self.rows_between(), go_on)
     }
 
-    fn put_rows(
+    /// Rows that take about a tenth of a second.
+    pub(crate) fn rows_between(&self) -> usize {
+        let geometry = *self.open.index().geometry();
+        let looked_at = geometry.ef_construction * (geometry.vector_bytes() + LOOKED_AT_BESIDES);
+        (LOOKED_AT_BETWEEN / looked_at).clamp(LEAST_BETWEEN, ROWS_AT_ONCE)
+    }
+
+    pub(crate) fn put_rows(
         &self,
         keys: &[impl AsKey<K>],
         vectors: Components<'_>,
-        payloads: Option<&[&[u8]]>,
+        (payloads, tags): (Option<&[&[u8]]>, Option<&[Tags]>),
         rows_at_once: usize,
         mut go_on: impl FnMut(usize) -> bool,
     ) -> Result<usize> {
@@ -272,6 +277,10 @@ impl<K: Key + ?Sized> Collection<K> {
         {
             return Err(Error::RowCount { keys: keys.len(), what: "payloads", got: payloads.len() });
         }
+        if let Some(tags) = tags.filter(|tags| tags.len() != keys.len()) {
+            return Err(Error::RowCount { keys: keys.len(), what: "tags", got: tags.len() });
+        }
+        let tags: Option<Vec<Vec<u8>>> = tags.map(|tags| tags.iter().map(Tags::encode).collect());
         let stored = vectors.stored(shape, 0)?;
         let width = self.open.index().geometry().vector_bytes();
         let vectors = || stored.chunks_exact(width);
@@ -281,20 +290,26 @@ impl<K: Key + ?Sized> Collection<K> {
             check_payload(payloads.map_or(&[], |p| p[row]), row)?;
         }
         let mut changes = Vec::with_capacity(rows_at_once.min(keys.len()));
-        let (mut bytes, mut written) = (0, 0);
+        let (mut bytes, mut rows, mut written) = (0, 0, 0);
         for (row, (key, vector)) in keys.iter().zip(vectors()).enumerate() {
             let payload = payloads.map_or(&[][..], |p| p[row]);
             let key = RowKey::of::<K>(self.open.id, key);
-            bytes += key.bytes().len() + vector.len() + payload.len();
-            changes.push(Change { target: &self.open, key, action: Action::Put { vector, payload } });
-            if changes.len() == rows_at_once || bytes >= BYTES_AT_ONCE || row + 1 == keys.len() {
+            let of_tags = tags.as_ref().map_or(0, |tags| tags[row].len());
+            bytes += 2 * key.bytes().len() + vector.len() + payload.len() + of_tags;
+            let of = |key, action| Change { target: &self.open, key, action };
+            let tags = tags.as_ref().map(|tags| &tags[row][..]).filter(|tags| !tags.is_empty());
+            let tags = tags.map(|tags| of(key.clone(), Action::SetTags { tags }));
+            changes.push(of(key, Action::Put { vector, payload }));
+            changes.extend(tags);
+            rows += 1;
+            if rows == rows_at_once || bytes >= BYTES_AT_ONCE || row + 1 == keys.len() {
                 if !go_on(written) {
                     break;
                 }
                 self.shared().write(&changes)?;
-                written += changes.len();
+                written += rows;
                 changes.clear();
-                bytes = 0;
+                (bytes, rows) = (0, 0);
             }
         }
         Ok(written)
@@ -326,24 +341,41 @@ impl<K: Key + ?Sized> Collection<K> {
 
     /// The record of a key, and whether it is marked as deleted.
     pub(crate) fn stored(&self, key: &RowKey) -> Result<Option<(Record, bool)>> {
-        self.look_up(key, |index, row| Record::read(index, row.slot, &row.payload))
+        let found = self.look_up(key, |index, row| Record::read(index, row.as_ref()))?;
+        found.map(|(record, marked)| Ok((record?, marked))).transpose()
     }
 
     /// What `read` makes of a key's row, and whether the record is marked as deleted.
-    fn look_up<T>(&self, key: &RowKey, read: impl FnOnce(&Index, &Row) -> T) -> Result<Option<(T, bool)>> {
+    pub(crate) fn look_up<T>(&self, key: &RowKey, read: impl FnOnce(&Index, &Row) -> T) -> Result<Option<(T, bool)>> {
+        self.find(|| self.shared().catalog.get(key), |row| row.slot, |index, row| Ok(read(index, &row)))
+    }
+
+    /// As [`look_up`](Self::look_up), of the slot alone.
+    fn look_up_slot<T>(&self, key: &RowKey, read: impl FnOnce(&Index, u32) -> Result<T>) -> Result<Option<(T, bool)>> {
+        self.find(|| self.shared().catalog.slot(key), |slot| *slot, read)
+    }
+
+    /// What `read` makes of what the catalogue has of a key, and whether the record is marked as deleted.
+    fn find<R, T>(
+        &self,
+        look: impl Fn() -> Result<Option<R>>,
+        slot_of: impl Fn(&R) -> u32,
+        read: impl FnOnce(&Index, R) -> Result<T>,
+    ) -> Result<Option<(T, bool)>> {
         self.shared().check_open()?;
         self.open.reading(|index| {
             let mut before = None;
             loop {
-                let Some(row) = self.shared().catalog.get(key)? else { return Ok(None) };
-                check_slot(index, row.slot)?;
-                let marked = index.is_marked(row.slot);
+                let Some(found) = look()? else { return Ok(None) };
+                let slot = slot_of(&found);
+                check_slot(index, slot)?;
+                let marked = index.is_marked(slot);
                 // A marked record that is replaced loses its mark with its key: it was never there without. So what is
                 // neither marked nor alive is looked up again; a slot that is still the key's is.
-                if marked || before == Some(row.slot) || !index.is_gone(row.slot) {
-                    return Ok(Some((read(index, &row), marked)));
+                if marked || before == Some(slot) || !index.is_gone(slot) {
+                    return Ok(Some((read(index, found)?, marked)));
                 }
-                before = Some(row.slot);
+                before = Some(slot);
             }
         })
     }
@@ -404,18 +436,12 @@ impl<K: Key + ?Sized> Collection<K> {
     /// # Errors
     /// If the catalogue cannot be read.
     pub fn links(&self, key: impl AsKey<K>) -> Result<Option<Vec<Vec<K::Owned>>>> {
-        self.shared().check_open()?;
-        let key = RowKey::of::<K>(self.open.id, &key);
-        self.open.reading(|index| {
-            let Some(slot) = self.shared().catalog.slot(&key)? else { return Ok(None) };
-            check_slot(index, slot)?;
-            if index.is_marked(slot) {
-                return Ok(None);
-            }
+        let found = self.look_up_slot(&RowKey::of::<K>(self.open.id, &key), |index, slot| {
             let keys =
                 |slots: Vec<u32>| slots.into_iter().map(|slot| key_of::<K>(index, index.id_of(slot).key)).collect();
-            index.links(slot).into_iter().map(keys).collect::<Result<_>>().map(Some)
-        })
+            index.links(slot).into_iter().map(keys).collect::<Result<_>>()
+        })?;
+        Ok(found.filter(|(_, marked)| !marked).map(|(links, _)| links))
     }
 
     /// Whether a key has a record that is not [marked as deleted](Self::mark_deleted).
@@ -431,13 +457,8 @@ impl<K: Key + ?Sized> Collection<K> {
     /// # Errors
     /// If the catalogue cannot be read.
     pub fn contains(&self, key: impl AsKey<K>) -> Result<bool> {
-        self.shared().check_open()?;
-        let key = RowKey::of::<K>(self.open.id, &key);
-        self.open.reading(|index| {
-            let Some(slot) = self.shared().catalog.slot(&key)? else { return Ok(false) };
-            check_slot(index, slot)?;
-            Ok(!index.is_marked(slot))
-        })
+        let found = self.look_up_slot(&RowKey::of::<K>(self.open.id, &key), |_, _| Ok(()))?;
+        Ok(found.is_some_and(|(_, marked)| !marked))
     }
 
     /// Removes a key's record, also one that is [marked as deleted](Self::mark_deleted); says whether there was one. No
@@ -489,13 +510,9 @@ impl<K: Key + ?Sized> Collection<K> {
     /// # Errors
     /// [`Error::NoRecord`]; if the catalogue cannot be read.
     pub fn search_near(&self, key: impl AsKey<K>) -> Result<Search<'_, K>> {
-        self.shared().check_open()?;
         let key = RowKey::of::<K>(self.open.id, &key);
-        let stored = self.open.reading(|index| {
-            let Some(slot) = self.shared().catalog.slot(&key)? else { return Ok(None) };
-            check_slot(index, slot)?;
-            Ok((!index.is_marked(slot)).then(|| index.decoded(slot)))
-        })?;
+        let found = self.look_up_slot(&key, |index, slot| Ok(index.decoded(slot)))?;
+        let stored = found.filter(|(_, marked)| !marked).map(|(vector, _)| vector);
         let missing = || Error::NoRecord { collection: self.name().into(), key: key.shown(K::TYPE) };
         Ok(Search::new(&self.handle, &self.open, Asked::Stored(stored.ok_or_else(missing)?, key)))
     }

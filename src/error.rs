@@ -161,6 +161,9 @@ pub enum Error {
     /// A setting outside of its range, or one that is missing.
     #[error("{0}")]
     Setting(String),
+    /// [Tags](crate::Tags), or a [condition](crate::TagFilter) on them, that no record may have.
+    #[error("{0}")]
+    Tag(String),
     /// A batch that mixes collections of several stores.
     #[error("collection '{collection}' belongs to another store than the batch")]
     OtherStore {

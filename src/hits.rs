@@ -4,6 +4,7 @@ use crate::check::key_of;
 use crate::error::Result;
 use crate::key::{Key, RowKey};
 use crate::shared::Shared;
+use crate::tags::Tags;
 use lodestore_engine::{Counters, Index as Graph, Neighbour};
 use std::fmt;
 use std::ops::Index;
@@ -12,6 +13,7 @@ use std::ops::Index;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fetch {
     pub(crate) payloads: bool,
+    pub(crate) tags: bool,
     pub(crate) vectors: bool,
 }
 
@@ -24,15 +26,14 @@ impl Fetch {
         found: Neighbour,
     ) -> Result<Hit<K::Owned>> {
         let Neighbour { key, slot, distance } = found;
-        let payload = match self.payloads {
-            true => {
-                let key = RowKey::new(graph.id(), graph.key(key)?);
-                shared.catalog.get(&key)?.map(|row| row.payload.to_vec())
-            }
+        let row = match self.payloads || self.tags {
+            true => shared.catalog.get(&RowKey::new(graph.id(), graph.key(key)?))?,
             false => None,
         };
+        let payload = row.as_ref().filter(|_| self.payloads).map(|row| row.payload.to_vec());
+        let tags = row.filter(|_| self.tags).map(|row| row.read_tags()).transpose()?;
         let vector = self.vectors.then(|| graph.decoded(slot));
-        Ok(Hit { key: key_of::<K>(graph, key)?, distance, payload, vector })
+        Ok(Hit { key: key_of::<K>(graph, key)?, distance, payload, tags, vector })
     }
 }
 
@@ -46,6 +47,8 @@ pub struct Hit<T> {
     pub distance: f32,
     /// Its payload, if [asked for](crate::Search::with_payloads).
     pub payload: Option<Vec<u8>>,
+    /// Its tags, if [asked for](crate::Search::with_tags).
+    pub tags: Option<Tags>,
     /// Its vector as [`Record::vector`](crate::Record::vector), if [asked for](crate::Search::with_vectors).
     pub vector: Option<Vec<f32>>,
 }

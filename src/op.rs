@@ -17,8 +17,11 @@
 //! | 10 remove, key of bytes | [`RemoveBody`] with the key's reference, then the key |
 //! | 11 set payload | [`PayloadHeader`], the payload: of the record in that slot, and nothing else of it |
 //! | 12 set payload, key of bytes | [`PayloadHeader`] with the key's reference and length, the key, the payload |
+//! | 13 set tags | as 11, with encoded tags (`src/tags.rs`) for the payload |
+//! | 14 set tags, key of bytes | as 12, with encoded tags for the payload |
 
 use crate::error::{Error, Result};
+use crate::tags::Tags;
 use lodestore_engine::geometry::MAX_DIM;
 use lodestore_engine::{Element, Head, MAX_KEY, Place, StoredKey};
 use lodestore_wal::log::{Appender, IGNORABLE, Record};
@@ -36,6 +39,8 @@ const PUT_BYTES: u8 = 9;
 const REMOVE_BYTES: u8 = 10;
 const PAYLOAD: u8 = 11;
 const PAYLOAD_BYTES: u8 = 12;
+const TAGS: u8 = 13;
+const TAGS_BYTES: u8 = 14;
 const NO_SLOT: u32 = u32::MAX;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -158,6 +163,12 @@ pub(crate) enum Op<'a> {
         slot: u32,
         payload: &'a [u8],
     },
+    SetTags {
+        collection: u32,
+        key: LoggedKey<'a>,
+        slot: u32,
+        tags: &'a [u8],
+    },
     Create {
         collection: u32,
         name: &'a str,
@@ -190,7 +201,7 @@ pub(crate) fn remove_len(key: usize) -> usize {
 /// Bytes of a mark's or unmark's body.
 pub(crate) const MARK_LEN: usize = size_of::<MarkBody>();
 
-/// The most bytes of the body of a set payload, with a key and a payload of so many.
+/// The most bytes of the body of a set payload or set tags, with a key and a payload, or tags, of so many.
 pub(crate) fn payload_len(key: usize, payload: usize) -> usize {
     size_of::<PayloadHeader>() + key + payload
 }
@@ -243,6 +254,14 @@ pub(crate) fn append_payload(
     slot: u32,
     payload: &[u8],
 ) -> u64 {
+    append_beside(log, key.kind(PAYLOAD, PAYLOAD_BYTES), collection, key, slot, payload)
+}
+
+pub(crate) fn append_tags(log: &mut Appender<'_>, collection: u32, key: LoggedKey<'_>, slot: u32, tags: &[u8]) -> u64 {
+    append_beside(log, key.kind(TAGS, TAGS_BYTES), collection, key, slot, tags)
+}
+
+fn append_beside(log: &mut Appender<'_>, kind: u8, collection: u32, key: LoggedKey<'_>, slot: u32, what: &[u8]) -> u64 {
     let (raw, bytes) = key.parts();
     let header = PayloadHeader {
         collection: U32::new(collection),
@@ -251,7 +270,7 @@ pub(crate) fn append_payload(
         key_len: U16::new(bytes.len() as u16),
         reserved: [0; 6],
     };
-    log.append(key.kind(PAYLOAD, PAYLOAD_BYTES), 0, &[header.as_bytes(), bytes, payload])
+    log.append(kind, 0, &[header.as_bytes(), bytes, what])
 }
 
 pub(crate) fn append_create(log: &mut Appender<'_>, collection: u32, name: &str) -> u64 {
@@ -343,14 +362,19 @@ impl<'a> Op<'a> {
                 };
                 Ok(Some(Op::Remove { collection, key, slot }))
             }
-            PAYLOAD | PAYLOAD_BYTES => {
+            PAYLOAD | PAYLOAD_BYTES | TAGS | TAGS_BYTES => {
                 let (header, rest) = PayloadHeader::read_from_prefix(record.body)
-                    .map_err(|_| corrupt(format!("a set payload of {} bytes", record.body.len())))?;
-                let of_bytes = record.kind == PAYLOAD_BYTES;
-                let (key, payload) =
-                    split_key(of_bytes, header.key.get(), header.key_len.get(), rest).map_err(corrupt)?;
+                    .map_err(|_| corrupt(format!("a set payload or tags of {} bytes", record.body.len())))?;
+                let of_bytes = matches!(record.kind, PAYLOAD_BYTES | TAGS_BYTES);
+                let (key, what) = split_key(of_bytes, header.key.get(), header.key_len.get(), rest).map_err(corrupt)?;
                 let (collection, slot) = (header.collection.get(), header.slot.get());
-                Ok(Some(Op::SetPayload { collection, key, slot, payload }))
+                Ok(Some(match record.kind {
+                    PAYLOAD | PAYLOAD_BYTES => Op::SetPayload { collection, key, slot, payload: what },
+                    _ if Tags::decode(what).is_none() => {
+                        return Err(corrupt(format!("{} bytes that are no tags", what.len())));
+                    }
+                    _ => Op::SetTags { collection, key, slot, tags: what },
+                }))
             }
             CREATE => {
                 let (collection, name) = record

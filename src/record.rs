@@ -1,6 +1,8 @@
 //! What a key has.
 
+use crate::catalog::RowRef;
 use crate::error::{Error, Result};
+use crate::tags::Tags;
 use lodestore_engine::Index;
 
 /// A record's value.
@@ -21,12 +23,17 @@ pub struct Record {
     pub vector: Vec<f32>,
     /// The payload.
     pub payload: Vec<u8>,
+    /// The tags.
+    pub tags: Tags,
 }
 
 impl Record {
-    /// What a slot that [there is](check_slot) holds, with the payload.
-    pub(crate) fn read(index: &Index, slot: u32, payload: &[u8]) -> Self {
-        Self { vector: index.decoded(slot), payload: payload.to_vec() }
+    /// What the slot of a row that [there is](check_slot) holds, with what the row does.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the tags are none.
+    pub(crate) fn read(index: &Index, row: RowRef<'_>) -> Result<Self> {
+        Ok(Self { vector: index.decoded(row.slot), payload: row.payload.to_vec(), tags: row.read_tags()? })
     }
 }
 

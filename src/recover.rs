@@ -62,6 +62,11 @@ pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, options: StoreOptions) -> R
     // Whoever reads what an earlier writer left is told before anything of it changes.
     let oldest_reader = if disk.is_persistent() { oldest_reader(&*disk, &state)? } else { u64::MAX };
     let last_checkpoint = recover_segments(&*disk, &superblock, &mut state)?;
+    // Until then somebody may have sat down at the checkpoint before.
+    let oldest_reader = match disk.is_persistent() {
+        true => oldest_reader.min(seats::oldest(&seats::taken(&*disk)?)),
+        false => oldest_reader,
+    };
     let heads = Heads::new(disk.open(names::HEADS)?);
     let file = disk.open(names::CATALOG)?;
     if !state.clean {
@@ -302,7 +307,8 @@ impl Replay<'_> {
         let lsn = record.lsn;
         let (segments, catalogue) = (lsn > self.state.ckpt_lsn, lsn > self.catalog.applied());
         let corrupt = |what: String| Error::Corrupt { file: record.file.into(), offset: record.offset, what };
-        match Op::decode(record)? {
+        let op = Op::decode(record)?;
+        match op {
             Some(Op::Create { collection, name }) => {
                 if catalogue {
                     self.catalog.stage_name(lsn, name, collection);
@@ -356,7 +362,7 @@ impl Replay<'_> {
                 if catalogue {
                     // Of a compaction that the segments have and the catalogue has not, a slot may have been marked by
                     // the record that was in it before.
-                    let row = Row { slot: place.slot, payload: payload.into() };
+                    let row = Row::new(place.slot, payload);
                     let unmarked = [old, Some(place.slot)];
                     let key = RowKey::new(collection, key.stored());
                     self.catalog.stage([Staging::Row { lsn, key, row: Some(row), unmarked }], || {});
@@ -381,18 +387,25 @@ impl Replay<'_> {
                     self.catalog.stage([Staging::Row { lsn, key, row: None, unmarked }], || {});
                 }
             }
-            Some(Op::SetPayload { collection, key, slot, payload }) => {
+            Some(Op::SetPayload { collection, key, slot, .. } | Op::SetTags { collection, key, slot, .. }) => {
                 if segments {
                     let open = self.collection(collection).map_err(|e| missing(e, &corrupt, collection))?;
                     let index = open.index();
                     if slot >= index.next_slot() || index.free_place(slot).is_some() {
-                        let what = format!("a payload for slot {slot} of {}, or a free one", index.next_slot());
+                        let what = format!("a payload or tags for slot {slot} of {}, or a free one", index.next_slot());
                         return Err(corrupt(what));
                     }
                 }
                 if catalogue {
-                    let row = Some(Row { slot, payload: payload.into() });
                     let (key, unmarked) = (RowKey::new(collection, key.stored()), [None, None]);
+                    let row = self.catalog.get(&key)?.unwrap_or_else(|| Row::new(slot, &[]));
+                    let row = Some(match op {
+                        Some(Op::SetTags { tags, .. }) => {
+                            Row { slot, tags: (!tags.is_empty()).then(|| tags.into()), ..row }
+                        }
+                        Some(Op::SetPayload { payload, .. }) => Row { slot, payload: payload.into(), ..row },
+                        _ => row,
+                    });
                     self.catalog.stage([Staging::Row { lsn, key, row, unmarked }], || {});
                 }
             }

@@ -7,7 +7,8 @@
 mod choose;
 mod sources;
 
-use crate::batch_rows::NewRows;
+use crate::batch_rows::{NewRow, NewRows};
+use crate::catalog::Beside;
 use crate::codes::Codes;
 use crate::error::{Error, Result};
 use crate::key::RowKey;
@@ -30,6 +31,8 @@ pub enum LossKind {
     Record,
     /// A record is there, with an empty payload: nothing tells what it was.
     Payload,
+    /// A record is there, without tags: it cannot be told which of several it had.
+    Tags,
     /// A record is there, and may have been removed or replaced: what would tell is damaged.
     Removal,
     /// A part of a file cannot be read; whether anything was lost by that cannot be known, or other losses say it.
@@ -37,11 +40,12 @@ pub enum LossKind {
 }
 
 impl LossKind {
-    /// As it is written: `record`, `payload`, `removal`, `unknown`.
+    /// As it is written: `record`, `payload`, `tags`, `removal`, `unknown`.
     pub fn name(self) -> &'static str {
         match self {
             LossKind::Record => "record",
             LossKind::Payload => "payload",
+            LossKind::Tags => "tags",
             LossKind::Removal => "removal",
             LossKind::Unknown => "unknown",
         }
@@ -101,6 +105,7 @@ impl fmt::Display for Loss {
         f.write_str(match self.kind {
             LossKind::Record => "lost: ",
             LossKind::Payload => "kept without its payload: ",
+            LossKind::Tags => "kept without its tags: ",
             LossKind::Removal => "kept, it may have been removed or replaced: ",
             LossKind::Unknown => "",
         })?;
@@ -123,6 +128,8 @@ pub struct RepairedCollection {
     pub lost: u64,
     /// Records of which the payload is lost.
     pub payloads_lost: u64,
+    /// Records of which the tags are lost.
+    pub tags_lost: u64,
     /// Records that may have been removed or replaced.
     pub uncertain: u64,
 }
@@ -285,7 +292,14 @@ impl Repair<'_> {
         let moved = self.sources.compacted.get(&id).map(|compacted| compacted.1);
         let head = head.filter(|head| moved.is_none_or(|generation| generation == head.generation));
         let segments = self.sources.segments(id, generations, head)?;
-        let mut of = RepairedCollection { name: name.clone(), records: 0, lost: 0, payloads_lost: 0, uncertain: 0 };
+        let mut of = RepairedCollection {
+            name: name.clone(),
+            records: 0,
+            lost: 0,
+            payloads_lost: 0,
+            tags_lost: 0,
+            uncertain: 0,
+        };
         let chosen = choose::choose(&self.sources, segments.as_ref(), id, head);
         let Some(geometry) = segments.as_ref().map(|segments| *segments.salvage.geometry()) else {
             // A collection that was only about to be made has neither a name nor records.
@@ -318,9 +332,9 @@ impl Repair<'_> {
                 Choice::Slot { slot, .. } | Choice::Lost { slot } => Some(slot),
             };
             let marked = slot.is_some_and(|slot| self.sources.is_marked((id, slot), &key));
-            if let Some((vector, payload)) = self.take(&key, choice, segments.as_ref(), &geometry, &name, &mut of) {
+            if let Some(row) = self.take(&key, choice, segments.as_ref(), &geometry, &name, &mut of) {
                 of.records += 1;
-                rows.put(&key[4..], vector, payload, marked)?;
+                rows.put(&key[4..], row, marked)?;
             }
             self.done += 1;
             if self.done.is_multiple_of(256) && !(self.progress)(self.done, self.total) {
@@ -385,7 +399,7 @@ impl Repair<'_> {
         }
     }
 
-    /// A record's vector and payload, and what of it is lost.
+    /// A record, and what of it is lost.
     fn take(
         &mut self,
         key: &[u8],
@@ -394,11 +408,12 @@ impl Repair<'_> {
         geometry: &Geometry,
         name: &str,
         of: &mut RepairedCollection,
-    ) -> Option<(Vec<u8>, Vec<u8>)> {
+    ) -> Option<NewRow> {
         let shown = RowKey::from_row(key).map_or_else(String::new, |key| key.shown(geometry.key));
         let mut lost = |kind, slot, (file, offset): (String, u64), why: String| {
             *match kind {
                 LossKind::Payload => &mut of.payloads_lost,
+                LossKind::Tags => &mut of.tags_lost,
                 LossKind::Removal => &mut of.uncertain,
                 _ => &mut of.lost,
             } += 1;
@@ -415,9 +430,10 @@ impl Repair<'_> {
                     return None;
                 }
                 let payload = self.sources.payload_since(key, event.lsn).unwrap_or(&put.payload);
-                Some((put.vector.to_vec(), payload.to_vec()))
+                let tags = self.sources.tags_since(key, event.lsn).unwrap_or_default();
+                Some(NewRow { vector: put.vector.to_vec(), tags: tags.to_vec(), payload: payload.to_vec() })
             }
-            Choice::Slot { slot, id, payload, certain } => {
+            Choice::Slot { slot, id, beside, certain } => {
                 let salvage = &segments?.salvage;
                 let logged = self.sources.events.get(key).filter(|event| event.lsn == id.lsn);
                 let logged = logged.and_then(|event| event.put.as_ref());
@@ -441,19 +457,29 @@ impl Repair<'_> {
                     lost(LossKind::Removal, Some(slot), place, "the tombstones here cannot be read".into());
                 }
                 // A row of a whole catalogue knows all that the log said by then.
-                let known = payload.as_ref().and(self.sources.rows.complete).unwrap_or(0);
-                let payload = match self.sources.payload_since(key, id.lsn.max(known)) {
-                    Some(since) => Some(since.to_vec()),
-                    None => payload.map(|payload| payload.to_vec()),
-                };
-                Some((
-                    vector,
-                    payload.or_else(|| logged.map(|put| put.payload.to_vec())).unwrap_or_else(|| {
+                let known = id.lsn.max(beside.as_ref().and(self.sources.rows.complete).unwrap_or(0));
+                let tags = self.sources.tags_since(key, known).map(<[u8]>::to_vec);
+                let tags = match (tags, &beside) {
+                    (Some(tags), _) => tags,
+                    (None, Some(Beside { tags: Some(tags), .. })) => tags.to_vec(),
+                    (None, Some(Beside { tags: None, .. })) => {
                         let place = (names::CATALOG.to_owned(), 0);
-                        lost(LossKind::Payload, Some(slot), place, "no whole row of it, or several that differ".into());
+                        lost(LossKind::Tags, Some(slot), place, "several rows of it, whose tags differ".into());
                         Vec::new()
-                    }),
-                ))
+                    }
+                    // Without a row, the log has it, or its payload is lost, too.
+                    (None, None) => Vec::new(),
+                };
+                let payload = match self.sources.payload_since(key, known) {
+                    Some(since) => Some(since.to_vec()),
+                    None => beside.and_then(|beside| beside.payload).map(|payload| payload.to_vec()),
+                };
+                let payload = payload.or_else(|| logged.map(|put| put.payload.to_vec())).unwrap_or_else(|| {
+                    let place = (names::CATALOG.to_owned(), 0);
+                    lost(LossKind::Payload, Some(slot), place, "no whole row of it, or several that differ".into());
+                    Vec::new()
+                });
+                Some(NewRow { vector, tags, payload })
             }
             Choice::Lost { slot } => {
                 let place = match segments {

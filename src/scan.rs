@@ -1,6 +1,6 @@
 //! Records in the order of their keys.
 
-use crate::catalog::{End, ScanRows};
+use crate::catalog::{End, RowRef, ScanRows};
 use crate::collection::Collection;
 use crate::error::{Error, Result};
 use crate::key::{AsKey, Key, RowKey};
@@ -127,7 +127,7 @@ impl<K: Key + ?Sized> Keys<K> {
         Records(self)
     }
 
-    fn step<T>(&mut self, end: End, part: impl Fn(&Index, u32, &[u8]) -> T) -> Option<Result<(K::Owned, T)>> {
+    fn step<T>(&mut self, end: End, part: impl Fn(&Index, RowRef<'_>) -> Result<T>) -> Option<Result<(K::Owned, T)>> {
         let scan = match self.state.as_mut()? {
             Ok(scan) => scan,
             // What made it impossible.
@@ -145,7 +145,7 @@ impl Scan {
     fn next<K: Key + ?Sized, T>(
         &mut self,
         end: End,
-        part: impl Fn(&Index, u32, &[u8]) -> T,
+        part: impl Fn(&Index, RowRef<'_>) -> Result<T>,
     ) -> Result<Option<(K::Owned, T)>> {
         let shared = &self.handle.0;
         loop {
@@ -153,16 +153,16 @@ impl Scan {
             // What redb says while it is being closed does not matter.
             let found = self.rows.next(end).or_else(|error| shared.check_open().and(Err(error)))?;
             let Some(found) = found else { return Ok(None) };
-            let (slot, payload) = found.row()?;
-            if self.marked.has(slot) {
+            let row = found.row()?;
+            if self.marked.has(row.slot) {
                 continue;
             }
             let key = K::read(StoredKey::Bytes(found.key())).map(K::owned).ok_or_else(|| {
                 let what = format!("a key of {} bytes where keys are of type {}", found.key().len(), K::TYPE);
                 Error::Corrupt { file: lodestore_wal::names::CATALOG.into(), offset: 0, what }
             })?;
-            check_slot(&self.index, slot)?;
-            return Ok(Some((key, part(&self.index, slot, payload))));
+            check_slot(&self.index, row.slot)?;
+            return Ok(Some((key, part(&self.index, row)?)));
         }
     }
 }
@@ -171,13 +171,13 @@ impl<K: Key + ?Sized> Iterator for Keys<K> {
     type Item = Result<K::Owned>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.step(End::Front, |_, _, _| ()).map(|item| item.map(|(key, ())| key))
+        self.step(End::Front, |_, _| Ok(())).map(|item| item.map(|(key, ())| key))
     }
 }
 
 impl<K: Key + ?Sized> DoubleEndedIterator for Keys<K> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.step(End::Back, |_, _, _| ()).map(|item| item.map(|(key, ())| key))
+        self.step(End::Back, |_, _| Ok(())).map(|item| item.map(|(key, ())| key))
     }
 }
 
@@ -202,7 +202,7 @@ macro_rules! with_parts {
         impl<K: Key + ?Sized> FusedIterator for $iterator<K> {}
     };
 }
-with_parts!(Payloads, Vec<u8>, |_, _, payload| payload.to_vec());
+with_parts!(Payloads, Vec<u8>, |_, row| Ok(row.payload.to_vec()));
 with_parts!(Records, Record, Record::read);
 
 impl<K: Key + ?Sized> Collection<K> {

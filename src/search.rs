@@ -9,6 +9,7 @@ use crate::key::{Key, RowKey};
 use crate::keyset::KeySet;
 use crate::observe::Call;
 use crate::shared::{Handle, Open, Shared};
+use crate::tag_filter::TagFilter;
 use crate::which::{Records, Which};
 use lodestore_engine::{Index as Graph, Wanted, Watch};
 use std::fmt;
@@ -166,6 +167,27 @@ impl<'a, K: Key + ?Sized> Search<'a, K> {
         self
     }
 
+    /// Finds only records whose [tags](crate::Tags) fulfil a condition; all of them may be found, as with
+    /// [`filter`](Self::filter). Which they are is looked up in an index of the tags, and kept for the conditions used
+    /// last: so it is fast from the first time, whether few fulfil it or many. Goes together with the other filters.
+    /// [Streams](Self::stream), and what is made of them, look each record up that they come to.
+    ///
+    /// ```
+    /// use lodestore::{TagFilter, Tags};
+    /// let store = lodestore::Store::in_memory()?;
+    /// let docs = store.collection::<u64>("docs").dim(1).open_or_create()?;
+    /// for (key, year) in [(1, 2019), (2, 2024), (3, 2025)] {
+    ///     docs.put_tagged(key, &[key as f32], b"", &Tags::new().with("year", year)?)?;
+    /// }
+    /// let hits = docs.search(&[1.0]).tagged(&TagFilter::range("year", 2020..)?).run()?;
+    /// assert_eq!(hits.iter().map(|hit| hit.key).collect::<Vec<_>>(), [2, 3]);
+    /// # Ok::<(), lodestore::Error>(())
+    /// ```
+    pub fn tagged(mut self, filter: &'a TagFilter) -> Self {
+        self.which.tags = Some(filter);
+        self
+    }
+
     /// Compares with every record instead of walking the graph: finds the true neighbours. Complexity: a distance for
     /// each record.
     pub fn exact(mut self) -> Self {
@@ -176,6 +198,12 @@ impl<'a, K: Key + ?Sized> Search<'a, K> {
     /// Also fetches each record's payload.
     pub fn with_payloads(mut self) -> Self {
         self.fetch.payloads = true;
+        self
+    }
+
+    /// Also fetches each record's [tags](crate::Tags).
+    pub fn with_tags(mut self) -> Self {
+        self.fetch.tags = true;
         self
     }
 
@@ -245,9 +273,9 @@ impl<'a, K: Key + ?Sized> Search<'a, K> {
         let go_on = || self.control.is_none_or(Control::goes_on);
         let watch = if self.control.is_some() { Watch::new(&go_on) } else { Watch::NOBODY };
         let wanted = Wanted { k, ef, ratio, watch, ..Wanted::nearest(k) };
-        let records = Records::new(shared, &index);
-        let members = self.which.members(shared, self.open, &index, 1, &records)?;
-        let (mut found, counters) = self.which.search(query.row(shape, 0), wanted, &records, members.as_deref());
+        let records = Records::new(shared, self.open, &index);
+        let members = self.which.members(&index, 1, &records)?;
+        let (mut found, counters) = self.which.search(query.row(shape, 0), wanted, &records, members.as_ref());
         records.check()?;
         self.control.map_or(Ok(()), Control::check)?;
         let excepted = |raw| self.except.as_ref().is_some_and(|key| index.key(raw).is_ok_and(|stored| key.is(stored)));

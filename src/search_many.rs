@@ -10,6 +10,7 @@ use crate::keyset::KeySet;
 use crate::observe::Call;
 use crate::search::{DEFAULT_EF, DEFAULT_K, bounded, checked, ef_for};
 use crate::shared::{Open, Shared};
+use crate::tag_filter::TagFilter;
 use crate::which::{Records, Which};
 use lodestore_engine::{Counters, Index as Graph, Neighbour, Query, Wanted, Watch};
 use std::fmt;
@@ -172,6 +173,12 @@ impl<'a, K: Key + ?Sized> SearchMany<'a, K> {
         self
     }
 
+    /// For all queries, as [`Search::tagged`](crate::Search::tagged).
+    pub fn tagged(mut self, filter: &'a TagFilter) -> Self {
+        self.which.tags = Some(filter);
+        self
+    }
+
     /// See [`Search::exact`](crate::Search::exact).
     pub fn exact(mut self) -> Self {
         self.which.exact = true;
@@ -236,16 +243,18 @@ impl<'a, K: Key + ?Sized> SearchMany<'a, K> {
         if let Some(each) = self.among_rows.filter(|each| each.len() != got) {
             return Err(Error::RowCount { keys: got, what: "sets", got: each.len() });
         }
-        let records = Records::new(self.shared, &index);
+        let records = Records::new(self.shared, self.open, &index);
         // Once the search is to end no query is answered, whatever is found out here.
         let asked = |key: K::Ref<'_>| go_on_within() && self.which.filter.is_none_or(|keep| keep(key));
         let mut for_all = self.which;
-        if self.control.is_some() && for_all.filter.is_some() {
+        // What is asked of each query by itself is asked of those with the tags only.
+        let in_turn = self.filter_rows.is_some() && self.which.tags.is_some();
+        if (self.control.is_some() && for_all.filter.is_some()) || in_turn {
             for_all.filter = Some(&asked);
         }
         // A set for each query is looked at when it is its turn.
-        let members = match self.filter_rows.is_none() && self.among_rows.is_none() {
-            true => for_all.members(self.shared, self.open, &index, got, &records)?,
+        let members = match (self.filter_rows.is_none() || in_turn) && self.among_rows.is_none() {
+            true => for_all.members(&index, got, &records)?,
             false => None,
         };
         let search = |row: usize, query: Query<'_>| {
@@ -258,14 +267,14 @@ impl<'a, K: Key + ?Sized> SearchMany<'a, K> {
             if self.filter_rows.is_some() {
                 which.filter = Some(&in_row);
             }
-            let Some(each) = self.among_rows else { return which.search(query, wanted, &records, members.as_deref()) };
+            let Some(each) = self.among_rows else { return which.search(query, wanted, &records, members.as_ref()) };
             which.set = Some(&each[row]);
             // Should it fail, the search does.
-            let own = which.members(self.shared, self.open, &index, 1, &records).unwrap_or_else(|error| {
+            let own = which.members(&index, 1, &records).unwrap_or_else(|error| {
                 records.fail(error);
                 None
             });
-            which.search(query, wanted, &records, own.as_deref())
+            which.search(query, wanted, &records, own.as_ref())
         };
         let (next, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
         /// Queries that a thread takes at a time.

@@ -7,6 +7,7 @@ use crate::options::{Durability, StoreOptions};
 use crate::reader::Reader;
 use crate::recall::RecallReport;
 use crate::scrub_report::ScrubReport;
+use crate::tagged::TagState;
 use lodestore_engine::{Heads, Index, Progress, Super, Superblock};
 use lodestore_wal::log::Commit;
 use lodestore_wal::seats;
@@ -31,12 +32,14 @@ pub(crate) struct Open {
     pub(crate) records: AtomicU64,
     /// What the last measurement found, if any; `None` until the file is looked at that may hold it.
     pub(crate) recall: Mutex<Option<Option<Arc<RecallReport>>>>,
+    pub(crate) tagged: TagState,
 }
 
 impl Open {
     pub(crate) fn new(name: String, index: Index) -> Self {
         let (id, records) = (index.id(), AtomicU64::new(index.live()));
-        Self { name, id, index: RwLock::new(Arc::new(index)), records, recall: Mutex::default() }
+        let (recall, tagged) = (Mutex::default(), TagState::default());
+        Self { name, id, index: RwLock::new(Arc::new(index)), records, recall, tagged }
     }
 
     /// The segments and the graph as they are now. Who holds the gate keeps them so.

@@ -8,6 +8,7 @@ use crate::key::{Key, RowKey};
 use crate::search::{DEFAULT_K, Search};
 use crate::shared::{Handle, Open};
 use crate::stop::{Radius, StopCondition, Verdict};
+use crate::tag_filter::TagFilter;
 use crate::which::{Records, Which};
 use lodestore_engine::{Step, Walk, Watch};
 use std::collections::HashMap;
@@ -67,7 +68,7 @@ impl<K: Key + ?Sized> Stream<'_, K> {
         let shared = &self.handle.0;
         shared.check_open()?;
         let graph = self.walk.index().clone();
-        let (which, records) = (self.which, Records::new(shared, &graph));
+        let (which, records) = (self.which, Records::new(shared, &self.open, &graph));
         let keep = |raw| which.keeps(&records, raw);
         let keep = (!which.is_all()).then_some(&keep as &lodestore_engine::Keep<'_>);
         let control = self.control.as_ref();
@@ -150,6 +151,7 @@ impl<'a, K: Key + ?Sized> Search<'a, K> {
                 "stop_beyond has no meaning for a stream, which goes on while it is asked".into(),
             ));
         }
+        self.which.tags.map_or(Ok(()), TagFilter::check)?;
         let walk = Walk::new(index, query.row(shape, 0), ef, self.which.exact);
         Ok(Stream {
             handle: self.handle.clone(),

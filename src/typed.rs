@@ -7,6 +7,7 @@ use crate::hits::Hit;
 use crate::key::{AsKey, Key, RowKey};
 use crate::record::Record;
 use crate::search::Search;
+use crate::tags::Tags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::type_name;
@@ -42,6 +43,8 @@ pub struct TypedRecord<P> {
     pub vector: Vec<f32>,
     /// The payload.
     pub payload: P,
+    /// The tags.
+    pub tags: Tags,
 }
 
 impl<K: Key + ?Sized> Collection<K> {
@@ -122,6 +125,20 @@ impl<K: Key + ?Sized, P: Serialize + DeserializeOwned> Typed<K, P> {
         self.collection.put_many(keys, vectors, Some(&encoded))
     }
 
+    /// As [`Collection::put_tagged`].
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_tagged<'v>(
+        &self,
+        key: impl AsKey<K>,
+        vector: impl Into<Components<'v>>,
+        payload: &P,
+        tags: &Tags,
+    ) -> Result<()> {
+        self.collection.put_tagged(key, vector, &self.encode(payload)?, tags)
+    }
+
     /// As [`Collection::set_payload`].
     ///
     /// # Errors
@@ -137,8 +154,8 @@ impl<K: Key + ?Sized, P: Serialize + DeserializeOwned> Typed<K, P> {
     pub fn get(&self, key: impl AsKey<K>) -> Result<Option<TypedRecord<P>>> {
         let key = RowKey::of::<K>(self.collection.open.id, &key);
         match self.collection.stored(&key)? {
-            Some((Record { vector, payload }, false)) => {
-                Ok(Some(TypedRecord { vector, payload: decode(&payload, || key.shown(K::TYPE))? }))
+            Some((Record { vector, payload, tags }, false)) => {
+                Ok(Some(TypedRecord { vector, payload: decode(&payload, || key.shown(K::TYPE))?, tags }))
             }
             _ => Ok(None),
         }

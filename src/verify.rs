@@ -247,6 +247,8 @@ impl VerifyReport {
         }
         // Pages are compared with what the last checkpoint wrote, so none may run; and nobody may change the graph.
         let mut checkpointing = shared.checkpointing.lock();
+        // Whoever waited here for `close` must not write.
+        shared.check_open()?;
         if checks.bytes || checks.graph {
             shared.link_pending()?;
         }
@@ -307,6 +309,9 @@ impl VerifyReport {
             });
             listed.map_err(|error| findings::problem(all, error)).is_ok()
         };
+        if listed && let Err(error) = shared.catalog.check_postings() {
+            findings::problem(all, error);
+        }
         for open in open {
             if steps.stopped() {
                 return;

@@ -4,6 +4,8 @@ use crate::error::{Error, Result};
 use crate::key::{Key, RowKey};
 use crate::keyset::KeySet;
 use crate::shared::{Open, Shared};
+use crate::tag_filter::TagFilter;
+use crate::tag_members::{self, is_fulfilled};
 use lodestore_engine::{Counters, Index as Graph, Keep, Members, Neighbour, Query, Wanted};
 use parking_lot::Mutex;
 use std::fmt;
@@ -20,6 +22,7 @@ pub(crate) struct Which<'a, K: Key + ?Sized> {
     pub(crate) exact: bool,
     /// Of a collection whose keys are `u64`.
     pub(crate) set: Option<&'a KeySet>,
+    pub(crate) tags: Option<&'a TagFilter>,
     pub(crate) filter: Option<&'a Filter<'a, K>>,
     pub(crate) payloads: Option<&'a PayloadFilter<'a, K>>,
 }
@@ -35,28 +38,35 @@ impl<K: Key + ?Sized> Copy for Which<'_, K> {}
 impl<K: Key + ?Sized> fmt::Debug for Which<'_, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Which");
-        debug.field("exact", &self.exact).field("set", &self.set.is_some());
+        debug.field("exact", &self.exact).field("set", &self.set.is_some()).field("tags", &self.tags);
         debug.field("filter", &self.filter.is_some()).field("payloads", &self.payloads.is_some()).finish()
     }
 }
 
 impl<'a, K: Key + ?Sized> Which<'a, K> {
-    pub(crate) const ALL: Self = Self { exact: false, set: None, filter: None, payloads: None };
-
-    /// The set, if nothing else chooses.
-    fn set_only(self) -> Option<&'a KeySet> {
-        self.set.filter(|_| self.filter.is_none() && self.payloads.is_none())
-    }
+    pub(crate) const ALL: Self = Self { exact: false, set: None, tags: None, filter: None, payloads: None };
 
     pub(crate) fn is_all(&self) -> bool {
-        self.set.is_none() && self.filter.is_none() && self.payloads.is_none()
+        self.set.is_none() && self.tags.is_none() && self.filter.is_none() && self.payloads.is_none()
     }
 
     /// Whether the record may be found whose key an id has as `raw`. A damaged key is not passed over: if it is found,
     /// the search says so.
     #[inline]
     pub(crate) fn keeps(&self, records: &Records<'_>, raw: u64) -> bool {
+        self.keeps_at(records, raw, None)
+    }
+
+    /// The same of a record that has the tags, as long as the collection has this version.
+    #[inline]
+    fn keeps_at(&self, records: &Records<'_>, raw: u64, version: Option<u64>) -> bool {
         if self.set.is_some_and(|set| !set.contains(raw)) {
+            return false;
+        }
+        if let Some(tags) = self.tags
+            && version != Some(records.open.tagged.version())
+            && !records.fulfil(raw, tags)
+        {
             return false;
         }
         if self.filter.is_none() && self.payloads.is_none() {
@@ -73,11 +83,17 @@ impl<'a, K: Key + ?Sized> Which<'a, K> {
         query: Query<'_>,
         wanted: Wanted<'_>,
         records: &Records<'_>,
-        members: Option<&Members>,
+        members: Option<&Among>,
     ) -> (Vec<Neighbour>, Counters) {
-        let keep = |raw| self.keeps(records, raw);
-        let keep = (!self.is_all()).then_some(&keep as &Keep<'_>);
-        let wanted = Wanted { keep, members, ..wanted };
+        let version = members.and_then(|among| among.version);
+        // Of those that are known to have the tags it is not asked again but in the end.
+        let is_known = members.is_some_and(|among| among.of_tags);
+        let others = Which { tags: self.tags.filter(|_| !is_known), ..*self };
+        let (keep, check) = (|raw| others.keeps(records, raw), |raw| self.keeps_at(records, raw, version));
+        let is_some = !self.is_all();
+        let (keep, check) = (is_some.then_some(&keep as &Keep<'_>), is_some.then_some(&check as &Keep<'_>));
+        let partial = members.is_some_and(|among| among.partial);
+        let wanted = Wanted { keep, check, members: members.map(|among| &*among.members), partial, ..wanted };
         let graph = records.graph;
         let (found, counters) =
             if self.exact { graph.find_exactly(query, &wanted) } else { graph.find(query, &wanted) };
@@ -87,23 +103,42 @@ impl<'a, K: Key + ?Sized> Which<'a, K> {
         (found, counters)
     }
 
-    /// Where the records lie that may be found, as far as it is known, for so many queries.
-    pub(crate) fn members(
-        &self,
-        shared: &Shared,
-        open: &Open,
-        graph: &Arc<Graph>,
-        queries: usize,
-        records: &Records<'_>,
-    ) -> Result<Option<Arc<Members>>> {
-        if let Some(set) = self.set_only() {
-            return set.members(shared, open, graph, queries);
+    /// Where the records lie that may be found, as far as it is known, for so many queries of `records`.
+    pub(crate) fn members(&self, graph: &Arc<Graph>, queries: usize, records: &Records<'_>) -> Result<Option<Among>> {
+        let Records { shared, open, .. } = *records;
+        let called = self.filter.is_some() || self.payloads.is_some();
+        if let Some(tags) = self.tags {
+            let Some((members, version)) = tag_members::members(shared, open, graph, tags)? else { return Ok(None) };
+            // A set may be of few of those.
+            if let Some(set) = self.set
+                && let Some(fewer) = set.members(shared, open, graph, queries)?
+                && fewer.len() < members.len()
+            {
+                return Ok(Some(Among { members: fewer, partial: true, of_tags: false, version: None }));
+            }
+            return Ok(Some(Among { members, partial: called || self.set.is_some(), of_tags: true, version }));
+        }
+        if let Some(set) = self.set {
+            let members = set.members(shared, open, graph, queries)?;
+            return Ok(members.map(|members| Among { members, partial: called, of_tags: false, version: None }));
         }
         // Asking about all once is less than asking about some for each query. Payloads take too long to read them all.
         let all = graph.next_slot() as usize;
         let pays = self.filter.is_some() && self.payloads.is_none() && queries.saturating_mul(ASKED) > all;
-        Ok(pays.then(|| Arc::new(graph.members(&|raw| self.keeps(records, raw)))))
+        let all = || Arc::new(graph.members(&|raw| self.keeps(records, raw)));
+        Ok(pays.then(|| Among { members: all(), partial: false, of_tags: false, version: None }))
     }
+}
+
+/// Where the records are that may be found.
+pub(crate) struct Among {
+    members: Arc<Members>,
+    /// Not all of them may.
+    partial: bool,
+    /// They had the tags that are asked for.
+    of_tags: bool,
+    /// As long as the collection has this version, all of them still have.
+    version: Option<u64>,
 }
 
 /// Records that a filter is asked about for a query, about.
@@ -112,13 +147,23 @@ const ASKED: usize = 1000;
 /// Where filters read keys and payloads. A failure is kept until the search is over.
 pub(crate) struct Records<'a> {
     shared: &'a Shared,
+    open: &'a Open,
     graph: &'a Graph,
     failed: Mutex<Option<Error>>,
 }
 
 impl<'a> Records<'a> {
-    pub(crate) fn new(shared: &'a Shared, graph: &'a Graph) -> Self {
-        Self { shared, graph, failed: Mutex::new(None) }
+    pub(crate) fn new(shared: &'a Shared, open: &'a Open, graph: &'a Graph) -> Self {
+        Self { shared, open, graph, failed: Mutex::new(None) }
+    }
+
+    /// Whether the record has such tags. One with a damaged key is not passed over.
+    fn fulfil(&self, raw: u64, tags: &TagFilter) -> bool {
+        let Ok(key) = self.graph.key(raw) else { return true };
+        is_fulfilled(self.shared, self.open, key, tags).unwrap_or_else(|error| {
+            self.fail(error);
+            false
+        })
     }
 
     fn payload(&self, raw: u64) -> Option<Arc<[u8]>> {

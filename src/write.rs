@@ -7,6 +7,8 @@
 //! 3. Link the new slots, in parallel when there are many; bury the old ones.
 //! 4. Wait for the log as the durability asks. Searches may see a write before that.
 
+mod existing;
+
 use crate::catalog::{Row, Staging};
 use crate::check::{check_payload, check_vector};
 use crate::error::{Error, Result};
@@ -16,6 +18,7 @@ use crate::observe::Call;
 use crate::op::{self, LoggedKey};
 use crate::options::Durability;
 use crate::shared::{Open, Shared, Task};
+use existing::{Existing, Record};
 use lodestore_engine::{Id, Index, NewKeys, Place, SlotBytes, StoredKey, vector_crc};
 use lodestore_wal::log::{Appender, Commit};
 use rayon::ThreadPool;
@@ -28,6 +31,8 @@ use std::sync::atomic::Ordering;
 const PARALLEL_ROWS: usize = 8;
 /// New slots that a thread encodes at a time.
 const ENCODED_ROWS: usize = 64;
+/// Bytes of payloads that stay as they are while the tags beside them change, of one write.
+const MAX_KEPT: usize = 64 << 20;
 /// New slots in one write that are worth syncing the log while they are linked.
 const OVERLAP_ROWS: usize = 64;
 
@@ -50,6 +55,10 @@ pub(crate) enum Action<'a> {
     SetPayload {
         payload: &'a [u8],
     },
+    /// Encoded.
+    SetTags {
+        tags: &'a [u8],
+    },
     /// Marks the record as deleted.
     Mark,
     Unmark,
@@ -64,6 +73,8 @@ struct Sequenced<'a> {
     /// For each collection, the slots given out before.
     before: Vec<u32>,
     buried: Vec<(usize, u32)>,
+    /// Slots that are marked as deleted.
+    marked: Vec<(usize, u32)>,
     /// For each change, whether there was something to change: see [`Shared::write`].
     changed: Vec<bool>,
     last_lsn: u64,
@@ -82,7 +93,7 @@ impl Shared {
                     check_payload(payload, row)?;
                 }
                 Action::SetPayload { payload } => check_payload(payload, row)?,
-                Action::Remove | Action::Mark | Action::Unmark => {}
+                Action::Remove | Action::SetTags { .. } | Action::Mark | Action::Unmark => {}
             }
         }
         if changes.is_empty() {
@@ -93,10 +104,11 @@ impl Shared {
         // Threads that cannot be had must not be missed once the log has the records.
         let pool = if large && self.threads()? > 1 { Some(self.pool()?) } else { None };
         let mut batch = Batch::new(changes, pool);
-        let log = self.log()?;
         let sequenced = {
             let _gate = self.gate.read();
             self.check_open()?;
+            // Here: whoever closes the store passes the gate, and another process may make the log afterwards.
+            let log = self.log()?;
             batch.catch_up();
             let mut sequenced = log.sequence(changes.len(), batch.log_bytes(), |log| batch.sequence(self, log))??;
             // From here on the log says that it happened; if it cannot, the store must not go on.
@@ -117,6 +129,7 @@ impl Shared {
             };
             applied.inspect_err(|error| self.poison.set(error))?;
             sequenced.flight = None;
+            batch.targets.iter().for_each(|target| target.open.tagged.landed());
             sequenced
         };
         if self.catalog.is_full() {
@@ -154,6 +167,12 @@ impl Shared {
                 flight.wait_for(index.id_of(slot).lsn);
             }
             index.bury(slot)?;
+        }
+        // As above: what the record has replaced is not to be found in its stead.
+        for &(target, slot) in &sequenced.marked {
+            if let Some(flight) = &sequenced.flight {
+                flight.wait_for(batch.targets[target].index.id_of(slot).lsn);
+            }
         }
         Ok(())
     }
@@ -267,7 +286,9 @@ impl<'a> Batch<'a> {
                 Action::Put { vector, payload } => op::put_len(change.key.bytes().len(), vector.len(), payload.len()),
                 Action::Remove => op::remove_len(change.key.bytes().len()),
                 Action::Mark | Action::Unmark => op::MARK_LEN,
-                Action::SetPayload { payload } => op::payload_len(change.key.bytes().len(), payload.len()),
+                Action::SetPayload { payload: beside } | Action::SetTags { tags: beside } => {
+                    op::payload_len(change.key.bytes().len(), beside.len())
+                }
             })
             .sum()
     }
@@ -275,6 +296,7 @@ impl<'a> Batch<'a> {
     /// Runs under the log's lock. An error means that nothing has changed.
     fn sequence<'s>(&self, shared: &'s Shared, log: &mut Appender<'_>) -> Result<Sequenced<'s>> {
         let existing = self.existing_slots(shared)?;
+        let mut partly = self.partly_changed(shared, &existing)?;
         let Chosen { places, key_ends } = self.write_slots(log.next_lsn(), &existing)?;
         // The slot as of each change: an earlier one of this batch may have given the key another one.
         let slot_of = |at: usize| match existing[at].record {
@@ -293,11 +315,13 @@ impl<'a> Batch<'a> {
             linked: Vec::with_capacity(self.changes.len()),
             before: self.targets.iter().map(|target| target.index.next_slot()).collect(),
             buried: Vec::new(),
+            marked: Vec::new(),
             changed: Vec::with_capacity(self.changes.len()),
             last_lsn: log.next_lsn() - 1,
         };
         let mut staged = Vec::with_capacity(self.changes.len());
-        let mut flips = Vec::new();
+        let (mut flips, mut tagged) = (Vec::new(), Vec::with_capacity(self.changes.len()));
+        self.targets.iter().for_each(|target| target.open.tagged.begin());
         for (target, end) in self.targets.iter().zip(key_ends) {
             end.into_iter().for_each(|end| target.index.advance_keys(end));
         }
@@ -323,7 +347,11 @@ impl<'a> Batch<'a> {
                     let (element, dim) = (geometry.element, geometry.dim);
                     let put = op::Put { collection, key, place, old, element, dim, vector, payload };
                     done.last_lsn = op::append_put(log, &put);
-                    let row = Row { slot: place.slot, payload: payload.into() };
+                    let row = Row::new(place.slot, payload);
+                    if let Some(rows) = &mut partly {
+                        rows.insert(&change.key, row.clone());
+                    }
+                    tagged.push((target, place.slot, None));
                     let (key, row) = (change.key.clone(), Some(row));
                     staged.push(Staging::Row { lsn: done.last_lsn, key, row, unmarked });
                     done.linked.push((target, place.slot));
@@ -343,7 +371,19 @@ impl<'a> Batch<'a> {
                     let Some(slot) = old.filter(|_| existing[at].is_changed_by(change.action)) else { continue };
                     let key = change.logged(index.id_of(slot).key, index);
                     done.last_lsn = op::append_payload(log, collection, key, slot, payload);
-                    let (key, row) = (change.key.clone(), Some(Row { slot, payload: payload.into() }));
+                    let row = partly.as_mut().and_then(|rows| rows.get_mut(&change.key)).expect("looked up before");
+                    (row.slot, row.payload) = (slot, payload.into());
+                    let (key, row) = (change.key.clone(), Some(row.clone()));
+                    staged.push(Staging::Row { lsn: done.last_lsn, key, row, unmarked: [None; 2] });
+                }
+                Action::SetTags { tags } => {
+                    let Some(slot) = old.filter(|_| existing[at].is_changed_by(change.action)) else { continue };
+                    let key = change.logged(index.id_of(slot).key, index);
+                    done.last_lsn = op::append_tags(log, collection, key, slot, tags);
+                    let row = partly.as_mut().and_then(|rows| rows.get_mut(&change.key)).expect("looked up before");
+                    (row.slot, row.tags) = (slot, (!tags.is_empty()).then(|| tags.into()));
+                    tagged.push((target, slot, row.tags.clone()));
+                    let (key, row) = (change.key.clone(), Some(row.clone()));
                     staged.push(Staging::Row { lsn: done.last_lsn, key, row, unmarked: [None; 2] });
                 }
                 Action::Mark | Action::Unmark => {
@@ -351,6 +391,7 @@ impl<'a> Batch<'a> {
                     let marked = matches!(change.action, Action::Mark);
                     flips.push((at, slot));
                     if marked {
+                        done.marked.push((target, slot));
                         open.records.fetch_sub(1, Ordering::AcqRel);
                     } else {
                         open.records.fetch_add(1, Ordering::AcqRel);
@@ -362,7 +403,13 @@ impl<'a> Batch<'a> {
         }
         // At once: who looks at several keys sees all of a write or nothing. And here, not with the graph: in the order of
         // the log, or two at once could leave a record marked.
-        shared.catalog.stage(staged, || flips.iter().for_each(|&(at, slot)| self.flip(at, slot)));
+        shared.catalog.stage(staged, || {
+            flips.iter().for_each(|&(at, slot)| self.flip(at, slot));
+            for (number, target) in self.targets.iter().enumerate() {
+                let of = tagged.iter().filter(|(target, ..)| *target == number);
+                target.open.tagged.staged(of.map(|(_, slot, tags)| (*slot, tags.clone())));
+            }
+        });
         done.flight = Some(shared.in_flight.begin(first_lsn, done.last_lsn));
         Ok(done)
     }
@@ -374,8 +421,38 @@ impl<'a> Batch<'a> {
             Action::Mark => index.mark(slot),
             Action::Unmark => index.unmark(slot),
             Action::Put { .. } | Action::Remove => index.give_up_mark(slot),
-            Action::SetPayload { .. } => {}
+            Action::SetPayload { .. } | Action::SetTags { .. } => {}
         }
+    }
+
+    /// If a part of a record changes: the rows of those keys, as earlier changes leave them; and what that part does not matter
+    /// for is missing. Rows that are put are added to them.
+    fn partly_changed(&self, shared: &Shared, existing: &[Existing]) -> Result<Option<HashMap<&RowKey, Row>>> {
+        let is_part = |change: &Change<'_>| matches!(change.action, Action::SetPayload { .. } | Action::SetTags { .. });
+        if !self.changes.iter().any(is_part) {
+            return Ok(None);
+        }
+        let (mut rows, mut bytes) = (HashMap::new(), 0);
+        for (change, existing) in self.changes.iter().zip(existing) {
+            let Record::Slot(slot) = existing.record else { continue };
+            if !is_part(change) || !existing.is_changed_by(change.action) || rows.contains_key(&change.key) {
+                continue;
+            }
+            let row = match change.action {
+                Action::SetPayload { .. } => {
+                    let tags = shared.catalog.tags(&change.key)?.flatten();
+                    Row { tags, ..Row::new(slot, &[]) }
+                }
+                _ => shared.catalog.get(&change.key)?.unwrap_or_else(|| Row::new(slot, &[])),
+            };
+            bytes += row.payload.len();
+            if bytes > MAX_KEPT {
+                let (got, limit) = (bytes as u64, MAX_KEPT as u64);
+                return Err(lodestore_wal::Error::TooLarge { got, limit }.into());
+            }
+            rows.insert(&change.key, row);
+        }
+        Ok(Some(rows))
     }
 
     /// For each change, what there is of its key's record before it.
@@ -480,50 +557,6 @@ impl Change<'_> {
         match self.key.number().filter(|_| index.geometry().key.in_id()) {
             Some(number) => LoggedKey::Number(number),
             None => LoggedKey::Bytes(raw, self.key.bytes()),
-        }
-    }
-}
-
-/// What there is of a key's record.
-#[derive(Clone, Copy, Debug)]
-struct Existing {
-    record: Record,
-    /// It is marked as deleted.
-    marked: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Record {
-    None,
-    /// From an earlier write.
-    Slot(u32),
-    /// From an earlier change of the same batch.
-    PutBy(usize),
-}
-
-impl Existing {
-    const NONE: Self = Self { record: Record::None, marked: false };
-
-    /// As change `at` leaves it.
-    fn after(self, action: Action<'_>, at: usize) -> Self {
-        match action {
-            Action::Put { .. } => Self { record: Record::PutBy(at), marked: false },
-            Action::Remove => Self::NONE,
-            Action::SetPayload { .. } => self,
-            Action::Mark | Action::Unmark => {
-                let there = !matches!(self.record, Record::None);
-                Self { marked: there && matches!(action, Action::Mark), ..self }
-            }
-        }
-    }
-
-    /// Whether there is something to change: to replace or remove, to mark or unmark.
-    fn is_changed_by(self, action: Action<'_>) -> bool {
-        let there = !matches!(self.record, Record::None);
-        match action {
-            Action::Put { .. } | Action::Remove => there,
-            Action::Mark | Action::SetPayload { .. } => there && !self.marked,
-            Action::Unmark => self.marked,
         }
     }
 }

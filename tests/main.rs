@@ -29,6 +29,7 @@ mod recovery;
 mod repair;
 mod scan;
 mod scrub;
+mod tags;
 mod tidy;
 mod typed;
 mod crash;

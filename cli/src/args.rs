@@ -93,7 +93,7 @@ pub(crate) struct ImportArgs {
     /// The rows' keys instead, one a line, as many as there are rows
     #[arg(long, value_name = "FILE")]
     pub(crate) keys: Option<PathBuf>,
-    /// The rows' keys and payloads instead, a JSON object a line, as `export` writes them
+    /// The rows' keys, payloads and tags instead, a JSON object a line, as `export` writes them
     #[arg(long, value_name = "FILE", conflicts_with = "keys")]
     pub(crate) records: Option<PathBuf>,
     /// What keys are: u64, u128, uuid, str or bytes [default for a new collection: u64, with --keys str, with
@@ -182,7 +182,7 @@ pub(crate) struct ExportArgs {
     /// The file of vectors to write, .npy, .fvecs or .bvecs, in the order of the keys; one that is there is replaced
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// The file of keys and payloads to write, a JSON object a line: `key`, `payload`, and where it is needed
+    /// The file of keys, payloads and tags to write, a JSON object a line: `key`, `payload`, `tags`, and where it is needed
     /// `key_type` and `payload_encoding`, which is hex
     #[arg(long, value_name = "FILE")]
     pub(crate) records: Option<PathBuf>,
@@ -248,6 +248,10 @@ pub(crate) struct SearchArgs {
     /// End a search before `ef` once what comes next is farther than this many times the k-th nearest found
     #[arg(long, value_name = "RATIO")]
     pub(crate) stop_beyond: Option<f32>,
+    /// Find only records with such tags: FIELD=VALUE, FIELD=ONE|OTHER, also != < <= > >=, ^= for how it begins, FIELD for any;
+    /// given several times, all must hold
+    #[arg(long = "tag", value_name = "CONDITION")]
+    pub(crate) tags: Vec<String>,
     /// Answer all queries in calls of many instead of one at a time: without latencies
     #[arg(long)]
     pub(crate) batch: bool,
@@ -328,6 +332,9 @@ pub(crate) struct PutArgs {
     /// Text to keep with the vector
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     pub(crate) payload: String,
+    /// A tag of the record, a number or text; may be given several times
+    #[arg(long = "tag", value_name = "FIELD=VALUE")]
+    pub(crate) tags: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -4,9 +4,9 @@
 use std::{io::Write, path::Path, process::ExitCode, time::Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use lodestore::{Collection, Element, KeyType, Store};
+use lodestore::{Collection, Element, KeyType, Store, Tags};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     args::ExportArgs,
@@ -16,6 +16,7 @@ use crate::{
     output::{count, per_second, records, say, say_json, took},
     progress::Progress,
     stop::{INTERRUPTED, Stop},
+    tags,
     whole::Whole,
 };
 
@@ -32,6 +33,9 @@ pub(crate) struct Line {
     /// `hex` for bytes that are not text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) payload_encoding: Option<String>,
+    /// To each field its value, or a list of several.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub(crate) tags: Map<String, Value>,
 }
 
 #[derive(Debug, Serialize)]
@@ -124,7 +128,7 @@ fn write<K: TextKey + ?Sized>(
         let (key, record) = item?;
         kind.write(&record.vector, vectors.out()).with_context(|| vectors.name())?;
         if let Some(lines) = &mut lines {
-            let line = serde_json::to_string(&Line::new::<K>(&key, record.payload))?;
+            let line = serde_json::to_string(&Line::new::<K>(&key, record.payload, &record.tags))?;
             writeln!(lines.out(), "{line}").with_context(|| lines.name())?;
         }
         rows += 1;
@@ -134,13 +138,14 @@ fn write<K: TextKey + ?Sized>(
 }
 
 impl Line {
-    fn new<K: TextKey + ?Sized>(key: &K::Owned, payload: Vec<u8>) -> Self {
+    fn new<K: TextKey + ?Sized>(key: &K::Owned, payload: Vec<u8>, tags: &Tags) -> Self {
         let key_type = !matches!(K::TYPE, KeyType::U64 | KeyType::Str);
         let (payload, payload_encoding) = match String::from_utf8(payload) {
             Ok(payload) => (payload, None),
             Err(bytes) => (keys::hex(bytes.as_bytes()), Some("hex".into())),
         };
-        Self { key: K::json(key), key_type: key_type.then(|| K::TYPE.name().into()), payload, payload_encoding }
+        let (key_type, tags) = (key_type.then(|| K::TYPE.name().into()), tags::json(tags));
+        Self { key: K::json(key), key_type, payload, payload_encoding, tags }
     }
 
     /// What its key is, as far as it says.
@@ -181,29 +186,30 @@ mod tests {
     #[test]
     fn lines_come_back() {
         for payload in [&b"text \n \"quoted\""[..], b"", &[0, 255, 128]] {
-            let line = Line::new::<u64>(&7, payload.to_vec());
+            let tags = Tags::try_from([("a", 1)]).unwrap();
+            let line = Line::new::<u64>(&7, payload.to_vec(), &tags);
             let text = serde_json::to_string(&line).unwrap();
             assert!(!text.contains('\n'));
             let again = Line::read(&text, 1, Path::new("x")).unwrap();
             assert_eq!(again, line);
             assert_eq!(again.key_text().unwrap(), "7");
+            assert_eq!(tags::of_json(&again.tags).unwrap(), tags);
             assert_eq!(again.payload_bytes().unwrap(), payload);
         }
         assert_eq!(Line::read(r#"{"key": "a"}"#, 1, Path::new("x")).unwrap().payload_bytes().unwrap(), b"");
-        assert_eq!(Line::new::<[u8]>(&vec![255], Vec::new()).type_of_key().unwrap(), KeyType::Bytes);
-        assert_eq!(Line::new::<str>(&"7".into(), Vec::new()).type_of_key().unwrap(), KeyType::Str);
+        assert_eq!(Line::new::<[u8]>(&vec![255], Vec::new(), &Tags::new()).type_of_key().unwrap(), KeyType::Bytes);
+        assert_eq!(Line::new::<str>(&"7".into(), Vec::new(), &Tags::new()).type_of_key().unwrap(), KeyType::Str);
         for bad in [r#"{"payload": "x"}"#, r#"{"key": 1, "paylaod": "x"}"#, "7", "", r#"{"key": 1, "payload": 7}"#] {
             assert!(Line::read(bad, 1, Path::new("x")).is_err(), "{bad} was accepted");
         }
         for bad in ["abc", "0g", "ä", "+f"] {
-            let line =
-                Line { key: 1.into(), key_type: None, payload: bad.into(), payload_encoding: Some("hex".into()) };
+            let line: Line = serde_json::from_str(r#"{"key": 1, "payload_encoding": "hex"}"#).unwrap();
+            let line = Line { payload: bad.into(), ..line };
             assert!(line.payload_bytes().is_err(), "{bad} was accepted");
         }
         for bad in [Value::Null, (-1).into(), 1.5.into(), vec![1].into()] {
-            assert!(
-                Line { key: bad, key_type: None, payload: String::new(), payload_encoding: None }.key_text().is_err()
-            );
+            let line: Line = serde_json::from_str(r#"{"key": 1}"#).unwrap();
+            assert!(Line { key: bad, ..line }.key_text().is_err());
         }
     }
 }

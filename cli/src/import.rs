@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use lodestore::{Collection, KeyType, Store};
+use lodestore::{Collection, KeyType, Store, Tags};
 use serde::Serialize;
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     output::{count, per_second, records, say, say_json, took},
     progress::Progress,
     stop::{INTERRUPTED, Stop},
+    tags,
 };
 
 const BATCH_ROWS: u64 = 1_000;
@@ -75,20 +76,21 @@ impl Source {
         Ok(if args.keys.is_some() { Source::Keys(lines) } else { Source::Records(lines, path.clone()) })
     }
 
-    /// The key of a row, and its payload if the file has any.
-    fn next<K: TextKey + ?Sized>(&mut self, row: u64) -> Result<(K::Owned, Vec<u8>)> {
+    /// The key of a row, and its payload and tags if the file has any.
+    fn next<K: TextKey + ?Sized>(&mut self, row: u64) -> Result<(K::Owned, Vec<u8>, Tags)> {
         let next = |lines: &mut Lines<BufReader<File>>| match lines.next() {
             Some(line) => line.with_context(|| format!("the key of row {row}")),
             None => bail!("there are no more keys at row {row}"),
         };
         match self {
-            Source::Numbers => Ok((K::parse(&row.to_string())?, Vec::new())),
-            Source::Keys(lines) => Ok((K::parse(&next(lines)?)?, Vec::new())),
+            Source::Numbers => Ok((K::parse(&row.to_string())?, Vec::new(), Tags::new())),
+            Source::Keys(lines) => Ok((K::parse(&next(lines)?)?, Vec::new(), Tags::new())),
             Source::Records(lines, path) => {
                 let line = Line::read(&next(lines)?, row + 1, path)?;
                 let key = line.key_text().and_then(|key| K::parse(&key));
                 let of = || format!("line {} of {}", row + 1, path.display());
-                Ok((key.with_context(of)?, line.payload_bytes().with_context(of)?))
+                let tags = tags::of_json(&line.tags).with_context(of)?;
+                Ok((key.with_context(of)?, line.payload_bytes().with_context(of)?, tags))
             }
         }
     }
@@ -237,24 +239,26 @@ impl Import<'_> {
         let most = self.args.memory.map_or(BATCH_ROWS, |bytes| (bytes / BATCH_SHARE).clamp(LEAST_ROWS, BATCH_ROWS));
         let batch = (BATCH_BYTES / (self.rows.dim() as u64 * 4)).clamp(1, most);
         let (total, first) = (self.total, self.args.skip);
-        let (mut vectors, mut keys, mut payloads) = (self.rows.block(), Vec::new(), Vec::new());
+        let (mut vectors, mut keys, mut payloads, mut tags) = (self.rows.block(), Vec::new(), Vec::new(), Vec::new());
         let mut done = 0;
         while done < total && !self.stop.asked() {
             vectors.clear();
             let mut put = || -> Result<u64> {
                 keys.clear();
                 payloads.clear();
+                tags.clear();
                 let (mut row, mut bytes) = (first + done, 0);
                 while row < first + done + batch.min(total - done) && bytes < BATCH_BYTES {
-                    let (key, payload) = self.keys.next::<K>(row)?;
+                    let (key, payload, of_row) = self.keys.next::<K>(row)?;
                     bytes += payload.len() as u64;
                     keys.push(key);
                     payloads.push(payload);
+                    tags.push(of_row);
                     row += 1;
                 }
                 let read = self.rows.read(row - first - done, &mut vectors)?;
                 let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
-                collection.put_many(&keys, &vectors, Some(&payloads))?;
+                collection.put_many_tagged(&keys, &vectors, Some(&payloads), &tags)?;
                 Ok(read)
             };
             done +=

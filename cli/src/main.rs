@@ -8,6 +8,7 @@ mod output;
 mod formats;
 mod progress;
 mod stop;
+mod tags;
 mod whole;
 mod open;
 mod keys;

@@ -5,7 +5,7 @@ use std::{ops::Bound, path::Path, process::ExitCode};
 use anyhow::{Context, Result, bail};
 use lodestore::{Collection, Keys, Store};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     args::{GetArgs, KeysArgs, MarkArgs, PutArgs, RemoveArgs},
@@ -13,6 +13,7 @@ use crate::{
     keys::{self, AnyCollection, TextKey, with_any},
     open,
     output::{count, preview, say, say_json},
+    tags,
 };
 
 /// Elements of a vector that the readable form shows.
@@ -28,6 +29,7 @@ struct Record<'a> {
     payload: String,
     /// `utf-8`, or `hex` for bytes that are not text.
     payload_encoding: &'static str,
+    tags: Map<String, Value>,
 }
 
 pub(crate) fn get(args: &GetArgs) -> Result<ExitCode> {
@@ -39,13 +41,13 @@ pub(crate) fn get(args: &GetArgs) -> Result<ExitCode> {
 fn get_from<K: TextKey + ?Sized>(collection: &Collection<K>, args: &GetArgs) -> Result<ExitCode> {
     let key = K::parse(&args.key)?;
     let record = collection.get(key.clone())?.with_context(|| missing(&args.key, &args.collection))?;
-    let (vector, dim) = (&record.vector, record.vector.len());
+    let (vector, dim, tags) = (&record.vector, record.vector.len(), tags::json(&record.tags));
     if args.json {
         let (payload, payload_encoding) = match String::from_utf8(record.payload) {
             Ok(text) => (text, "utf-8"),
             Err(bytes) => (bytes.as_bytes().iter().map(|b| format!("{b:02x}")).collect(), "hex"),
         };
-        say_json(&Record { key: K::json(&key), dim, vector, payload, payload_encoding })?;
+        say_json(&Record { key: K::json(&key), dim, vector, payload, payload_encoding, tags })?;
     } else {
         let mut shown: Vec<_> = vector.iter().take(SHOWN).map(f32::to_string).collect();
         if dim > SHOWN {
@@ -53,6 +55,9 @@ fn get_from<K: TextKey + ?Sized>(collection: &Collection<K>, args: &GetArgs) -> 
         }
         say(format!("key      {}", K::show(&key)))?;
         say(format!("payload  {}", preview(&record.payload, 1_000)))?;
+        if !tags.is_empty() {
+            say(format!("tags     {}", preview(serde_json::to_string(&tags)?.as_bytes(), 1_000)))?;
+        }
         say(format!("vector   {dim} dimensions: {}", shown.join(", ")))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -74,7 +79,7 @@ pub(crate) fn put(args: &PutArgs) -> Result<ExitCode> {
 fn put_into<K: TextKey + ?Sized>(collection: &Collection<K>, args: &PutArgs, vector: &Block) -> Result<&'static str> {
     let key = K::parse(&args.key)?;
     let verb = if collection.contains(key.clone())? { "replaced" } else { "stored" };
-    collection.put(key, vector, args.payload.as_bytes())?;
+    collection.put_tagged(key, vector, args.payload.as_bytes(), &tags::of(&args.tags)?)?;
     Ok(verb)
 }
 

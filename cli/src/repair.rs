@@ -31,13 +31,14 @@ struct Row {
     records: u64,
     lost: u64,
     payloads_lost: u64,
+    tags_lost: u64,
     /// Records that may have been removed or replaced.
     uncertain: u64,
 }
 
 #[derive(Debug, Serialize)]
 struct LossRow {
-    /// `record`, `payload`, `removal` or `unknown`.
+    /// `record`, `payload`, `tags`, `removal` or `unknown`.
     kind: &'static str,
     collection: Option<String>,
     key: Option<String>,
@@ -49,8 +50,8 @@ struct LossRow {
 
 impl From<RepairedCollection> for Row {
     fn from(c: RepairedCollection) -> Self {
-        let (lost, payloads_lost, uncertain) = (c.lost, c.payloads_lost, c.uncertain);
-        Row { name: c.name, records: c.records, lost, payloads_lost, uncertain }
+        let (lost, payloads_lost, tags_lost, uncertain) = (c.lost, c.payloads_lost, c.tags_lost, c.uncertain);
+        Row { name: c.name, records: c.records, lost, payloads_lost, tags_lost, uncertain }
     }
 }
 
@@ -103,7 +104,8 @@ pub(crate) fn run(args: &RepairArgs) -> Result<ExitCode> {
 
 fn describe(report: &RepairReport) -> Result<()> {
     for c in &report.collections {
-        let counts = [(c.lost, "lost"), (c.payloads_lost, "without payload"), (c.uncertain, "perhaps removed")];
+        let beside = [(c.payloads_lost, "without payload"), (c.tags_lost, "without tags")];
+        let counts = [(c.lost, "lost"), beside[0], beside[1], (c.uncertain, "perhaps removed")];
         let counts = counts.into_iter().filter(|(number, _)| *number > 0);
         let rest: String = counts.map(|(number, what)| format!(", {} {what}", count(number))).collect();
         say(format!("collection '{}': {}{rest}", c.name, records(c.records)))?;

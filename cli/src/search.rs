@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use lodestore::{Collection, CollectionInfo, KeyType, Residency, SearchStats, Store};
+use lodestore::{Collection, CollectionInfo, KeyType, Residency, SearchStats, Store, TagFilter};
 use serde::Serialize;
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     keys::{self, TextKey, with_any},
     open,
     output::{count, per_second, preview, records, say, say_json, took},
+    tags,
 };
 
 /// Queries held in memory at a time.
@@ -124,7 +125,22 @@ impl AddAssign for Work {
     }
 }
 
+/// What was asked for, read.
+struct Asked<'a> {
+    args: &'a SearchArgs,
+    tags: Option<TagFilter>,
+}
+
+impl std::ops::Deref for Asked<'_> {
+    type Target = SearchArgs;
+
+    fn deref(&self) -> &SearchArgs {
+        self.args
+    }
+}
+
 pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
+    let args = &Asked { args, tags: tags::conditions(&args.tags)? };
     let (k, ef, threads) = (args.k.get(), args.ef.get(), args.threads.get());
     let mut queries = formats::vectors(&args.queries)?;
     let total = queries.count().min(args.limit.unwrap_or(u64::MAX));
@@ -218,7 +234,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
     } else {
         report(&summary)?;
         if let Some(sample) = &sample {
-            with_any!(&any, collection => show(collection, &info, sample, k, ef))?;
+            with_any!(&any, collection => show(collection, &info, sample, args))?;
         }
     }
     drop(any);
@@ -243,7 +259,7 @@ fn ground_truth(truth: Rows, k: usize, queries: u64) -> Result<Rows> {
 }
 
 /// Searches all `rows`, split evenly among threads.
-fn search<K: TextKey + ?Sized>(collection: &Collection<K>, rows: &Block, args: &SearchArgs) -> Result<Vec<Run>> {
+fn search<K: TextKey + ?Sized>(collection: &Collection<K>, rows: &Block, args: &Asked<'_>) -> Result<Vec<Run>> {
     let (count, threads) = (rows.len() / collection.dim(), args.threads.get());
     if args.batch {
         return Ok(vec![all_at_once(collection, rows, args)?]);
@@ -264,7 +280,7 @@ fn one_by_one<K: TextKey + ?Sized>(
     collection: &Collection<K>,
     rows: &Block,
     which: Range<usize>,
-    args: &SearchArgs,
+    args: &Asked<'_>,
 ) -> Result<Run> {
     let mut run = Run::default();
     for row in which {
@@ -273,6 +289,9 @@ fn one_by_one<K: TextKey + ?Sized>(
         let mut search = collection.search(query).k(args.k.get()).ef(args.ef.get());
         if let Some(ratio) = args.stop_beyond {
             search = search.stop_beyond(ratio);
+        }
+        if let Some(tags) = &args.tags {
+            search = search.tagged(tags);
         }
         let hits = search.run()?;
         run.latencies.push(started.elapsed());
@@ -283,11 +302,14 @@ fn one_by_one<K: TextKey + ?Sized>(
     Ok(run)
 }
 
-fn all_at_once<K: TextKey + ?Sized>(collection: &Collection<K>, rows: &Block, args: &SearchArgs) -> Result<Run> {
+fn all_at_once<K: TextKey + ?Sized>(collection: &Collection<K>, rows: &Block, args: &Asked<'_>) -> Result<Run> {
     let mut search =
         collection.search_many(rows.part(0..rows.len())).k(args.k.get()).ef(args.ef.get()).threads(args.threads.get());
     if let Some(ratio) = args.stop_beyond {
         search = search.stop_beyond(ratio);
+    }
+    if let Some(tags) = &args.tags {
+        search = search.tagged(tags);
     }
     let hits = search.run()?;
     let mut run = Run::default();
@@ -346,12 +368,15 @@ fn show<K: TextKey + ?Sized>(
     collection: &Collection<K>,
     info: &CollectionInfo,
     queries: &Block,
-    k: usize,
-    ef: usize,
+    args: &Asked<'_>,
 ) -> Result<()> {
     for n in 0..queries.len() / info.dim {
         let query = queries.part(n * info.dim..(n + 1) * info.dim);
-        let hits = collection.search(query).k(k).ef(ef).with_payloads().run()?;
+        let mut search = collection.search(query).k(args.k.get()).ef(args.ef.get()).with_payloads();
+        if let Some(tags) = &args.tags {
+            search = search.tagged(tags);
+        }
+        let hits = search.run()?;
         say(format!("\nquery {n}{:>16}  distance", "key"))?;
         for hit in hits.iter().take(SHOWN_HITS) {
             let payload = match hit.payload.as_deref() {

@@ -62,6 +62,14 @@ impl Members {
         }
     }
 
+    /// Whether a slot is in it.
+    pub(crate) fn has(&self, slot: u32) -> bool {
+        match &self.slots {
+            Slots::Few(slots) => slots.binary_search(&slot).is_ok(),
+            Slots::Many(bits, _) => bits.has(slot),
+        }
+    }
+
     /// All of them, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         let (few, many) = match &self.slots {
@@ -71,11 +79,14 @@ impl Members {
         few.iter().copied().chain(many.into_iter().flatten())
     }
 
-    /// Some of them, from all over.
-    pub(crate) fn spread(&self, count: usize, into: &mut Vec<u32>) {
+    /// Some of them that are `wanted`, from all over.
+    pub(crate) fn spread(&self, count: usize, wanted: impl Fn(u32) -> bool, into: &mut Vec<u32>) {
         match &self.slots {
-            Slots::Few(slots) => into.extend(slots.iter().copied().step_by((slots.len() / count).max(1)).take(count)),
-            Slots::Many(bits, _) => bits.spread(count, into),
+            Slots::Few(slots) => {
+                let some = slots.iter().copied().step_by((slots.len() / count).max(1));
+                into.extend(some.filter(|&slot| wanted(slot)).take(count));
+            }
+            Slots::Many(bits, _) => bits.spread(count, wanted, into),
         }
     }
 
@@ -96,9 +107,8 @@ impl Members {
         }
     }
 
-    /// Changes the form if the number asks for it.
-    fn settle(&mut self) {
-        let limit = self.until.limit;
+    /// Changes the form if the number asks for it, with room for slots below `limit`.
+    fn settle(&mut self, limit: u32) {
         match &mut self.slots {
             Slots::Few(slots) if slots.len() as u64 * u64::from(FEW) > u64::from(limit) => {
                 let mut bits = SlotSet::below(limit);
@@ -128,20 +138,30 @@ impl Index {
         let mut live = (0..until.limit).filter(|&slot| self.counts(slot, Some(keep)));
         let first = live.by_ref().take((until.limit / FEW) as usize + 1).collect();
         let mut members = Members { slots: Slots::Few(first), until };
-        members.settle();
+        members.settle(until.limit);
         live.for_each(|slot| members.set(slot, true));
         members
     }
 
     /// The same, if somebody else knows the slots: all those that were to be kept at `until`, and perhaps newer ones.
     pub fn members_at(&self, mut slots: Vec<u32>, until: Progress) -> Members {
-        // Newer ones come with what is caught up with.
-        slots.retain(|&slot| slot < until.limit);
+        let limit = self.limit();
+        // There are no others, but in a catalogue that is damaged.
+        slots.retain(|&slot| slot < limit);
         slots.sort_unstable();
         slots.dedup();
         let mut members = Members { slots: Slots::Few(slots), until };
-        members.settle();
+        members.settle(limit);
         members
+    }
+
+    /// Says of slots whether they are in it now; it is all those that were to be kept at `until` then, and perhaps newer ones.
+    pub fn amend(&self, members: &mut Members, changes: impl IntoIterator<Item = (u32, bool)>, until: Progress) {
+        let limit = self.limit();
+        members.until = until;
+        members.settle(limit);
+        changes.into_iter().filter(|&(slot, _)| slot < limit).for_each(|(slot, is_in)| members.set(slot, is_in));
+        members.settle(limit);
     }
 
     /// Whether nothing was put since.
@@ -161,9 +181,9 @@ impl Index {
             return;
         };
         members.until = now;
-        members.settle();
+        members.settle(now.limit);
         changed.for_each(|slot| members.set(slot, self.counts(slot, Some(keep))));
-        members.settle();
+        members.settle(now.limit);
     }
 
     /// The slots that were put between two moments; `None` if that is not known any more.

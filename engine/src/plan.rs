@@ -73,19 +73,22 @@ const MORE: (f64, f64) = (0.3, 0.7);
 const MOST: f64 = 16.0;
 
 impl Index {
-    /// The least work. The caller counts as a reader.
-    pub(crate) fn plan(&self, keep: &Keep<'_>, members: Option<&Members>, ef: usize) -> Plan {
+    /// The least work; `members` with whether not all of them may be found. The caller counts as a reader.
+    pub(crate) fn plan(&self, keep: &Keep<'_>, members: (Option<&Members>, bool), ef: usize) -> Plan {
         let limit = f64::from(self.limit());
         let mut seeds = Vec::with_capacity(SEEDS);
         let (matches, asking, (hop, list)) = match members {
-            Some(members) => {
-                if members.bits().is_none() {
-                    return Plan::Scan;
-                }
-                members.spread(SEEDS, &mut seeds);
+            (Some(members), _) if members.bits().is_none() => return Plan::Scan,
+            (Some(members), false) => {
+                // A walk takes those that it begins at for what it may find.
+                members.spread(SEEDS, |slot| !self.is_dead(slot), &mut seeds);
                 (members.len() as f64, 0.0, KNOWN)
             }
-            None => {
+            (Some(members), true) => {
+                let share = self.sample_of(members, keep, &mut seeds);
+                (share * members.len() as f64, ASK * members.len() as f64, ASKED)
+            }
+            (None, _) => {
                 let share = self.sample(keep, &mut seeds);
                 seeds.truncate(SEEDS);
                 (share * limit, ASK * limit, ASKED)
@@ -104,7 +107,7 @@ impl Index {
         let share = matches / limit;
         let hops = ef as f64 / share;
         // As long as the other way would take, if it turns out to be longer than guessed.
-        let is_best = members.is_none() && share >= LEAST && hops * PAST < other;
+        let is_best = members.0.is_none() && share >= LEAST && hops * PAST < other;
         let past = is_best.then_some(Past { hops: (other / PAST).max(2.0 * hops) as u64, share });
         let lists = (scan / list + wide) as u64;
         let among = (among <= scan).then_some(AmongKept { seeds, ef: wide as usize, lists });
@@ -127,6 +130,18 @@ impl Index {
             }
         }
         found.len() as f64 / f64::from(looked)
+    }
+
+    /// As [`sample`](Self::sample), of what may be kept only.
+    fn sample_of(&self, members: &Members, keep: &Keep<'_>, found: &mut Vec<u32>) -> f64 {
+        let mut some = Vec::with_capacity(SAMPLES as usize);
+        members.spread(SAMPLES as usize, |slot| !self.is_dead(slot), &mut some);
+        found.extend(some.iter().copied().filter(|&slot| self.counts(slot, Some(keep))));
+        let share = found.len() as f64 / some.len().max(1) as f64;
+        // From all over.
+        let step = found.len().div_ceil(SEEDS).max(1);
+        *found = found.iter().copied().step_by(step).collect();
+        share
     }
 
     /// Whether so few records are kept that comparing with each of them is less work than a walk that goes through all

@@ -20,6 +20,8 @@ use crate::wanted::Wanted;
 struct Choice<'a> {
     keep: &'a Keep<'a>,
     members: Option<&'a Members>,
+    /// Whether not all of those may be found.
+    partial: bool,
     way: Way<'a>,
 }
 
@@ -76,7 +78,7 @@ impl Index {
             return (found.unwrap_or_default(), counters);
         };
         let _reading = self.reading();
-        match self.plan(keep, wanted.members, wanted.ef.max(wanted.k)) {
+        match self.plan(keep, (wanted.members, wanted.partial), wanted.ef.max(wanted.k)) {
             Plan::Scan => self.find_nearly_exactly(query, wanted),
             Plan::Walk(walks) => self.find_walking(query, wanted, keep, &walks),
         }
@@ -90,14 +92,14 @@ impl Index {
         keep: &Keep<'_>,
         walks: &Walks,
     ) -> (Vec<Neighbour>, Counters) {
-        let members = wanted.members;
+        let (members, partial) = (wanted.members, wanted.partial);
         let past = walks.past.as_ref().map(|past| (Way::Past { hops: past.hops, share: past.share }, wanted.ef));
         let among = walks.among.as_ref();
         let among = among.map(|among| (Way::Among { seeds: &among.seeds, lists: among.lists }, among.ef));
         let mut before = Counters::default();
         for (way, ef) in past.into_iter().chain(among) {
             let wanted = Wanted { ef, ..*wanted };
-            let (found, counters) = self.search_kept(query, &wanted, Some(Choice { keep, members, way }));
+            let (found, counters) = self.search_kept(query, &wanted, Some(Choice { keep, members, partial, way }));
             before += counters;
             if let Some(found) = found {
                 return (found, before);
@@ -165,7 +167,7 @@ impl Index {
         let keep = choice.map(|choice| choice.keep);
         self.scratch.with(|scratch| {
             // Before the walk: a slot linked in between is then found twice rather than not at all.
-            let unlinked = self.scan_unlinked(point, (until.ef, wanted.watch), keep, scratch);
+            let unlinked = self.scan_unlinked(point, (until.ef, wanted.watch), (keep, wanted.members), scratch);
             let mut found = std::mem::take(&mut scratch.found);
             found.clear();
             let in_time = match self.codes() {
@@ -199,7 +201,7 @@ impl Index {
                 found.sort_unstable_by(Candidate::nearer);
                 found.dedup_by_key(|c| c.slot);
             }
-            let (records, superseded) = self.resolve(&found, k, keep);
+            let (records, superseded) = self.resolve(&found, k, keep.and(wanted.last_word()));
             let pool = &scratch.pool;
             let came_to = (pool.room() > 0 && pool.peek_next().is_none()).then(|| pool.live().count() as u64);
             scratch.found = found;
@@ -231,7 +233,7 @@ impl Index {
         &self,
         distances: &D,
         until: Until<'_>,
-        Choice { keep, members, way }: Choice<'_>,
+        Choice { keep, members, partial, way }: Choice<'_>,
         scratch: &mut Scratch,
     ) -> bool {
         let any_dead = self.any_dead();
@@ -245,7 +247,8 @@ impl Index {
             Way::Among { seeds, lists } => (seeds, lists),
         };
         let among = Among { level: &level, distances, until, most: lists };
-        if let Some(bits) = members.and_then(Members::bits) {
+        let bits = members.and_then(Members::bits);
+        if let Some(bits) = bits.filter(|_| !partial) {
             let keeps = |slot| bits.has(slot) && !(any_dead && self.is_dead(slot));
             return search_among(among, nearest, seeds, keeps, scratch);
         }
@@ -255,6 +258,9 @@ impl Index {
         kept.grow(distances.limit());
         let mut refused = 0;
         let keeps = |slot: u32| {
+            if bits.is_some_and(|bits| !bits.has(slot)) {
+                return false;
+            }
             if asked.insert(slot) {
                 asked.note(&[slot]);
                 let is_live = !self.is_dead(slot);

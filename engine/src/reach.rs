@@ -5,9 +5,12 @@ use crate::scratch::SlotSet;
 
 impl Index {
     /// The slots that links lead to from the entry point, for each level from 0 up: on a level, those that its links
-    /// lead to from what was reached on the level above.
-    pub(crate) fn reached(&self, limit: u32) -> Vec<SlotSet> {
-        let Some(entry) = self.entry().filter(|entry| entry.slot < limit) else { return vec![SlotSet::below(limit)] };
+    /// lead to from what was reached on the level above. Also through what is put meanwhile.
+    pub(crate) fn reached(&self) -> Vec<SlotSet> {
+        let entry = self.entry();
+        // Afterwards: an entry point has been given out before it is one.
+        let limit = self.limit();
+        let Some(entry) = entry else { return vec![SlotSet::below(limit)] };
         let mut levels = Vec::new();
         let mut queue = Vec::new();
         // What was reached above, in the order in which it was.
@@ -32,7 +35,7 @@ impl Index {
 
     /// Slots with a record below `limit` that no walk on level 0 can reach; those among them that are being put.
     pub(crate) fn unreached(&self, limit: u32) -> Vec<u32> {
-        let reached = &self.reached(limit)[0];
+        let reached = &self.reached()[0];
         (0..limit).filter(|&slot| !reached.has(slot) && !self.is_gone(slot)).collect()
     }
 

@@ -66,8 +66,16 @@ impl Index {
             return Vec::new();
         }
         let is_free = |slot| self.free_place(slot).is_some();
-        let slots = self.free_slots.lock().ready(count, &self.readers, is_free);
-        slots.into_iter().filter_map(|slot| self.free_place(slot)).collect()
+        let mut free_slots = self.free_slots.lock();
+        let slots = free_slots.ready(count, &self.readers, is_free);
+        // One that is not free after all must not stand before the others for ever.
+        let place = |slot| {
+            self.free_place(slot).or_else(|| {
+                free_slots.take(slot);
+                None
+            })
+        };
+        slots.into_iter().filter_map(place).collect()
     }
 
     /// Announces that a slot given out before is to be used again.
@@ -104,6 +112,8 @@ impl Index {
     /// Makes dead slots that nothing refers to free. The caller holds the gate for reading.
     pub(crate) fn set_free(&self, slots: &[u32]) -> Result<()> {
         slots.iter().try_for_each(|&slot| self.links.touch(slot))?;
+        // Before they can be seen to be free: whoever looks for slots that were free at opening would take them for such.
+        self.free_slots.lock().unlinked(slots.iter().copied());
         for &slot in slots {
             let (id, words) = (self.id_of(slot), self.links.words(slot));
             for (word, value) in words.iter().zip([FREE, END, !id.upper, !u32::from(id.level)]) {
@@ -113,7 +123,6 @@ impl Index {
         }
         self.free_count.fetch_add(slots.len() as u64, Ordering::AcqRel);
         self.dead.fetch_sub(slots.len() as u64, Ordering::AcqRel);
-        self.free_slots.lock().unlinked(slots.iter().copied());
         Ok(())
     }
 }

@@ -69,8 +69,9 @@ impl Index {
                 let full = found.len() >= asked;
                 // What was put meanwhile may have been looked at twice.
                 found.dedup_by_key(|c| c.slot);
-                let (records, superseded) = self.resolve(&found, k, wanted.keep);
-                let again = full && (superseded || found.len() < asked);
+                let (records, _) = self.resolve(&found, k, wanted.last_word());
+                // Two of one record's, or such that are not to be kept any more.
+                let again = full && records.len() < k;
                 scratch.found = found;
                 (records, again, scratch.counters)
             });
@@ -87,23 +88,28 @@ impl Index {
     /// Whoever replaces a record gives it a new slot before the old one dies. So a record whose old slot was found dead is
     /// found by looking, at the end, at the slots that were put since the beginning.
     fn scan<D: Distances>(&self, distances: &D, wanted: &Wanted<'_>, scratch: &mut Scratch) {
-        let &Wanted { keep, members, watch, .. } = wanted;
+        let &Wanted { keep, members, partial, watch, .. } = wanted;
         let (seen, refused, cut_short) = (Cell::new(0u32), Cell::new(0u64), Cell::new(false));
         let goes_on = |_: &u32| {
             cut_short.set(cut_short.get() || watch.ends_scan(seen.get()));
             seen.set(seen.get().wrapping_add(1));
             !cut_short.get()
         };
-        let is_kept = |&slot: &u32| {
+        let is_kept_by = |slot: u32, keep: Option<&Keep<'_>>| {
             let is_live = !self.is_dead(slot);
             let is_kept = is_live && keep.is_none_or(|keep| keep(self.id_of(slot).key));
             refused.set(refused.get() + u64::from(is_live && !is_kept));
             is_kept
         };
+        let (is_kept, is_new) =
+            (|&slot: &u32| is_kept_by(slot, keep), |&slot: &u32| is_kept_by(slot, wanted.last_word()));
         let mut from = match members {
             Some(members) => {
-                let live = members.iter().take_while(goes_on).filter(|&slot| !self.is_dead(slot));
-                self.compare_all(distances, live, scratch);
+                let slots = members.iter().take_while(goes_on);
+                match partial {
+                    true => self.compare_all(distances, slots.filter(is_kept), scratch),
+                    false => self.compare_all(distances, slots.filter(|&slot| !self.is_dead(slot)), scratch),
+                }
                 members.until()
             }
             None => {
@@ -118,8 +124,8 @@ impl Index {
                 break;
             }
             match self.changed(from, now) {
-                Some(changed) => self.compare_all(distances, changed.filter(is_kept), scratch),
-                None => self.compare_all(distances, (0..self.limit()).filter(is_kept), scratch),
+                Some(changed) => self.compare_all(distances, changed.filter(is_new), scratch),
+                None => self.compare_all(distances, (0..self.limit()).filter(is_new), scratch),
             }
             from = now;
         }
@@ -131,12 +137,12 @@ impl Index {
         distances.kernel().run(CompareAll { distances, slots, scratch });
     }
 
-    /// The nearest `ef` of the live slots that recovery has not linked yet.
+    /// The nearest `ef` of the live slots that recovery has not linked yet; of `members`, if there are.
     pub(crate) fn scan_unlinked(
         &self,
         query: Point<'_>,
         (ef, watch): (usize, Watch<'_>),
-        keep: Option<&Keep<'_>>,
+        (keep, members): (Option<&Keep<'_>>, Option<&Members>),
         scratch: &mut Scratch,
     ) -> Vec<Candidate> {
         let Some(pending) = self.pending.get().filter(|p| p.left() > 0) else { return Vec::new() };
@@ -146,7 +152,8 @@ impl Index {
             cut_short = watch.ends_scan(n);
             !cut_short
         });
-        let counted = slots.map(|(_, slot)| slot).filter(|&slot| self.counts(slot, keep));
+        let may_be = |&slot: &u32| members.is_none_or(|members| members.has(slot)) && self.counts(slot, keep);
+        let counted = slots.map(|(_, slot)| slot).filter(may_be);
         self.compare_all(&ExactTo { index: self, query }, counted, scratch);
         scratch.counters.cut_short |= cut_short;
         scratch.pool.live().collect()

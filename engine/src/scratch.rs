@@ -411,22 +411,30 @@ impl SlotSet {
 
     /// Those in it, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.0.iter().zip(0u32..).flat_map(|(&word, at)| {
-            let rest = |&left: &u64| Some(left & (left - 1)).filter(|&left| left != 0);
-            let bits = std::iter::successors(Some(word).filter(|&word| word != 0), rest);
-            bits.map(move |left| at * 64 + left.trailing_zeros())
-        })
+        slots_of(&self.0, 0)
     }
 
-    /// Up to `count` of those in it, from all over.
-    pub(crate) fn spread(&self, count: usize, into: &mut Vec<u32>) {
-        let step = (self.0.len() / count.max(1)).max(1);
-        for from in (0..self.0.len()).step_by(step).take(count) {
-            // The first from there on, so that a stretch without any does not cost one.
-            let found = self.0[from..(from + step).min(self.0.len())].iter().position(|&word| word != 0);
-            into.extend(found.map(|at| ((from + at) * 64) as u32 + self.0[from + at].trailing_zeros()));
+    /// Up to `count` of those in it that are `wanted`, from all over.
+    pub(crate) fn spread(&self, count: usize, wanted: impl Fn(u32) -> bool, into: &mut Vec<u32>) {
+        /// Looked at in each stretch.
+        const TRIES: usize = 256;
+        let words = self.0.len();
+        for nth in 0..count {
+            // The first of a stretch, so that one with few does not cost any.
+            let (from, to) = (nth * words / count, (nth + 1) * words / count);
+            let slots = slots_of(&self.0[from..to], from as u32);
+            into.extend(slots.take(TRIES).find(|&slot| wanted(slot)));
         }
     }
+}
+
+/// The slots of some words, the first of which is the `from`th.
+fn slots_of(words: &[u64], from: u32) -> impl Iterator<Item = u32> + '_ {
+    words.iter().zip(from..).flat_map(|(&word, at)| {
+        let rest = |&left: &u64| Some(left & (left - 1)).filter(|&left| left != 0);
+        let bits = std::iter::successors(Some(word).filter(|&word| word != 0), rest);
+        bits.map(move |left| at * 64 + left.trailing_zeros())
+    })
 }
 
 /// Work counted during a search.

@@ -148,8 +148,9 @@ impl Index {
         pairs: &P,
         scratch: &mut Scratch,
     ) -> Result<()> {
-        let limit = self.limit();
         let _lock = self.lock_lists(slot);
+        // Nothing in the list is beyond it then.
+        let limit = self.limit();
         let mut kept: Vec<Candidate> = Vec::with_capacity(self.cap(level));
         let mut through = Vec::new();
         scratch.visited.reset(limit as usize);

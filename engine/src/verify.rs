@@ -140,7 +140,7 @@ impl Index {
             }
             Some(_) => {}
         }
-        let reached = self.reached(limit);
+        let reached = self.reached();
         findings.unreachable = vec![0; reached.len()];
         for &slot in linked.iter().filter(|&&slot| !self.is_gone(slot)) {
             for (level, reached) in reached.iter().enumerate().take(usize::from(self.id_of(slot).level) + 1) {

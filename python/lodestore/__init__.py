@@ -28,7 +28,7 @@ from lodestore._errors import (
     StaleError,
     StorageError,
 )
-from lodestore._native import Batch, Collection, KeySet, Savepoint, Scan, Store, Stream, in_memory, open
+from lodestore._native import Batch, Collection, KeySet, Savepoint, Scan, Store, Stream, Tag, TagFilter, in_memory, open
 from lodestore._results import (
     BatchHits,
     CollectionInfo,
@@ -74,6 +74,8 @@ __all__ = [
     "Store",
     "StoreStats",
     "Stream",
+    "Tag",
+    "TagFilter",
     "VerifyReport",
     "in_memory",
     "open",

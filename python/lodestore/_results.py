@@ -15,6 +15,8 @@ class Record(NamedTuple):
     vector: NDArray[np.float32]
     """Shape (dim,)."""
     payload: bytes
+    tags: dict[str, int | str | list[int | str]]
+    """To each field its value, or a list of several."""
 
 
 class Hit(NamedTuple):

@@ -5,6 +5,7 @@ use crate::errors::{raise, refuse};
 use crate::input::Vectors;
 use crate::keyed::with_keyed;
 use crate::output;
+use crate::tags;
 use lodestore::WriteBatch;
 use pyo3::prelude::*;
 use std::borrow::Cow;
@@ -43,10 +44,10 @@ const GONE: &str = "the batch was committed or discarded; make a new one";
 
 #[pymethods]
 impl Batch {
-    /// Adds a put. Later changes of a key in the same batch win. vector: shape (dim,).
+    /// Adds a put. Later changes of a key in the same batch win. vector: shape (dim,). tags: as for Collection.put().
     #[pyo3(
-        signature = (collection, key, vector, payload = Cow::default()),
-        text_signature = "($self, collection, key, vector, payload=b'')"
+        signature = (collection, key, vector, payload = Cow::default(), tags = None),
+        text_signature = "($self, collection, key, vector, payload=b'', tags=None)"
     )]
     fn put(
         &self,
@@ -54,12 +55,14 @@ impl Batch {
         key: &Bound<'_, PyAny>,
         vector: &Bound<'_, PyAny>,
         payload: Cow<'_, [u8]>,
+        tags: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
+        let tags = tags::tags(tags)?;
         with_keyed!(&collection.get().0, docs => {
             let key = key_of(docs, key)?;
             let vector = Vectors::one(vector, docs.dim(), docs.element())?;
             let components = vector.components()?;
-            self.change(|batch| batch.put(docs, key, components, &payload))
+            self.change(|batch| batch.put_tagged(docs, key, components, &payload, &tags))
         })
     }
 
@@ -81,6 +84,20 @@ impl Batch {
         with_keyed!(&collection.get().0, docs => {
             let key = key_of(docs, key)?;
             self.change(|batch| batch.set_payload(docs, key, &payload))
+        })
+    }
+
+    /// Adds a change of tags alone; of a key that has no record by then it does nothing.
+    fn set_tags(
+        &self,
+        collection: &Bound<'_, Collection>,
+        key: &Bound<'_, PyAny>,
+        tags: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let tags = tags::tags(Some(tags))?;
+        with_keyed!(&collection.get().0, docs => {
+            let key = key_of(docs, key)?;
+            self.change(|batch| batch.set_tags(docs, key, &tags))
         })
     }
 

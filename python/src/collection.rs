@@ -2,12 +2,14 @@
 
 use crate::classes;
 use crate::errors::{raise, refuse};
+use crate::filter::Given;
 use crate::input::{self, Vectors};
 use crate::keyed::{Keyed, PyKey, object, with_keyed};
 use crate::output;
 use crate::scan::{Scan, between};
 use crate::search::{Wanted, search, search_many};
 use crate::stream::{self, Stream};
+use crate::tags::{self, TagFilter};
 use crate::waiting::Waiting;
 use lodestore::Element;
 use pyo3::prelude::*;
@@ -39,12 +41,17 @@ fn put_many<K: PyKey + ?Sized>(
     docs: &lodestore::Collection<K>,
     keys: &Bound<'_, PyAny>,
     vectors: &Vectors<'_>,
-    payloads: Option<&[&[u8]]>,
+    (payloads, tags): (Option<&[&[u8]]>, Option<&[lodestore::Tags]>),
     progress: Option<Py<PyAny>>,
 ) -> PyResult<()> {
     let (keys, components) = (K::many(keys)?, vectors.components()?);
     let mut waiting = Waiting::new(progress.as_ref(), keys.len());
-    py.detach(|| docs.put_many_while(&keys, components, payloads, |done| waiting.go_on(done))).map_err(raise)?;
+    let mut go_on = |done| waiting.go_on(done);
+    let put = || match tags {
+        None => docs.put_many_while(&keys, components, payloads, &mut go_on),
+        Some(tags) => docs.put_many_tagged_while(&keys, components, payloads, tags, &mut go_on),
+    };
+    py.detach(put).map_err(raise)?;
     waiting.end()
 }
 
@@ -127,21 +134,25 @@ impl Collection {
     /// and every search that starts finds it.
     ///
     /// vector: shape (dim,), numbers of any type; of the collection's own they are taken as they are.
-    /// payload: bytes, at most 16 MiB.
-    #[pyo3(signature = (key, vector, payload = Cow::default()), text_signature = "($self, key, vector, payload=b'')")]
+    /// payload: bytes, at most 16 MiB. tags: a mapping of fields to an int or a str, or to several, by which searches choose.
+    #[pyo3(
+        signature = (key, vector, payload = Cow::default(), tags = None),
+        text_signature = "($self, key, vector, payload=b'', tags=None)"
+    )]
     fn put(
         &self,
         py: Python<'_>,
         key: &Bound<'_, PyAny>,
         vector: &Bound<'_, PyAny>,
         payload: Cow<'_, [u8]>,
+        tags: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let (dim, element) = self.shape();
+        let ((dim, element), tags) = (self.shape(), tags::tags(tags)?);
         with_keyed!(&self.0, docs => {
             let key = key_of(docs, key)?;
             let vector = Vectors::one(vector, dim, element)?;
             let (components, payload) = (vector.components()?, &*payload);
-            py.detach(|| docs.put(key, components, payload)).map_err(raise)
+            py.detach(|| docs.put_tagged(key, components, payload, &tags)).map_err(raise)
         })
     }
 
@@ -150,8 +161,8 @@ impl Collection {
     ///
     /// keys: an array of integers, shape (rows,), or any iterable of keys. matrix: shape (rows, dim), not to be changed meanwhile.
     /// payloads: None, or bytes for each row.
-    /// progress: called now and then with the rows written and the rows there are.
-    #[pyo3(signature = (keys, matrix, payloads = None, progress = None))]
+    /// progress: called now and then with the rows written and the rows there are. tags: None, or a mapping or None for each row.
+    #[pyo3(signature = (keys, matrix, payloads = None, progress = None, tags = None))]
     fn put_many(
         &self,
         py: Python<'_>,
@@ -159,12 +170,14 @@ impl Collection {
         matrix: &Bound<'_, PyAny>,
         payloads: Option<&Bound<'_, PyAny>>,
         progress: Option<Py<PyAny>>,
+        tags: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
+        let tags = tags::rows(tags)?;
         let payloads = input::payloads(payloads)?;
         let payloads: Option<Vec<&[u8]>> = payloads.as_ref().map(|all| all.iter().map(|one| &**one).collect());
         let (dim, element) = self.shape();
         let vectors = Vectors::rows(matrix, "the matrix", dim, element)?;
-        with_keyed!(&self.0, docs => put_many(py, docs, keys, &vectors, payloads.as_deref(), progress))
+        with_keyed!(&self.0, docs => put_many(py, docs, keys, &vectors, (payloads.as_deref(), tags.as_deref()), progress))
     }
 
     /// The record of a key, or None. Its vector is of float32, which has every number of every element type; bits are 0
@@ -187,6 +200,15 @@ impl Collection {
         with_keyed!(&self.0, docs => {
             let (key, payload) = (key_of(docs, key)?, &*payload);
             py.detach(|| docs.set_payload(key, payload)).map_err(raise)
+        })
+    }
+
+    /// Replaces the tags of a record, and leaves the rest as it is. Says whether there is such a record.
+    fn set_tags(&self, py: Python<'_>, key: &Bound<'_, PyAny>, tags: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let tags = tags::tags(Some(tags))?;
+        with_keyed!(&self.0, docs => {
+            let key = key_of(docs, key)?;
+            py.detach(|| docs.set_tags(key, &tags)).map_err(raise)
         })
     }
 
@@ -274,11 +296,11 @@ impl Collection {
     ///
     /// query: shape (dim,). ef: candidates kept on the way, 64 unless given: more find more and take longer.
     /// recall: instead of ef, the share of the true neighbours to be found, 0 to 1, as recall() has measured it.
-    /// payloads: whether to fetch them too. filter: which records may be found; k are whenever there are so many. A callable
+    /// payloads: whether to fetch them too. tags: a condition on the tags of records, see Tag. filter: which records may be found; k are whenever there are so many. A callable
     /// that is asked of keys, once for each; or, much faster since it needs no interpreter, an array of booleans by key,
     /// the keys, an array of integers, or a KeySet of them, which is best if several searches use it. exact: compares with every record, and so finds the true neighbours.
     /// timeout: seconds after which what is known is given; complete of the Hits says whether it came to that.
-    #[pyo3(signature = (query, k = 10, ef = None, recall = None, payloads = true, filter = None, exact = false, timeout = None))]
+    #[pyo3(signature = (query, k = 10, ef = None, recall = None, payloads = true, filter = None, exact = false, timeout = None, tags = None))]
     #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn search<'py>(
         &self,
@@ -291,12 +313,13 @@ impl Collection {
         filter: Option<&Bound<'py, PyAny>>,
         exact: bool,
         timeout: Option<f64>,
+        tags: Option<&Bound<'py, TagFilter>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let wanted = Wanted { k: Some(k), ef, recall, payloads, exact, timeout };
         wanted.check()?;
         let (dim, element) = self.shape();
         let query = Vectors::one(query, dim, element)?;
-        with_keyed!(&self.0, docs => search(py, docs, &query, wanted, filter))
+        with_keyed!(&self.0, docs => search(py, docs, &query, wanted, Given::new(filter, tags)))
     }
 
     /// Searches for many vectors at once. Ctrl-C stops it.
@@ -304,7 +327,7 @@ impl Collection {
     /// queries: shape (rows, dim), not to be changed meanwhile. threads: how many share the queries; 0 is one for each
     /// core. recall, filter, exact, timeout: as for search(); filter may also be a list with one, or None, for each row. Returns BatchHits with keys and distances of the shape (rows, k).
     #[pyo3(
-        signature = (queries, k = 10, ef = None, threads = 0, filter = None, exact = false, recall = None, timeout = None)
+        signature = (queries, k = 10, ef = None, threads = 0, filter = None, exact = false, recall = None, timeout = None, tags = None)
     )]
     #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn search_many<'py>(
@@ -318,12 +341,13 @@ impl Collection {
         exact: bool,
         recall: Option<f64>,
         timeout: Option<f64>,
+        tags: Option<&Bound<'py, TagFilter>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let wanted = Wanted { k: Some(k), ef, recall, payloads: false, exact, timeout };
         wanted.check()?;
         let (dim, element) = self.shape();
         let queries = Vectors::rows(queries, "the queries", dim, element)?;
-        with_keyed!(&self.0, docs => search_many(py, docs, &queries, wanted, filter, threads))
+        with_keyed!(&self.0, docs => search_many(py, docs, &queries, wanted, Given::new(filter, tags), threads))
     }
 
     /// All records whose distance from a vector is at most radius, in the collection's metric (under "l2" the square of the
@@ -333,7 +357,7 @@ impl Collection {
     /// exact finds all. k: at most so many, None for all. min_candidates: goes on until so many records were
     /// looked at, also beyond the radius. Otherwise as search(). Ctrl-C stops it.
     #[pyo3(signature = (query, radius, k = None, ef = None, recall = None, payloads = true, filter = None, exact = false,
-        timeout = None, min_candidates = 0))]
+        timeout = None, min_candidates = 0, tags = None))]
     #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn within<'py>(
         &self,
@@ -348,11 +372,12 @@ impl Collection {
         exact: bool,
         timeout: Option<f64>,
         min_candidates: usize,
+        tags: Option<&Bound<'py, TagFilter>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (dim, element) = self.shape();
         let query = Vectors::one(query, dim, element)?;
         let wanted = Wanted { k, ef, recall, payloads, exact, timeout };
-        with_keyed!(&self.0, docs => stream::within(py, docs, &query, wanted, filter, (radius, min_candidates)))
+        with_keyed!(&self.0, docs => stream::within(py, docs, &query, wanted, Given::new(filter, tags), (radius, min_candidates)))
     }
 
     /// The k nearest groups, each as near as its nearest record: records of which group(hit) says the same, such as the
@@ -361,7 +386,7 @@ impl Collection {
     /// group: a callable that takes a Hit and returns something hashable. most: of each group at most so many records, of those
     /// that are nearer than the nearest of the last group; 1 gives each group's nearest only. Otherwise as search().
     #[pyo3(signature = (query, group, k = 10, most = 1, ef = None, payloads = true, filter = None, exact = false,
-        timeout = None))]
+        timeout = None, tags = None))]
     #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn group_by<'py>(
         &self,
@@ -375,11 +400,12 @@ impl Collection {
         filter: Option<&Bound<'py, PyAny>>,
         exact: bool,
         timeout: Option<f64>,
+        tags: Option<&Bound<'py, TagFilter>>,
     ) -> PyResult<Bound<'py, PyList>> {
         let (dim, element) = self.shape();
         let query = Vectors::one(query, dim, element)?;
         let wanted = Wanted { k: None, ef, recall: None, payloads, exact, timeout };
-        with_keyed!(&self.0, docs => stream::group_by(py, docs, &query, wanted, filter, (group, k, most)))
+        with_keyed!(&self.0, docs => stream::group_by(py, docs, &query, wanted, Given::new(filter, tags), (group, k, most)))
     }
 
     /// The records nearest to a vector, until they are of so many documents, the last with its first record: hnswlib's
@@ -388,7 +414,7 @@ impl Collection {
     /// document: a callable that takes a Hit and returns something hashable, which says what document it is of. Otherwise as
     /// search().
     #[pyo3(signature = (query, documents, document, ef = None, payloads = true, filter = None, exact = false,
-        timeout = None))]
+        timeout = None, tags = None))]
     #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn search_documents<'py>(
         &self,
@@ -401,18 +427,19 @@ impl Collection {
         filter: Option<&Bound<'py, PyAny>>,
         exact: bool,
         timeout: Option<f64>,
+        tags: Option<&Bound<'py, TagFilter>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (dim, element) = self.shape();
         let query = Vectors::one(query, dim, element)?;
         let wanted = Wanted { k: None, ef, recall: None, payloads, exact, timeout };
-        with_keyed!(&self.0, docs => stream::documents(py, docs, &query, wanted, filter, (document, documents)))
+        with_keyed!(&self.0, docs => stream::documents(py, docs, &query, wanted, Given::new(filter, tags), (document, documents)))
     }
 
     /// The records nearest to a vector one after the other, as many as are asked for: a Stream. Any search that is to end
     /// otherwise than others is a loop over it.
     ///
     /// ef: how far the walk looks ahead. exact: compares with all before the first. Otherwise as search().
-    #[pyo3(signature = (query, ef = None, recall = None, payloads = true, filter = None, exact = false, timeout = None))]
+    #[pyo3(signature = (query, ef = None, recall = None, payloads = true, filter = None, exact = false, timeout = None, tags = None))]
     #[expect(clippy::too_many_arguments, reason = "they are named in Python")]
     fn stream<'py>(
         &self,
@@ -423,11 +450,12 @@ impl Collection {
         filter: Option<&Bound<'py, PyAny>>,
         exact: bool,
         timeout: Option<f64>,
+        tags: Option<&Bound<'py, TagFilter>>,
     ) -> PyResult<Stream> {
         let (dim, element) = self.shape();
         let query = Vectors::one(query, dim, element)?;
         let wanted = Wanted { k: None, ef, recall, payloads, exact, timeout };
-        with_keyed!(&self.0, docs => Stream::new(docs, &query, wanted, filter))
+        with_keyed!(&self.0, docs => Stream::new(docs, &query, wanted, Given::new(filter, tags)))
     }
 
     /// Measures how much of what an exact search finds searches find, on so many stored vectors, at rising ef; search()

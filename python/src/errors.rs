@@ -19,6 +19,7 @@ pub(crate) fn raise(error: Error) -> PyErr {
         | Error::CollectionExists { .. }
         | Error::SettingDiffers { .. }
         | Error::Setting(_)
+        | Error::Tag(_)
         | Error::Graph(_)
         | Error::ReadOnly
         | Error::OtherStore { .. } => &classes::INPUT,

@@ -3,12 +3,26 @@
 use crate::errors::refuse;
 use crate::keyed::PyKey;
 use crate::keyset::{self, KeySet};
+use crate::tags::TagFilter;
 use crate::waiting::Asked;
 use lodestore::KeyType;
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use std::collections::HashSet;
+
+/// Which records a search may find, as it was given.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a, 'py> {
+    pub(crate) filter: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) tags: Option<&'a lodestore::TagFilter>,
+}
+
+impl<'a, 'py> Given<'a, 'py> {
+    pub(crate) fn new(filter: Option<&'a Bound<'py, PyAny>>, tags: Option<&'a Bound<'py, TagFilter>>) -> Self {
+        Self { filter, tags: tags.map(|tags| &tags.get().0) }
+    }
+}
 
 /// Which keys a search may find.
 pub(crate) enum Filter<K: PyKey + ?Sized> {

@@ -12,6 +12,7 @@ mod classes;
 mod errors;
 mod input;
 mod keyed;
+mod tags;
 mod output;
 mod waiting;
 mod scan;
@@ -41,4 +42,6 @@ mod _native {
     use crate::store::{Store, in_memory, open};
     #[pymodule_export]
     use crate::stream::Stream;
+    #[pymodule_export]
+    use crate::tags::{Tag, TagFilter};
 }

@@ -2,6 +2,7 @@
 
 use crate::classes;
 use crate::keyed::{self, PyKey};
+use crate::tags;
 use lodestore::{
     BatchHits, CollectionInfo, Hit, MemoryStats, RecallReport, Record, ScrubReport, StoreStats, VerifyReport,
 };
@@ -12,7 +13,8 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 use std::time::SystemTime;
 
 pub(crate) fn record(py: Python<'_>, record: Record) -> PyResult<Bound<'_, PyAny>> {
-    classes::RECORD.make(py, (record.vector.into_pyarray(py), PyBytes::new(py, &record.payload)))
+    let tags = tags::dict(py, &record.tags)?;
+    classes::RECORD.make(py, (record.vector.into_pyarray(py), PyBytes::new(py, &record.payload), tags))
 }
 
 pub(crate) fn hits<K: PyKey + ?Sized>(

@@ -1,7 +1,7 @@
 //! Searches for `k` records, of one query and of many.
 
 use crate::errors::{raise, refuse};
-use crate::filter::{Filter, Filters};
+use crate::filter::{Filter, Filters, Given};
 use crate::input::Vectors;
 use crate::keyed::PyKey;
 use crate::output::{self, Rows};
@@ -66,10 +66,10 @@ pub(crate) fn search<'py, K: PyKey + ?Sized>(
     docs: &Collection<K>,
     query: &Vectors<'py>,
     wanted: Wanted,
-    filter: Option<&Bound<'py, PyAny>>,
+    given: Given<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let components = query.components()?;
-    let filter = filter.map(Filter::<K>::new).transpose()?;
+    let (filter, tags) = (given.filter.map(Filter::<K>::new).transpose()?, given.tags);
     // What nobody can end is not looked at on the way.
     let control = wanted.timeout.is_some().then(|| wanted.control()).transpose()?;
     let hits = py.detach(|| {
@@ -84,6 +84,9 @@ pub(crate) fn search<'py, K: PyKey + ?Sized>(
         if let Some(set) = filter.as_ref().and_then(Filter::set) {
             search = K::among(search, set);
         }
+        if let Some(tags) = tags {
+            search = search.tagged(tags);
+        }
         search.run()
     });
     filter.map_or(Ok(()), Filter::end)?;
@@ -97,12 +100,13 @@ pub(crate) fn search_many<'py, K: PyKey + ?Sized>(
     docs: &Collection<K>,
     queries: &Vectors<'py>,
     wanted: Wanted,
-    filter: Option<&Bound<'py, PyAny>>,
+    given: Given<'_, 'py>,
     threads: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
     let components = queries.components()?;
     let mut waiting = Waiting::new(None, 0);
-    let filter = filter.map(|filter| Filters::<K>::new(filter, queries.count())).transpose()?;
+    let filter = given.filter.map(|filter| Filters::<K>::new(filter, queries.count())).transpose()?;
+    let tags = given.tags;
     let control = wanted.timeout.is_some().then(|| wanted.control()).transpose()?;
     let rows = py.detach(|| {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
@@ -128,6 +132,9 @@ pub(crate) fn search_many<'py, K: PyKey + ?Sized>(
             Some(Filters::All(Filter::Asked(_) | Filter::Keys(_))) => search.filter(&in_each),
             Some(_) => search.filter_rows(&in_row),
         };
+        if let Some(tags) = tags {
+            search = search.tagged(tags);
+        }
         if wanted.exact {
             search = search.exact();
         }

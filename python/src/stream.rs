@@ -2,13 +2,13 @@
 
 use crate::classes;
 use crate::errors::{raise, refuse};
-use crate::filter::Filter;
+use crate::filter::{Filter, Given};
 use crate::input::Vectors;
 use crate::keyed::{AnyKey, PyKey, object};
 use crate::output;
 use crate::search::Wanted;
 use crate::waiting::{Signals, interruptible};
-use lodestore::{Collection, Control, Hit, Radius, StopCondition, Verdict};
+use lodestore::{Collection, Control, Hit, Radius, StopCondition, TagFilter, Verdict};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 struct Source<K: PyKey + ?Sized> {
     stream: lodestore::Stream<'static, K>,
     filter: Option<Filter<K>>,
+    tags: Option<TagFilter>,
     control: Control,
     signals: Signals,
     /// All at once is compared for the first one.
@@ -26,18 +27,16 @@ struct Source<K: PyKey + ?Sized> {
 }
 
 impl<K: PyKey + ?Sized> Source<K> {
-    fn new(
-        docs: &Collection<K>,
-        query: &Vectors<'_>,
-        wanted: Wanted,
-        filter: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
+    fn new(docs: &Collection<K>, query: &Vectors<'_>, wanted: Wanted, given: Given<'_, '_>) -> PyResult<Self> {
         wanted.check()?;
         let control = wanted.control()?;
-        let filter = filter.map(Filter::new).transpose()?;
-        let search = wanted.apply(docs.search(query.components()?)).control(&control);
+        let (filter, tags) = (given.filter.map(Filter::new).transpose()?, given.tags.cloned());
+        let mut search = wanted.apply(docs.search(query.components()?)).control(&control);
+        if tags.is_some() {
+            search = search.with_tags();
+        }
         let stream = search.stream().map_err(raise)?.without_filter();
-        Ok(Self { stream, filter, control, signals: Signals::new(), exact: wanted.exact, taken: Vec::new() })
+        Ok(Self { stream, filter, tags, control, signals: Signals::new(), exact: wanted.exact, taken: Vec::new() })
     }
 
     /// The next that is kept. Without the interpreter.
@@ -46,6 +45,10 @@ impl<K: PyKey + ?Sized> Source<K> {
             self.signals.check()?;
             let Some(hit) = self.stream.next() else { return Ok(None) };
             let hit = hit.map_err(raise)?;
+            let is_tagged = |tags: &TagFilter| hit.tags.as_ref().is_some_and(|of| tags.matches(of));
+            if !self.tags.as_ref().is_none_or(is_tagged) {
+                continue;
+            }
             let Some(filter) = &self.filter else { return Ok(Some(hit)) };
             let kept = filter.keeps(K::borrowed(&hit.key));
             filter.raised()?;
@@ -81,13 +84,13 @@ pub(crate) fn within<'py, K: PyKey + ?Sized>(
     docs: &Collection<K>,
     query: &Vectors<'py>,
     wanted: Wanted,
-    filter: Option<&Bound<'py, PyAny>>,
+    given: Given<'_, 'py>,
     (radius, min_candidates): (f32, usize),
 ) -> PyResult<Bound<'py, PyAny>> {
     if radius.is_nan() {
         return Err(refuse("a radius is a number, got nan"));
     }
-    let mut source = Source::new(docs, query, wanted, filter)?;
+    let mut source = Source::new(docs, query, wanted, given)?;
     let mut condition = Radius::new(radius).min_candidates(min_candidates);
     let most = wanted.k.unwrap_or(usize::MAX);
     let found = source.work(py, |source| {
@@ -152,10 +155,10 @@ pub(crate) fn group_by<'py, K: PyKey + ?Sized>(
     docs: &Collection<K>,
     query: &Vectors<'py>,
     wanted: Wanted,
-    filter: Option<&Bound<'py, PyAny>>,
+    given: Given<'_, 'py>,
     (group, k, most): (&Bound<'py, PyAny>, usize, usize),
 ) -> PyResult<Bound<'py, PyList>> {
-    let mut source = Source::new(docs, query, wanted, filter)?;
+    let mut source = Source::new(docs, query, wanted, given)?;
     let mut groups: Vec<Grouped<K::Owned>> = Vec::new();
     grouped(py, &mut source, k, group, |place, id, found| {
         if place == groups.len() {
@@ -182,10 +185,10 @@ pub(crate) fn documents<'py, K: PyKey + ?Sized>(
     docs: &Collection<K>,
     query: &Vectors<'py>,
     wanted: Wanted,
-    filter: Option<&Bound<'py, PyAny>>,
+    given: Given<'_, 'py>,
     (document, documents): (&Bound<'py, PyAny>, usize),
 ) -> PyResult<Bound<'py, PyAny>> {
-    let mut source = Source::new(docs, query, wanted, filter)?;
+    let mut source = Source::new(docs, query, wanted, given)?;
     let mut all = Vec::new();
     grouped(py, &mut source, documents, document, |_, _, found| all.push(found))?;
     ordered::<K>(py, all, wanted.payloads, source.complete())
@@ -260,9 +263,9 @@ impl Stream {
         docs: &Collection<K>,
         query: &Vectors<'_>,
         wanted: Wanted,
-        filter: Option<&Bound<'_, PyAny>>,
+        given: Given<'_, '_>,
     ) -> PyResult<Self> {
-        let source = Source::new(docs, query, wanted, filter)?;
+        let source = Source::new(docs, query, wanted, given)?;
         let items: Box<dyn Items> = Box::new(Streamed { source, payloads: wanted.payloads });
         Ok(Self(Mutex::new(Held { items: Some(items), complete: true })))
     }

@@ -231,3 +231,74 @@ def test_a_collection_says_what_it_is(store):
     assert (info.m, info.ef_construction, info.seed, info.codes, info.len) == (8, 50, 3, "8", 0)
     assert store.collections() == [info]
     assert repr(docs) == '<lodestore.Collection "docs": 0 records, dim 4, f32, ip>'
+
+
+def test_tags_choose_what_searches_find(tmp_path):
+    rows = np.arange(200, dtype=np.float32).reshape(-1, 1)
+    tags = [{"year": 2000 + row % 25, "lang": ["en", "fr"] if row % 3 == 0 else "de"} for row in range(200)]
+    tags[7] = None
+    with lodestore.open(tmp_path / "store") as store:
+        docs = store.collection("docs", dim=1)
+        docs.put_many(range(200), rows, tags=tags)
+        assert docs.get(6).tags == {"year": 2006, "lang": ["en", "fr"]} and docs.get(7).tags == {}
+        lang, year = lodestore.Tag("lang"), lodestore.Tag("year")
+        for condition, holds in [
+            (lang == "en", lambda t: "en" in t.get("lang", "")),
+            (lang != "de", lambda t: t.get("lang") != "de"),
+            ((year >= 2010) & (year < 2012), lambda t: t.get("year") in (2010, 2011)),
+            (year.range(2010, 2012) | (lang == "fr"), lambda t: t.get("year") in (2010, 2011) or "fr" in t.get("lang", "")),
+            (lang.any(["fr", "it"]) - (year == 2003), lambda t: "fr" in t.get("lang", "") and t["year"] != 2003),
+            (~lang.exists(), lambda t: not t),
+            (lang.startswith("d"), lambda t: t.get("lang") == "de"),
+        ]:
+            due = [row for row in range(200) if holds(tags[row] or {})]
+            assert list(docs.search([0], k=200, tags=condition).keys) == due, condition
+            many = docs.search_many([[0], [199]], k=1, tags=condition)
+            assert [list(row) for row in many.keys] == [[due[0]], [due[-1]]]
+            assert all(condition.matches(tags[row] or {}) == (row in due) for row in range(200))
+            assert [hit.key for hit in docs.stream([0], tags=condition)] == due
+            assert list(docs.within([0], 100.0, tags=condition).keys) == [row for row in due if row <= 10]
+            odd = [row for row in due if row % 2]
+            assert list(docs.search([0], k=200, tags=condition, filter=lambda key: key % 2).keys) == odd
+            assert list(docs.search([0], k=200, tags=condition, filter=np.arange(200) % 2 == 1).keys) == odd
+        assert docs.set_tags(7, {"lang": "it"}) and not docs.set_tags(999, {})
+        with store.batch() as batch:
+            batch.put(docs, 300, [300], tags={"lang": "it", "n": np.int64(5)})
+            batch.set_tags(docs, 8, {"lang": "it"})
+            assert batch.get(docs, 300).tags == {"lang": "it", "n": 5}
+        assert list(docs.search([0], tags=lang == "it").keys) == [7, 8, 300]
+    with lodestore.open(tmp_path / "store") as store:
+        assert list(store.collection("docs").search([0], tags=lodestore.Tag("lang") == "it").keys) == [7, 8, 300]
+
+
+def test_what_is_wrong_with_tags_is_told():
+    docs = lodestore.in_memory().collection("docs", dim=1)
+    docs.put(1, [1], tags={"a": 1})
+    for tags, error in [
+        ({"a": 1.5}, TypeError),
+        ({"a": None}, TypeError),
+        ({"a": [["b"]]}, TypeError),
+        ({1: "a"}, TypeError),
+        (["a"], TypeError),
+        ({"a": 2**63}, lodestore.InputError),
+        ({"": 1}, lodestore.InputError),
+        ({"a": "x" * 257}, lodestore.InputError),
+        ({"a": range(3)}, TypeError),
+    ]:
+        with pytest.raises(error):
+            docs.put(1, [2], tags=tags)
+        with pytest.raises(error):
+            docs.set_tags(1, tags)
+    assert docs.get(1).tags == {"a": 1} and docs.get(1).vector == [1]
+    with pytest.raises(TypeError):
+        docs.put_many([1], [[1]], tags={"a": 1})
+    with pytest.raises(lodestore.InputError):
+        docs.put_many([1, 2], [[1], [2]], tags=[{"a": 1}])
+    with pytest.raises(TypeError, match="neither true nor false"):
+        (lodestore.Tag("a") == 1) and (lodestore.Tag("b") == 2)
+    with pytest.raises(lodestore.InputError):
+        lodestore.Tag("a").range(1, "b")
+    with pytest.raises(lodestore.InputError):
+        lodestore.Tag("")
+    with pytest.raises(TypeError):
+        docs.search([1], tags="a")

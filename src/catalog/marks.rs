@@ -113,7 +113,7 @@ impl Catalog {
 mod tests {
     use super::*;
     use crate::backend::Backend;
-    use crate::catalog::{Row, Staging, decode_row};
+    use crate::catalog::{Row, RowRef, Staging};
     use crate::key::RowKey;
     use lodestore_wal::{Disk, MemDisk, Poison};
 
@@ -136,7 +136,7 @@ mod tests {
                     let (mut slots, mut marks) = (Vec::new(), Vec::new());
                     let mut take = |table: u8, key: &[u8], value: &[u8]| {
                         match table {
-                            2 => slots.push(decode_row(key, value)?.0),
+                            2 => slots.push(RowRef::decode(key, value)?.slot),
                             3 => marks.push(decode(key, value)?.1),
                             _ => {}
                         }
@@ -155,7 +155,7 @@ mod tests {
                 while !applying.is_finished() && lsn > catalog.applied() + 100_000 {
                     std::thread::yield_now();
                 }
-                let row = Row { slot: lsn as u32, payload: [].into() };
+                let row = Row::new(lsn as u32, &[]);
                 let (key, unmarked) = (RowKey::of::<u64>(COLLECTION, &7), [(lsn > 1).then(|| lsn as u32 - 2), None]);
                 catalog.stage([Staging::Row { lsn, key, row: Some(row), unmarked }], || {});
                 let (lsn, slot) = (lsn + 1, lsn as u32);

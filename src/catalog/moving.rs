@@ -1,6 +1,6 @@
 //! New slots for all records of a collection, at once.
 
-use super::{Catalog, RECORDS, decode_row, failed, guarded, marks, put_applied, seal};
+use super::{Catalog, RECORDS, RowRef, failed, guarded, marks, postings, put_applied, seal};
 use crate::error::{Error, Result};
 use crate::key::RowKey;
 use parking_lot::MutexGuard;
@@ -49,6 +49,8 @@ impl Catalog {
             let mut marked = marks::take(&txn, collection)?;
             let mut moved = BTreeSet::new();
             let make = made.is_some();
+            postings::clear(&txn, collection)?;
+            let mut deltas = postings::Deltas::default();
             {
                 let mut last = None;
                 let mut records = txn.open_table(RECORDS).map_err(failed)?;
@@ -57,14 +59,19 @@ impl Catalog {
                     let (key, slot) = (key.row(), *slot);
                     match records.get(key).map_err(failed)? {
                         Some(row) => {
-                            let (old, payload) = decode_row(key, row.value())?;
+                            let row = RowRef::decode(key, row.value())?;
                             // Two slots may name a key when segments are ahead; its row has a new slot already then.
                             let marks = if last == Some(key) { &mut moved } else { &mut marked };
-                            if marks.remove(&old) {
+                            if marks.remove(&row.slot) {
                                 moved.insert(slot);
                             }
+                            if last == Some(key) {
+                                deltas.does_not_come(key, row);
+                            }
                             last = Some(key);
-                            seal(&mut value, key, &[&slot.to_le_bytes(), payload]);
+                            let row = RowRef { slot, ..row };
+                            row.encode(key, &mut value);
+                            deltas.comes(key, row);
                         }
                         None if make => seal(&mut value, key, &[&slot.to_le_bytes()]),
                         None => continue,
@@ -75,6 +82,7 @@ impl Catalog {
             }
             moved.extend(made.unwrap_or_default());
             marks::put_back(&txn, collection, &moved)?;
+            deltas.write(&txn)?;
             Ok((txn, rows))
         })?;
         Ok(Move { catalog: self, _applying: applying, txn, rows })

@@ -1,7 +1,8 @@
 //! All rows of the catalogue as bytes: to write them into another file.
 
 use super::{
-    COLLECTIONS, Catalog, MARKS, META, RECORDS, UUID, damaged, database, failed, guarded, make_durable, unsealed,
+    COLLECTIONS, Catalog, MARKS, META, POSTINGS, RECORDS, UUID, damaged, database, failed, guarded, make_durable,
+    postings, unsealed,
 };
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -17,7 +18,8 @@ enum Table {
 /// The place of [`META`] among them.
 pub(super) const META_NUMBER: u8 = 0;
 /// Every table there is.
-const TABLES: [Table; 4] = [Table::Text(META), Table::Text(COLLECTIONS), Table::Bytes(RECORDS), Table::Bytes(MARKS)];
+const TABLES: [Table; 5] =
+    [Table::Text(META), Table::Text(COLLECTIONS), Table::Bytes(RECORDS), Table::Bytes(MARKS), Table::Bytes(POSTINGS)];
 
 impl Table {
     fn name(&self) -> String {
@@ -38,6 +40,7 @@ pub(crate) type RowSink<'a> = dyn FnMut(u8, &[u8], &[u8]) -> Result<()> + 'a;
 fn check(table: Table, key: &[u8], value: &[u8]) -> Result<()> {
     match table {
         Table::Text(table) if table.name() == META.name() && key == UUID.as_bytes() => Ok(()),
+        Table::Bytes(table) if table.name() == POSTINGS.name() => postings::check(key, value),
         _ => unsealed(key, value).map(drop),
     }
 }
@@ -62,7 +65,7 @@ impl Catalog {
             let db = database(backend)?;
             let mut txn = db.begin_write().map_err(failed)?;
             make_durable(&mut txn)?;
-            // All but that of marks, which not every catalogue has.
+            // All but those of marks and tags, which not every catalogue has.
             for table in &TABLES[..3] {
                 match *table {
                     Table::Text(table) => drop(txn.open_table(table).map_err(failed)?),

@@ -5,7 +5,7 @@
 //! leaf of redb's trees, format 3, is: a byte 1, a byte, the number of rows u16; where each key ends, u32 each, and where
 //! each value ends; keys; values. Offsets are from the start of the page. A leaf of one large row takes pages in a row.
 
-use super::{APPLIED, Catalog, NameEntry, RECORDS, decode_name, decode_row, failed, guarded, unsealed};
+use super::{APPLIED, Catalog, NameEntry, RECORDS, Row, RowRef, decode_name, failed, guarded};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::pages::Carver;
@@ -17,12 +17,23 @@ use std::sync::Arc;
 /// A key as redb has it: the collection's number, and the key's bytes.
 pub(crate) type RawKey = Box<[u8]>;
 
-/// A slot, and the payload of the record there.
-type Kept = (u32, Arc<[u8]>);
-
 /// The collection of a raw key.
 pub(crate) fn collection_of(key: &[u8]) -> Option<u32> {
     key.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// What a record has besides its vector; `None` where several rows say different things.
+#[derive(Clone, Debug)]
+pub(crate) struct Beside {
+    pub(crate) payload: Option<Arc<[u8]>>,
+    /// Encoded.
+    pub(crate) tags: Option<Arc<[u8]>>,
+}
+
+impl Beside {
+    pub(crate) fn of(row: &Row) -> Self {
+        Self { payload: Some(row.payload.clone()), tags: Some(row.tags().into()) }
+    }
 }
 
 /// Rows of a catalogue.
@@ -34,8 +45,8 @@ pub(crate) struct SalvagedRows {
     pub(crate) names: BTreeMap<String, NameEntry>,
     /// Collection and slot of the records that are marked as deleted; known only if complete.
     pub(crate) marks: HashSet<(u32, u32)>,
-    /// Slots and payloads. If not complete, there may be several of a key, and old ones.
-    pub(crate) of: HashMap<RawKey, Vec<Kept>>,
+    /// If not complete, there may be several of a key, and old ones.
+    pub(crate) of: HashMap<RawKey, Vec<Row>>,
 }
 
 impl SalvagedRows {
@@ -75,8 +86,8 @@ impl SalvagedRows {
             let txn = db.begin_read().map_err(failed)?;
             for entry in txn.open_table(RECORDS).map_err(failed)?.iter().map_err(failed)? {
                 let (key, value) = entry.map_err(failed)?;
-                let (slot, payload) = decode_row(key.value(), value.value())?;
-                rows.of.insert(key.value().into(), vec![(slot, payload.into())]);
+                let row = RowRef::decode(key.value(), value.value())?;
+                rows.of.insert(key.value().into(), vec![row.owned()]);
             }
             Ok(())
         })?;
@@ -111,21 +122,22 @@ impl SalvagedRows {
             return;
         }
         if key.len() >= 4
-            && unsealed(key, value).is_ok()
-            && let Ok((slot, payload)) = decode_row(key, value)
+            && let Ok(row) = RowRef::decode(key, value)
         {
             let of = self.of.entry(key.into()).or_default();
-            if !of.iter().any(|(known, kept)| *known == slot && **kept == *payload) {
-                of.push((slot, payload.into()));
+            if !of.iter().any(|known| known.as_ref() == row) {
+                of.push(row.owned());
             }
         }
     }
 
-    /// The payload of the record that is in that slot; `None` if there is none, or if it cannot be told which.
-    pub(crate) fn payload(&self, key: &[u8], slot: u32) -> Option<Arc<[u8]>> {
-        let mut of = self.of.get(key)?.iter().filter(|(other, _)| *other == slot);
-        let (_, payload) = of.next()?;
-        of.next().is_none().then(|| payload.clone())
+    /// What is known of the record that is in that slot; `None` if there is no row of it.
+    pub(crate) fn beside(&self, key: &[u8], slot: u32) -> Option<Beside> {
+        let of = || self.of.get(key).into_iter().flatten().filter(|row| row.slot == slot);
+        let first = of().next()?;
+        let payload = of().all(|row| row.payload == first.payload).then(|| first.payload.clone());
+        let tags = of().all(|row| row.tags() == first.tags()).then(|| first.tags().into());
+        Some(Beside { payload, tags })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rows of a collection in the order of their keys, as of one moment.
 
-use super::{Catalog, RECORDS, Row, decode_row, explained, failed, guarded};
+use super::{Catalog, RECORDS, Row, RowRef, explained, failed, guarded};
 use crate::error::{Error, Result};
 use crate::key::RowKey;
 use lodestore_wal::Session;
@@ -71,11 +71,11 @@ impl Found {
         }
     }
 
-    /// The record's slot and payload.
-    pub(crate) fn row(&self) -> Result<(u32, &[u8])> {
+    /// The record's row.
+    pub(crate) fn row(&self) -> Result<RowRef<'_>> {
         match self {
-            Found::Stored { key, value } => decode_row(key.value(), value.value()),
-            Found::Staged { row, .. } => Ok((row.slot, &row.payload)),
+            Found::Stored { key, value } => RowRef::decode(key.value(), value.value()),
+            Found::Staged { row, .. } => Ok(row.as_ref()),
         }
     }
 }

@@ -12,18 +12,17 @@
 //! If none of the three can be asked, a record is kept, and the report says that it may have been removed.
 
 use super::sources::{Segments, Sources};
-use crate::catalog::RawKey;
+use crate::catalog::{Beside, RawKey, Row};
 use lodestore_engine::{Head, Id};
 use std::collections::HashSet;
-use std::sync::Arc;
 
 /// Where a record's vector and payload are.
 #[derive(Clone, Debug)]
 pub(super) enum Choice {
     /// In the log.
     Logged,
-    /// In a slot; the payload, if it is known; whether it is certain that the record was not removed.
-    Slot { slot: u32, id: Id, payload: Option<Arc<[u8]>>, certain: bool },
+    /// In a slot; what is beside the vector, if it is known; whether it is certain that the record was not removed.
+    Slot { slot: u32, id: Id, beside: Option<Beside>, certain: bool },
     /// In this slot, which is not what it was.
     Lost { slot: u32 },
 }
@@ -67,40 +66,34 @@ impl Chooser<'_> {
         let newest = self.newest_slot(key);
         let newest_lsn = newest.map_or(0, |(id, ..)| id.lsn);
         let is_loaded = |id: &Id| self.sources.loaded.get(&self.collection).is_some_and(|&lsn| id.lsn <= lsn);
-        let nothing = |id: &Id| is_loaded(id).then(Arc::default);
+        let nothing = |id: &Id, slot| is_loaded(id).then(|| Beside::of(&Row::new(slot, &[])));
         if let Some(applied) = self.sources.rows.complete {
             // Beyond the catalogue the log decides, and a slot where the log cannot.
             if newest_lsn > applied.max(logged_lsn) {
-                return newest.map(|(id, slot, dead)| self.slot(id, slot, nothing(&id), dead.is_some()));
+                return newest.map(|(id, slot, dead)| self.slot(id, slot, nothing(&id, slot), dead.is_some()));
             }
             if logged_lsn > applied {
                 return logged.filter(|event| event.put.is_some()).map(|_| Choice::Logged);
             }
-            let (slot, payload) = self.sources.rows.of.get(key)?.first()?.clone();
-            return self.of_row(key, slot, payload, newest);
+            let row = self.sources.rows.of.get(key)?.first()?.clone();
+            return self.of_row(key, row, newest);
         }
         if logged_lsn >= newest_lsn {
             return logged.filter(|event| event.put.is_some()).map(|_| Choice::Logged);
         }
         newest.map(|(id, slot, dead)| {
-            let payload = self.sources.rows.payload(key, slot).or_else(|| nothing(&id));
-            self.slot(id, slot, payload, dead.is_some())
+            let beside = self.sources.rows.beside(key, slot).or_else(|| nothing(&id, slot));
+            self.slot(id, slot, beside, dead.is_some())
         })
     }
 
-    fn slot(&self, id: Id, slot: u32, payload: Option<Arc<[u8]>>, certain: bool) -> Choice {
-        Choice::Slot { slot, id, payload, certain }
+    fn slot(&self, id: Id, slot: u32, beside: Option<Beside>, certain: bool) -> Choice {
+        Choice::Slot { slot, id, beside, certain }
     }
 
     /// What a row of a whole catalogue says, of which nothing newer is known.
-    fn of_row(
-        &self,
-        key: &RawKey,
-        slot: u32,
-        payload: Arc<[u8]>,
-        newest: Option<(Id, u32, Option<bool>)>,
-    ) -> Option<Choice> {
-        let payload = Some(payload);
+    fn of_row(&self, key: &RawKey, row: Row, newest: Option<(Id, u32, Option<bool>)>) -> Option<Choice> {
+        let slot = row.slot;
         let is_its = |of: &[(Id, u32)]| of.iter().find(|(_, other)| *other == slot).map(|(id, _)| *id);
         // The id tells, too, when the file of keys is damaged.
         let by_id = |segments: &Segments| {
@@ -118,7 +111,7 @@ impl Chooser<'_> {
                     .filter(|(newer, ..)| newer.lsn > id.lsn)
                     .map(|(id, slot, dead)| self.slot(id, slot, None, dead.is_some()));
             }
-            return Some(self.slot(id, slot, payload, true));
+            return Some(self.slot(id, slot, Some(Beside::of(&row)), true));
         }
         let logged = self.sources.events.get(key).and_then(|event| event.put.as_ref());
         if logged.is_some_and(|put| put.slot == slot) {
@@ -129,7 +122,7 @@ impl Chooser<'_> {
         if moved.is_some_and(|(lsn, _)| Some(*lsn) > self.sources.rows.complete)
             && let Some(&(id, slot)) = self.segments.and_then(|segments| segments.slots.get(key)?.first())
         {
-            return Some(self.slot(id, slot, payload, true));
+            return Some(self.slot(id, slot, Some(Beside::of(&row)), true));
         }
         Some(Choice::Lost { slot })
     }

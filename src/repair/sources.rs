@@ -1,7 +1,7 @@
 //! Everything that a damaged store still says: its log, its catalogue, its segments, and how far each has got.
 
 use super::{Loss, LossKind};
-use crate::catalog::{RawKey, SalvagedRows, collection_of};
+use crate::catalog::{RawKey, Row, SalvagedRows, collection_of};
 use crate::error::{Error, Result};
 use crate::key::RowKey;
 use crate::op::{Op, Put};
@@ -39,6 +39,8 @@ pub(super) struct Sources {
     pub(super) events: HashMap<RawKey, Event>,
     /// Payloads that the log has given to records of their own, the last of each key since it was put, with their LSNs.
     pub(super) payloads: HashMap<RawKey, (u64, Box<[u8]>)>,
+    /// The same of tags.
+    pub(super) tags: HashMap<RawKey, (u64, Box<[u8]>)>,
     /// Slots that the log has a record for.
     pub(super) logged_slots: HashSet<(u32, u32)>,
     /// The newest generation of a collection that the log names, and the LSN.
@@ -103,6 +105,7 @@ impl Sources {
             log: Salvaged::default(),
             events: HashMap::new(),
             payloads: HashMap::new(),
+            tags: HashMap::new(),
             logged_slots: HashSet::new(),
             compacted: HashMap::new(),
             loaded: HashMap::new(),
@@ -135,7 +138,7 @@ impl Sources {
     fn renumber(&mut self, collection: u32) {
         let is_marked = |slot: u32| self.marks.contains(&(collection, slot));
         let is_of = |key: &RawKey| key.starts_with(&collection.to_be_bytes());
-        let rows = self.rows.of.iter().filter(|(key, of)| is_of(key) && of.iter().any(|(slot, _)| is_marked(*slot)));
+        let rows = self.rows.of.iter().filter(|(key, of)| is_of(key) && of.iter().any(|row| is_marked(row.slot)));
         let put = |event: &Event| event.put.as_ref().is_some_and(|put| is_marked(put.slot));
         let logged = self.events.iter().filter(|(key, event)| is_of(key) && put(event));
         let keys: Vec<RawKey> = rows.map(|(key, _)| key).chain(logged.map(|(key, _)| key)).cloned().collect();
@@ -162,6 +165,7 @@ impl Sources {
                     let put = Logged { slot: place.slot, vector: vector.into(), payload: payload.into() };
                     self.logged_slots.insert((collection, place.slot));
                     self.payloads.remove(&raw);
+                    self.tags.remove(&raw);
                     self.events.insert(raw, Event { lsn, put: Some(put) });
                 }
                 Ok(Some(Op::Remove { collection, key, slot })) => {
@@ -170,10 +174,14 @@ impl Sources {
                         self.unmark(&raw, collection, [slot]);
                     }
                     self.payloads.remove(&raw);
+                    self.tags.remove(&raw);
                     self.events.insert(raw, Event { lsn, put: None });
                 }
                 Ok(Some(Op::SetPayload { collection, key, payload, .. })) => {
                     self.payloads.insert(raw_key(collection, key.stored()), (lsn, payload.into()));
+                }
+                Ok(Some(Op::SetTags { collection, key, tags, .. })) => {
+                    self.tags.insert(raw_key(collection, key.stored()), (lsn, tags.into()));
                 }
                 Ok(Some(Op::Mark { collection, slot, marked })) if lsn > applied => {
                     let (to, from) = match marked {
@@ -228,6 +236,11 @@ impl Sources {
     /// The payload that a record got alone, after LSN `put`.
     pub(super) fn payload_since(&self, key: &[u8], put: u64) -> Option<&[u8]> {
         self.payloads.get(key).filter(|(lsn, _)| *lsn > put).map(|(_, payload)| &**payload)
+    }
+
+    /// The tags that it got, after LSN `put`.
+    pub(super) fn tags_since(&self, key: &[u8], put: u64) -> Option<&[u8]> {
+        self.tags.get(key).filter(|(lsn, _)| *lsn > put).map(|(_, tags)| &**tags)
     }
 
     /// Whether a log record is gone.
@@ -295,9 +308,9 @@ impl Sources {
 
     /// How many of the catalogue's rows of a collection are in the slots that they name.
     fn rows_in(&self, id: u32, segments: &Segments) -> usize {
-        let is_in = |(key, of): &(&RawKey, &Vec<(u32, _)>)| {
+        let is_in = |(key, of): &(&RawKey, &Vec<Row>)| {
             let slots = key.starts_with(&id.to_be_bytes()).then(|| segments.slots.get(*key)).flatten();
-            slots.is_some_and(|slots| slots.iter().any(|(_, slot)| of.iter().any(|(named, _)| named == slot)))
+            slots.is_some_and(|slots| slots.iter().any(|(_, slot)| of.iter().any(|row| row.slot == *slot)))
         };
         self.rows.of.iter().filter(is_in).count()
     }

@@ -2,10 +2,10 @@
 
 use super::backups::{self, Kept};
 use super::faulty::Mutant;
-use super::model::{COLLECTIONS, DIM, History, KEYS, Op, State, Value};
+use super::model::{COLLECTIONS, DIM, History, KEYS, Op, State, Value, conditions};
 use crate::metric::examples::Manhattan;
-use crate::support::keyed::Docs;
-use lodestore::{Codes, Collection, Durability, Error, Key, KeyType, Metric, Record, Store, VerifyReport};
+use crate::support::keyed::{Docs, Valued};
+use lodestore::{Codes, Collection, Durability, Error, Key, KeyType, Metric, Record, Store, Tags, VerifyReport};
 use lodestore_wal::Disk;
 use lodestore_wal::disk::{CrashMode, SimDisk};
 use lodestore_wal::names::{self, Part};
@@ -382,16 +382,20 @@ impl Live {
                 Ok(())
             }
             Op::Write(changes) => match &changes[..] {
-                [(collection, key, Some(value))] => {
+                [(collection, key, Some(value))] if value.tags.is_empty() => {
                     self.collection(*collection)?.put(*key, &value.vector, &value.payload)
                 }
+                [(collection, key, Some(value))] => self.collection(*collection)?.put_tagged(*key, value_of(value)),
                 [(collection, key, None)] => self.collection(*collection)?.remove(*key).map(|_| ()),
                 changes => {
                     let mut batch = self.store.batch();
                     for (collection, key, value) in changes {
                         let target = self.collection(*collection)?;
                         match value {
-                            Some(value) => target.batch_put(&mut batch, *key, &value.vector, &value.payload)?,
+                            Some(value) if value.tags.is_empty() => {
+                                target.batch_put(&mut batch, *key, &value.vector, &value.payload)?;
+                            }
+                            Some(value) => target.batch_put_tagged(&mut batch, *key, value_of(value))?,
                             None => target.batch_remove(&mut batch, *key)?,
                         }
                     }
@@ -402,7 +406,11 @@ impl Live {
                 let keys: Vec<u64> = rows.iter().map(|(key, _)| *key).collect();
                 let vectors: Vec<f32> = rows.iter().flat_map(|(_, value)| &value.vector).copied().collect();
                 let payloads: Vec<&[u8]> = rows.iter().map(|(_, value)| &value.payload[..]).collect();
-                self.collection(*collection)?.put_many(&keys, &vectors, Some(&payloads))
+                let tags: Vec<Tags> = rows.iter().map(|(_, value)| value.tags.clone()).collect();
+                match tags.iter().all(Tags::is_empty) {
+                    true => self.collection(*collection)?.put_many(&keys, &vectors, Some(&payloads)),
+                    false => self.collection(*collection)?.put_many_tagged(&keys, &vectors, &payloads, &tags),
+                }
             }
             Op::Mark(collection, keys) => {
                 let target = self.collection(*collection)?.clone();
@@ -432,6 +440,7 @@ impl Live {
                 target.batch_set_payload(&mut batch, *key, payload)?;
                 batch.commit()
             }
+            Op::SetTags(collection, key, tags) => self.collection(*collection)?.set_tags(*key, tags).map(drop),
             Op::Sync => self.store.sync(),
             Op::Checkpoint => self.store.checkpoint(),
             Op::Compact(collection, erase) => self.collection(*collection)?.compact(*erase),
@@ -458,7 +467,7 @@ impl Live {
                 if marked != hidden.is_some() || (marked && record.is_some()) {
                     return Err(format!("{key} of '{}' is marked as deleted, {marked}, or there", info.name).into());
                 }
-                let value = |r: Record| Value { vector: r.vector, payload: r.payload, marked };
+                let value = |r: Record| Value { vector: r.vector, payload: r.payload, tags: r.tags, marked };
                 found.extend(record.or(hidden).map(|record| (key, value(record))));
             }
             let marked = found.values().filter(|value| value.marked).count() as u64;
@@ -502,6 +511,16 @@ impl Live {
             if all.len() != keys.len() || !keys.iter().all(|key| records.contains_key(key)) {
                 return Err(format!("a search of all of '{name}' finds {all:?} of {:?}", records.keys()).into());
             }
+            for condition in conditions() {
+                let found = open.tagged(&[1.0; DIM], 2 * KEYS as usize, &condition)?;
+                let fulfils = |(_, value): &(&u64, &&Value)| condition.matches(&value.tags);
+                let due: Vec<u64> = records.iter().filter(fulfils).map(|(&key, _)| key).collect();
+                if found != due {
+                    return Err(
+                        format!("a search of '{name}' for {condition} finds {found:?}, there are {due:?}").into()
+                    );
+                }
+            }
             missing += (records.len() - keys.len()) as u64;
             let limit = if metric == "cosine" { 1e-5 } else { 0.0 };
             for (&key, &value) in records.iter().filter(|(key, _)| keys.contains(key)) {
@@ -513,6 +532,10 @@ impl Live {
         }
         Ok(missing)
     }
+}
+
+fn value_of(value: &Value) -> Valued<'_> {
+    (&value.vector, &value.payload, &value.tags)
 }
 
 /// A report must be clean. Searches may miss more than it says, since they see less of the upper levels, but not less.

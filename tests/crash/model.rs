@@ -1,7 +1,7 @@
 //! What the store must hold: operations, and a plain map that they act upon.
 
 use crate::support::model::Rng;
-use lodestore::{Element, KeyType};
+use lodestore::{Element, KeyType, TagFilter, Tags};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -20,6 +20,7 @@ pub(super) const COLLECTIONS: [(&str, Element, &str, KeyType); 4] = [
 pub(super) struct Value {
     pub(super) vector: Vec<f32>,
     pub(super) payload: Vec<u8>,
+    pub(super) tags: Tags,
     /// As deleted.
     pub(super) marked: bool,
 }
@@ -37,6 +38,7 @@ pub(super) enum Op {
     Mark(usize, Vec<(u64, bool)>),
     /// Of a record that may not be there.
     SetPayload(usize, u64, Vec<u8>),
+    SetTags(usize, u64, Tags),
     Sync,
     Checkpoint,
     /// A write in the middle of a checkpoint: after so many of its calls to the disk.
@@ -74,6 +76,10 @@ impl Op {
             Op::SetPayload(collection, key, payload) => {
                 let record = state.get_mut(collection).and_then(|records| records.get_mut(key));
                 record.filter(|record| !record.marked)?.payload.clone_from(payload);
+            }
+            Op::SetTags(collection, key, tags) => {
+                let record = state.get_mut(collection).and_then(|records| records.get_mut(key));
+                record.filter(|record| !record.marked)?.tags.clone_from(tags);
             }
             Op::Mark(collection, keys) => {
                 let records = state.get_mut(collection).expect("only written to once it exists");
@@ -119,7 +125,7 @@ impl History {
 #[derive(Clone, Debug)]
 pub(super) struct Maker {
     pub(super) rng: Rng,
-    /// Whether [`any`](Self::any) changes payloads alone, too.
+    /// Whether [`any`](Self::any) changes payloads and tags alone, too, and values have tags.
     pub(super) payloads: bool,
     /// And makes backups.
     pub(super) backups: bool,
@@ -134,7 +140,26 @@ impl Maker {
         // Numbers that every type has.
         let vector = (0..DIM).map(|_| f32::from(self.rng.next() as i8)).collect();
         let length = if self.rng.one_in(3) { 0 } else { self.rng.within(0..40) };
-        Value { vector, payload: (0..length).map(|_| self.rng.next() as u8).collect(), marked: false }
+        let payload = (0..length).map(|_| self.rng.next() as u8).collect();
+        let tags = if self.payloads { self.tags() } else { Tags::new() };
+        Value { vector, payload, tags, marked: false }
+    }
+
+    /// Few different ones, so that many records have each.
+    fn tags(&mut self) -> Tags {
+        let mut tags = Tags::new();
+        for _ in 0..self.rng.within(0..4) {
+            let added = match self.rng.one_in(2) {
+                true => tags.add("number", self.rng.within(0..4) as i64 - 1),
+                false => tags.add("text", ["", "a", "ab", "b\0"][self.rng.within(0..4) as usize]),
+            };
+            added.expect("they are short");
+        }
+        tags
+    }
+
+    pub(super) fn set_tags(&mut self, collection: usize, key: u64) -> Op {
+        Op::SetTags(collection, key, self.tags())
     }
 
     pub(super) fn put(&mut self, collection: usize, key: u64) -> Op {
@@ -170,7 +195,7 @@ impl Maker {
         let collection = present[self.rng.within(0..present.len() as u64) as usize];
         let key = self.rng.within(0..KEYS);
         if self.payloads && self.rng.one_in(8) {
-            return self.set_payload(collection, key);
+            return if self.rng.one_in(2) { self.set_payload(collection, key) } else { self.set_tags(collection, key) };
         }
         if self.backups && self.rng.one_in(12) {
             // A backup of a small store makes some sixty calls, those of its checkpoint included.
@@ -261,5 +286,25 @@ pub(super) fn script() -> Vec<Op> {
     // While the blocks are written.
     let write = make.batch(&[(0, 2), (1, 9), (3, 1)]);
     ops.push(Op::Backup(Some((40, Box::new(write)))));
+    make.payloads = true;
+    ops.extend([make.put(0, 2), make.put_many(1, 4..9), make.batch(&[(0, 3), (1, 4), (3, 1), (0, 3)])]);
+    ops.extend((0..6).map(|key| make.set_tags(0, key)));
+    ops.extend([make.set_payload(1, 5), make.remove(1, 6), Op::Compact(1, false), Op::Reopen, make.set_tags(1, 5)]);
     ops
+}
+
+/// Conditions that some tags of those fulfil, and some do not.
+pub(super) fn conditions() -> [TagFilter; 5] {
+    let made = || -> lodestore::Result<_> {
+        let one = TagFilter::eq("number", 1)?;
+        let text = TagFilter::starts_with("text", "a")?;
+        Ok([
+            TagFilter::range("number", 0..2)?,
+            TagFilter::has("text")?,
+            !&text,
+            one & text,
+            TagFilter::eq("text", "b\0")?,
+        ])
+    };
+    made().expect("they are short")
 }

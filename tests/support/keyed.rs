@@ -1,6 +1,6 @@
 //! Collections with any type of keys, used by number: what a test does with one type it does with the others, too.
 
-use lodestore::{AsKey, Collection, CollectionInfo, Error, Key, Record, Result, Store, WriteBatch};
+use lodestore::{AsKey, Collection, CollectionInfo, Error, Key, Record, Result, Store, TagFilter, Tags, WriteBatch};
 
 /// A type of keys with a key for every number.
 pub(crate) trait Numbered: Key<Owned: AsKey<Self>> {
@@ -83,6 +83,19 @@ fn found<K: Numbered + ?Sized>(docs: &Collection<K>, query: &[f32], k: usize, ef
     Ok(hits.into_iter().map(|hit| (K::number(&hit.key), hit.distance, hit.payload)).collect())
 }
 
+/// Vector, payload and tags.
+pub(crate) type Valued<'a> = (&'a [f32], &'a [u8], &'a Tags);
+
+fn tagged<K: Numbered + ?Sized>(
+    docs: &Collection<K>,
+    query: &[f32],
+    k: usize,
+    condition: &TagFilter,
+) -> Result<Vec<u64>> {
+    let hits = docs.search(query).k(k).tagged(condition).run()?;
+    Ok(hits.into_iter().map(|hit| K::number(&hit.key)).collect())
+}
+
 fn numbers<K: Numbered + ?Sized>(docs: &Collection<K>) -> Result<Vec<u64>> {
     docs.iter().map(|key| key.map(|key| K::number(&key))).collect()
 }
@@ -103,6 +116,43 @@ impl Docs {
 
     pub(crate) fn put(&self, number: u64, vector: &[f32], payload: &[u8]) -> Result<()> {
         each!(self, docs => docs.put(key(docs, number), vector, payload))
+    }
+
+    pub(crate) fn put_tagged(&self, number: u64, (vector, payload, tags): Valued<'_>) -> Result<()> {
+        each!(self, docs => docs.put_tagged(key(docs, number), vector, payload, tags))
+    }
+
+    pub(crate) fn set_tags(&self, number: u64, tags: &Tags) -> Result<bool> {
+        each!(self, docs => docs.set_tags(key(docs, number), tags))
+    }
+
+    pub(crate) fn batch_put_tagged(
+        &self,
+        batch: &mut WriteBatch,
+        number: u64,
+        (vector, payload, tags): Valued<'_>,
+    ) -> Result<()> {
+        each!(self, docs => batch.put_tagged(docs, key(docs, number), vector, payload, tags))
+    }
+
+    pub(crate) fn put_many_tagged(
+        &self,
+        numbers: &[u64],
+        vectors: &[f32],
+        payloads: &[&[u8]],
+        tags: &[Tags],
+    ) -> Result<()> {
+        each!(self, docs => {
+            let keys: Vec<_> = numbers.iter().map(|&number| key(docs, number)).collect();
+            docs.put_many_tagged(&keys, vectors, Some(payloads), tags)
+        })
+    }
+
+    /// The numbers of all up to `k` that fulfil a condition, in order.
+    pub(crate) fn tagged(&self, query: &[f32], k: usize, condition: &TagFilter) -> Result<Vec<u64>> {
+        let mut numbers: Vec<u64> = each!(self, docs => tagged(docs, query, k, condition))?;
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 
     pub(crate) fn remove(&self, number: u64) -> Result<bool> {

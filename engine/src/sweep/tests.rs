@@ -96,6 +96,61 @@ fn slots_go_and_come_back() {
     is_sound(&index);
 }
 
+/// As after opening, when the slots that are free are looked for as they are needed: those that become free meanwhile must
+/// wait until a checkpoint has them unlinked.
+#[test]
+fn what_is_just_becoming_free_is_not_given_out() {
+    const SLOTS: u32 = 3000;
+    let index = index();
+    for n in 0..SLOTS {
+        place(&index, n.into());
+    }
+    let (mut before, mut now): (Vec<u32>, Vec<u32>) =
+        ((0..SLOTS).step_by(3).collect(), (1..SLOTS).step_by(3).collect());
+    before.iter().chain(&now).for_each(|&slot| assert!(index.bury(slot).unwrap()));
+    index.set_free(&before).unwrap();
+    for round in 0..200 {
+        *index.free_slots.lock() = crate::free::FreeSlots::below(SLOTS);
+        index.free_slots.lock().opened(1, u64::MAX);
+        // They are not free yet.
+        now.iter().for_each(|&slot| index.links.words(slot)[0].store(END, Ordering::Release));
+        let start = std::sync::Barrier::new(2);
+        let taken = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                start.wait();
+                index.set_free(&now).unwrap();
+            });
+            start.wait();
+            let mut taken = Vec::new();
+            while let Some(place) = index.reusable(1).pop() {
+                index.free_slots.lock().take(place.slot);
+                taken.push(place.slot);
+            }
+            taken
+        });
+        assert_eq!(taken, before, "round {round}");
+        std::mem::swap(&mut before, &mut now);
+        before.iter().for_each(|&slot| assert!(index.free_place(slot).is_some()));
+    }
+}
+
+#[test]
+fn a_new_top_puts_nothing_out_of_reach() {
+    let index = third_dead();
+    let mut sweep = index.begin_sweep(u64::MAX);
+    sweep_all(&index, &mut sweep);
+    let level = index.entry().unwrap().level;
+    for n in 1000.. {
+        put(&index, n);
+        if index.entry().unwrap().level > level {
+            break;
+        }
+    }
+    assert!(index.entry().unwrap().slot >= 200);
+    assert_eq!(index.end_sweep(sweep).unwrap(), []);
+    is_sound(&index);
+}
+
 /// The dead lie side by side, so whoever follows them comes to a third of all nodes; few are wanted.
 #[test]
 fn no_more_dead_are_looked_through_than_it_takes() {
