@@ -100,8 +100,8 @@ pub struct SearchStats {
     pub distances: u64,
     /// Vectors compared exactly after a walk on [codes](crate::Codes).
     pub reranked: u64,
-    /// Vectors among those that were not in memory and had to be read from the disk; 0 also where nobody can tell, which
-    /// is so of vectors that are not looked at after a walk on codes.
+    /// Vectors that were not in memory and had to be read from the disk for that; a few may have turned out not to be needed.
+    /// Where nobody can tell 0, which is so of vectors that are not looked at after a walk on codes.
     pub disk_reads: u64,
     /// Walks through the graph: of a search 1, or 0 if all records that may be found were compared at once.
     pub walks: u64,

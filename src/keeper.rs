@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_millis(100);
 const REST: u32 = 20;
 const LONGEST: Duration = Duration::from_millis(500);
 /// A budget is looked after all the time, this often.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_millis(500);
 /// Bytes that are read at once.
 const AT_ONCE: u64 = 64 << 20;
 /// Looks without a search that met the disk, after which it sleeps.
@@ -125,7 +125,8 @@ impl Keeper {
                 let (pages, missing) = index.keep_hot(AT_ONCE);
                 kept.found(pages, missing);
             }
-            if kept.quiet < QUIET && (!keeps || kept.pause > 0) {
+            // Inserts walk, too, and meet the disk unnoticed.
+            if !keeps || (kept.quiet < QUIET && kept.pause > 0) {
                 index.ask_in_walks();
             } else {
                 index.stop_asking();

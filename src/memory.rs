@@ -3,7 +3,7 @@
 use crate::shared::Shared;
 
 /// What a store has in memory: part of [`StoreStats`](crate::StoreStats). In bytes; `None` is said where the system does
-/// not tell.
+/// not tell, and of limits without a budget. Asking takes the longer the larger the files are, some 10 ms a GiB.
 ///
 /// ```
 /// let store = lodestore::Store::in_memory()?;

@@ -20,6 +20,12 @@ use std::time::Duration;
 /// 10 µs for one read, memory 1 µs for a long vector.
 const EACH: Duration = Duration::from_micros(1);
 const ALL: Duration = Duration::from_micros(40);
+
+/// Whether comparing, or reading, so many took longer than if all are in memory.
+pub(crate) fn is_slow(count: usize, took: Duration) -> bool {
+    took > ALL + EACH * count as u32
+}
+
 /// What one vector that is not in memory costs a search through the map, about.
 const READ: Duration = Duration::from_micros(100);
 /// One search counts for no more than this: the CPU may have been taken from it.
@@ -79,7 +85,7 @@ impl Cold {
     /// A search has compared `count` vectors through the map in that time.
     #[inline]
     pub(crate) fn compared(&self, count: usize, took: Duration) {
-        let slow = took > ALL + EACH * count as u32;
+        let slow = is_slow(count, took);
         if slow || self.waits.load(Ordering::Relaxed) > 0 {
             self.waited(if slow { took } else { Duration::ZERO });
         }

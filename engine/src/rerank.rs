@@ -1,5 +1,6 @@
 //! What walks and scans on codes have found, compared exactly.
 
+use crate::cold;
 use crate::distances::ExactTo;
 use crate::index::Index;
 use crate::metric::Point;
@@ -23,6 +24,9 @@ const GROUP: usize = 4;
 const MORE: usize = 2 * GROUP;
 /// and never more than this.
 const MOST: usize = 256;
+
+/// Reading a vector that is in memory takes so many times as long as comparing it, at most.
+const READ_COST: usize = 5;
 
 /// Where candidates' vectors come from.
 trait Vectors {
@@ -74,14 +78,19 @@ impl Read<'_> {
         }
         self.there.clear();
         let offset = |candidate: &Candidate| u64::from(candidate.slot) * stride as u64;
+        let mut is_told = true;
         // All that is missing is asked for before any of it is waited for.
         for (candidate, bytes) in candidates.iter().zip(self.bytes.chunks_exact_mut(stride)) {
-            let there = file.read_cached(offset(candidate), bytes)?;
-            if !there {
+            let told = file
+                .read_cached(offset(candidate), bytes)
+                .inspect_err(|error| self.exact.index.cold.fail(file.path(), offset(candidate), error))?;
+            if told != Some(true) {
                 file.request(offset(candidate), stride as u64);
             }
-            self.there.push(there);
+            is_told &= told.is_some();
+            self.there.push(told == Some(true));
         }
+        let (begun, before) = (Instant::now(), self.missed);
         for ((candidate, bytes), there) in candidates.iter().zip(self.bytes.chunks_exact_mut(stride)).zip(&*self.there)
         {
             if !there {
@@ -89,6 +98,10 @@ impl Read<'_> {
                 file.read_at(offset(candidate), bytes)
                     .inspect_err(|error| self.exact.index.cold.fail(file.path(), offset(candidate), error))?;
             }
+        }
+        // Where the system does not tell, the time does.
+        if !is_told && !cold::is_slow(READ_COST * candidates.len(), begun.elapsed()) {
+            self.missed = before;
         }
         Ok(())
     }

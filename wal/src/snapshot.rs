@@ -191,10 +191,10 @@ impl DiskFile for Below {
         self.file.evict()
     }
 
-    fn read_cached(&self, offset: u64, buf: &mut [u8]) -> Result<bool> {
+    fn read_cached(&self, offset: u64, buf: &mut [u8]) -> Result<Option<bool>> {
         match self.view {
             None => self.file.read_cached(offset, buf),
-            Some(_) => self.read_at(offset, buf).map(|()| true),
+            Some(_) => self.read_at(offset, buf).map(|()| Some(true)),
         }
     }
 

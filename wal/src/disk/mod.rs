@@ -120,12 +120,13 @@ pub trait DiskFile: Send + Sync + Debug + 'static {
     /// Drops cached clean pages, so that the next read tells what the disk holds.
     fn evict(&self) -> Result<()>;
 
-    /// As [`read_at`](Self::read_at) if that takes no look at the disk. Says whether it did; if not, `buf` holds anything.
+    /// As [`read_at`](Self::read_at) if that takes no look at the disk. Says whether it did, or `None` if the system does
+    /// not tell; if not, `buf` holds anything.
     ///
     /// # Errors
     /// As [`read_at`](Self::read_at).
-    fn read_cached(&self, offset: u64, buf: &mut [u8]) -> Result<bool> {
-        self.read_at(offset, buf).map(|()| true)
+    fn read_cached(&self, offset: u64, buf: &mut [u8]) -> Result<Option<bool>> {
+        self.read_at(offset, buf).map(|()| Some(true))
     }
 
     /// Asks for bytes that will soon be read, and does not wait for them. A refusal costs speed only.

@@ -351,21 +351,22 @@ impl DiskFile for OsFile {
     }
 
     #[cfg(target_os = "linux")]
-    fn read_cached(&self, offset: u64, buf: &mut [u8]) -> Result<bool> {
+    fn read_cached(&self, offset: u64, buf: &mut [u8]) -> Result<Option<bool>> {
         use rustix::io::{Errno, IoSliceMut, ReadWriteFlags, preadv2};
 
         let len = buf.len();
         match preadv2(&self.file, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT) {
-            Ok(read) => Ok(read == len),
-            // Not there; or no file system or kernel that could say so, or a read that would fail: reading will tell.
-            Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false),
+            Ok(read) => Ok(Some(read == len)),
+            Err(Errno::AGAIN) => Ok(Some(false)),
+            // No file system or kernel that could say so.
+            Err(Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(None),
             Err(e) => Err(Error::io("read", &self.path, e.into())),
         }
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn read_cached(&self, _offset: u64, _buf: &mut [u8]) -> Result<bool> {
-        Ok(false)
+    fn read_cached(&self, _offset: u64, _buf: &mut [u8]) -> Result<Option<bool>> {
+        Ok(None)
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -17,6 +17,7 @@ macro_rules! disk_suite {
             maps_must_start_at_a_page
             writes_past_the_end_leave_zeros_between
             reading_past_the_end_says_so
+            what_is_cached_is_what_is_read
             allocate_grows_with_zeros_and_never_shrinks
             set_len_cuts_and_grows_with_zeros
             rename_replaces_and_open_files_stay_usable
@@ -148,6 +149,23 @@ pub(in crate::disk) fn reading_past_the_end_says_so(disk: &dyn Disk) {
     assert_eq!(kind(file.read_at(0, &mut [0; 5])), ErrorKind::UnexpectedEof);
     assert_eq!(kind(file.read_at(4, &mut [0; 1])), ErrorKind::UnexpectedEof);
     file.read_at(4, &mut []).unwrap();
+}
+
+pub(in crate::disk) fn what_is_cached_is_what_is_read(disk: &dyn Disk) {
+    let file = disk.create("a").unwrap();
+    let bytes: Vec<u8> = (0..3 * PAGE).map(|n| (n % 251) as u8).collect();
+    file.write_at(0, &bytes).unwrap();
+    file.expect_random();
+    let mut read = vec![0; PAGE];
+    for offset in [0, 100, 2 * PAGE] {
+        file.request(offset as u64, PAGE as u64);
+        // What was just written is there, where the system tells and has not needed the memory since.
+        if file.read_cached(offset as u64, &mut read).unwrap() != Some(true) {
+            file.read_at(offset as u64, &mut read).unwrap();
+        }
+        assert_eq!(read, bytes[offset..offset + PAGE]);
+    }
+    assert!(!matches!(file.read_cached(2 * PAGE as u64 + 1, &mut read), Ok(Some(true))), "behind the end");
 }
 
 pub(in crate::disk) fn allocate_grows_with_zeros_and_never_shrinks(disk: &dyn Disk) {
