@@ -141,8 +141,8 @@ def filtered(args: argparse.Namespace) -> None:
                    "resident": args.resident, "filters": filters, "folder": str(folder)}
             try:
                 for line in measured(name, job, folder):
-                    if line["run"] == "build":
-                        say(f"{name}: built in {line['seconds']:.1f} s")
+                    if line["run"] in ("build", "tags"):
+                        say(f"{name}: {'built' if line['run'] == 'build' else 'tagged'} in {line['seconds']:.1f} s")
                         continue
                     told.append((line if "failed" in line else judged(line, truths[line["filter"]]))
                                 | {"contender": name})

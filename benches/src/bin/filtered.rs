@@ -5,7 +5,7 @@
 //! hold little-endian f32, row after row; files of keys little-endian u32. Found keys are written as little-endian u32,
 //! `k` a query, u32::MAX where there are fewer.
 
-use lodestore::{Collection, Durability, KeySet, Metric, Residency, Store};
+use lodestore::{Collection, Durability, KeySet, Metric, Residency, Store, TagFilter, Tags};
 use lodestore_benches::process::{self, BUILD_ROWS, COLLECTION, Outcome, floats, numbers, pin, print};
 use serde::Deserialize;
 use serde_json::json;
@@ -47,6 +47,7 @@ enum Kept<'a> {
     All,
     Set(&'a KeySet),
     Closure(&'a (dyn Fn(u64) -> bool + Sync)),
+    Tags(&'a TagFilter),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +68,7 @@ impl Job {
         }
         let store = open()?;
         let docs = store.collection::<u64>(COLLECTION).open()?;
+        self.tag(&store, &docs)?;
         let queries = numbers(&self.queries)?;
         pin(&[self.core])?;
         for asked in &self.filters {
@@ -83,6 +85,7 @@ impl Job {
                 self.measure(&docs, &queries, asked, "set", by_set, ef)?;
                 if set.is_some() {
                     self.measure(&docs, &queries, asked, "closure", by_closure, ef)?;
+                    self.measure(&docs, &queries, asked, "tags", Kept::Tags(&TagFilter::has(&asked.name)?), ef)?;
                 }
             }
             self.measure(&docs, &queries, asked, "exact", by_set, 0)?;
@@ -103,6 +106,28 @@ impl Job {
             bytes.clear();
         }
         print(&json!({"run": "build", "rows": next, "seconds": started.elapsed().as_secs_f64()}));
+        Ok(())
+    }
+
+    /// Gives each record the names of the filters that keep it as tags.
+    fn tag(&self, store: &Store, docs: &Collection<u64>) -> Outcome<()> {
+        let started = Instant::now();
+        let mut tags: Vec<Tags> = Vec::new();
+        for asked in &self.filters {
+            let Some(path) = &asked.keys else { continue };
+            for key in keys(&fs::read(path)?) {
+                if tags.len() <= key as usize {
+                    tags.resize(key as usize + 1, Tags::new());
+                }
+                tags[key as usize].add(&asked.name, 1)?;
+            }
+        }
+        for (some, first) in tags.chunks(BUILD_ROWS).zip((0..).step_by(BUILD_ROWS)) {
+            let mut batch = store.batch();
+            (first..).zip(some).try_for_each(|(key, tags)| batch.set_tags(docs, key, tags))?;
+            batch.commit()?;
+        }
+        print(&json!({"run": "tags", "rows": tags.len(), "seconds": started.elapsed().as_secs_f64()}));
         Ok(())
     }
 
@@ -130,6 +155,7 @@ impl Job {
                     Kept::All => search,
                     Kept::Set(set) => search.among(set),
                     Kept::Closure(closure) => search.filter(closure),
+                    Kept::Tags(tags) => search.tagged(tags),
                 };
                 let hits = if ef == 0 { search.exact().run()? } else { search.run()? };
                 if round == 0 {
