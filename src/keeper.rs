@@ -48,7 +48,9 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
     if !shared.disk.is_persistent() {
         return Ok(());
     }
-    let mut keeper = Keeper { bell: shared.keeper_bell.clone(), shared: Arc::downgrade(shared), kept: HashMap::new() };
+    let idle = shared.options.memory.map(|_| IDLE);
+    let (bell, kept) = (shared.keeper_bell.clone(), HashMap::new());
+    let mut keeper = Keeper { bell, shared: Arc::downgrade(shared), idle, kept };
     spawn("lodestore-keep", move || keeper.run())
 }
 
@@ -56,6 +58,8 @@ struct Keeper {
     bell: Bell,
     /// Weak: the thread must not keep a store open that nobody uses.
     shared: Weak<Shared>,
+    /// How long it sleeps if nobody wakes it.
+    idle: Option<Duration>,
     /// By collection.
     kept: HashMap<u32, Kept>,
 }
@@ -98,13 +102,12 @@ impl Kept {
 
 impl Keeper {
     fn run(&mut self) {
-        let mut wait = None;
+        let mut wait = self.idle;
         while !self.bell.wait(wait).stop {
             let Some(shared) = self.shared.upgrade() else { return };
             let begun = Instant::now();
             let awake = self.look(&shared);
-            let idle = shared.options.memory.map(|_| IDLE);
-            wait = if awake { Some((begun.elapsed() * REST).clamp(TICK, LONGEST)) } else { idle };
+            wait = if awake { Some((begun.elapsed() * REST).clamp(TICK, LONGEST)) } else { self.idle };
             if !awake {
                 // In this order: who meets the disk from here on rings.
                 shared.keeping.store(false, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! What a store has in memory, and how it keeps to its budget.
 
 use crate::shared::Shared;
+use std::time::Duration;
 
 /// What a store has in memory: part of [`StoreStats`](crate::StoreStats). In bytes; `None` is said where the system does
 /// not tell, and of limits without a budget. Asking takes the longer the larger the files are, some 10 ms a GiB.
@@ -66,6 +67,9 @@ fn process_bytes() -> Option<u64> {
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? << 10)
 }
 
+/// A write waits so long for others to be done that keep checkpoints off.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 impl Shared {
     /// Bytes that every search reads, and of vectors beyond, of all open collections.
     pub(crate) fn mapped_bytes(&self) -> (u64, u64) {
@@ -97,11 +101,12 @@ impl Shared {
         if !self.disk.is_persistent() || !is_over() {
             return;
         }
-        // One may be under way that has them all.
-        drop(self.checkpointing.lock());
-        if is_over() {
+        // One may be under way that has them all. But a backup keeps others off for as long as it takes, and who writes
+        // may be what it waits for.
+        let Some(mut number) = self.checkpointing.try_lock_for(PATIENCE) else { return };
+        if is_over() && self.check_open().is_ok() {
             // The write has succeeded, whatever becomes of this: what is wrong is met again by the next one.
-            let _ = self.checkpoint();
+            let _ = self.checkpoint_locked(&mut number);
         }
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! To the rest of the crate all this is a [disk](Snapshot) with a cleanly closed store on it.
 
+use crate::budget::Budget;
 use crate::catalog;
 use crate::clock::holder;
 use crate::error::{Error, Result};
@@ -43,6 +44,7 @@ pub(crate) fn open(from: Place, options: StoreOptions) -> Result<Handle> {
     if let Some(what) = &options.wrong_metric {
         return Err(Error::Setting(what.clone()));
     }
+    options.memory.map_or(Ok(()), Budget::check)?;
     if !exists(&*from.disk)? {
         return Err(Error::NotAStore { path: from.path });
     }

@@ -94,7 +94,7 @@ fn vectors_that_cannot_be_read_are_an_error() {
 fn changed_pages_keep_to_their_part() {
     let dir = tempfile::tempdir().unwrap();
     // Checkpoints are due for no other reason.
-    let options = || Store::options().checkpoint_log_bytes(1 << 40).checkpoint_dirty_bytes(1 << 40);
+    let options = || Store::options().checkpoint_log_bytes(1 << 40).checkpoint_dirty_bytes(1 << 40).maintenance(false);
     let fill = |options: StoreOptions, name: &str, look: &dyn Fn(&Store)| {
         let store = options.open(dir.path().join(name)).unwrap();
         let docs = store.collection::<u64>("docs").dim(8).m(128).ef_construction(16).create().unwrap();
