@@ -157,7 +157,7 @@ mod tests {
             kept.found(1000, missing);
         }
         assert_eq!(kept.vain, 0, "it gets less, or is little");
-        for _ in 0..=VAIN {
+        for _ in 0..VAIN {
             assert!(kept.is_due(true));
             kept.found(1000, 800);
         }
