@@ -119,7 +119,8 @@ impl Keeper {
     /// Says whether to look again.
     fn look(&mut self, shared: &Shared) -> bool {
         let open: Vec<_> = shared.open.read().values().cloned().collect();
-        let (keeps, is_over, mut awake) = (shared.keeps_hot(), shared.is_over_budget(), false);
+        let (keeps, mut awake) = (shared.keeps_hot(), false);
+        let gives_back = !keeps && shared.is_over_budget();
         for open in open {
             let index = open.index();
             let kept = self.kept.entry(open.id).or_insert_with(|| Kept { quiet: QUIET, ..Kept::default() });
@@ -134,7 +135,7 @@ impl Keeper {
             } else {
                 index.stop_asking();
             }
-            if !keeps && is_over {
+            if gives_back {
                 index.give_back();
             }
             awake |= kept.quiet < QUIET;

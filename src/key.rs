@@ -258,14 +258,7 @@ impl RowKey {
 
     /// The end of those that begin with these bytes.
     pub(crate) fn end_of_prefix(&self) -> Bound<RowKey> {
-        let mut end = self.clone();
-        while let Some(last) = end.0.pop() {
-            if let Some(next) = last.checked_add(1) {
-                end.0.push(next);
-                return Bound::Excluded(end);
-            }
-        }
-        Bound::Unbounded
+        end_of_prefix(self.row()).map(|end| Self(SmallVec::from_vec(end)))
     }
 
     /// The key's bytes, in their order.
@@ -306,6 +299,18 @@ impl fmt::Debug for RowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{:02x?}", self.collection(), self.bytes())
     }
+}
+
+/// The end of what begins with these bytes.
+pub(crate) fn end_of_prefix(prefix: &[u8]) -> Bound<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if let Some(next) = last.checked_add(1) {
+            end.push(next);
+            return Bound::Excluded(end);
+        }
+    }
+    Bound::Unbounded
 }
 
 /// A key for a message: a number, text in quotes, or else its bytes.

@@ -1,6 +1,7 @@
 //! What searches ask of tags.
 
 use crate::error::{Error, Result};
+use crate::key::end_of_prefix;
 use crate::tags::{self, TagValue, field_prefix, term, terms, text_prefix, type_prefix};
 use std::fmt;
 use std::ops::{BitAnd, BitOr, Bound, Not, RangeBounds, Sub};
@@ -117,7 +118,7 @@ impl TagFilter {
         let prefix = type_prefix(field, one);
         let of = |bound: Bound<TagValue>| bound.map(|value| term(field, &value));
         let from = if matches!(from, Unbounded) { Included(prefix.clone()) } else { of(from) };
-        let to = if matches!(to, Unbounded) { end_of(prefix) } else { of(to) };
+        let to = if matches!(to, Unbounded) { end_of_prefix(&prefix) } else { of(to) };
         Ok(Self(Arc::new(Expr::Between { from, to, shown })))
     }
 
@@ -128,7 +129,7 @@ impl TagFilter {
     pub fn starts_with(field: &str, start: &str) -> Result<Self> {
         tags::check(field, &start.into())?;
         let from = text_prefix(field, start);
-        let (to, shown) = (end_of(from.clone()), format!("{field} starts with {start:?}"));
+        let (to, shown) = (end_of_prefix(&from), format!("{field} starts with {start:?}"));
         Ok(Self(Arc::new(Expr::Between { from: Bound::Included(from), to, shown })))
     }
 
@@ -139,7 +140,7 @@ impl TagFilter {
     pub fn has(field: &str) -> Result<Self> {
         tags::check(field, &TagValue::Integer(0))?;
         let from = field_prefix(field);
-        let (to, shown) = (end_of(from.clone()), format!("has {field}"));
+        let (to, shown) = (end_of_prefix(&from), format!("has {field}"));
         Ok(Self(Arc::new(Expr::Between { from: Bound::Included(from), to, shown })))
     }
 
@@ -196,17 +197,6 @@ impl TagFilter {
         }
         Ok(())
     }
-}
-
-/// The end of the terms that begin so, which is before some other: no byte of a name's length is 255.
-fn end_of(mut prefix: Vec<u8>) -> Bound<Vec<u8>> {
-    while let Some(last) = prefix.pop() {
-        if let Some(next) = last.checked_add(1) {
-            prefix.push(next);
-            return Bound::Excluded(prefix);
-        }
-    }
-    Bound::Unbounded
 }
 
 /// Both, side by side with the parts of those that are joined in the same way: what is joined one by one gets no deeper.

@@ -32,7 +32,6 @@ pub enum TagValue {
     Text(String),
 }
 
-/// What may be given as a tag's value.
 impl From<&str> for TagValue {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())

@@ -7,6 +7,7 @@
 //! be taken for a record's, should the page be found by itself. There is none without slots, and no table before
 //! the first.
 
+use super::scan::is_empty;
 use super::{Catalog, POSTINGS, RECORDS, RowRef, damaged, explained, failed, guarded};
 use crate::error::{Error, Result};
 use crate::key::RowKey;
@@ -16,7 +17,7 @@ use lodestore_wal::Session;
 use redb::{ReadableDatabase, ReadableTable, TableError, TableHandle, WriteTransaction};
 use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
-use std::ops::{Bound, RangeBounds};
+use std::ops::Bound;
 use std::sync::Arc;
 
 type Table = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
@@ -299,14 +300,10 @@ impl Tagged {
 
     fn add(&self, range: (Bound<Vec<u8>>, Bound<Vec<u8>>), to: &mut RoaringBitmap) -> Result<()> {
         let Some(table) = &self.table else { return Ok(()) };
-        let (from, end) = borrowed(&range);
-        // redb does not take what is the wrong way round.
-        if matches!((from, end), (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) if a >= b)
-            && !RangeBounds::<[u8]>::contains(&(from, end), value_of(from))
-        {
+        if is_empty(&range.0, &range.1) {
             return Ok(());
         }
-        for entry in table.range::<&[u8]>((from, end)).map_err(failed)? {
+        for entry in table.range::<&[u8]>(borrowed(&range)).map_err(failed)? {
             let (key, value) = entry.map_err(failed)?;
             let base = base(key.value())?;
             let slots = decode(key.value(), value.value())?;
@@ -317,12 +314,5 @@ impl Tagged {
             }
         }
         Ok(())
-    }
-}
-
-fn value_of(bound: Bound<&[u8]>) -> &[u8] {
-    match bound {
-        Bound::Included(value) | Bound::Excluded(value) => value,
-        Bound::Unbounded => &[],
     }
 }

@@ -81,7 +81,7 @@ impl Found {
 }
 
 /// Whether no key can be between the two.
-fn is_empty(from: &Bound<RowKey>, to: &Bound<RowKey>) -> bool {
+pub(super) fn is_empty<T: Ord>(from: &Bound<T>, to: &Bound<T>) -> bool {
     use Bound::{Excluded, Included};
     match (from, to) {
         (Included(from), Included(to)) => from > to,
