@@ -2,6 +2,7 @@
 
 mod blocks;
 
+use crate::by_value::by_value;
 use crate::error::Result;
 use crate::key::RowKey;
 use crate::shared::{Open, Shared};
@@ -259,34 +260,4 @@ impl Sub for &KeySet {
     }
 }
 
-impl Not for KeySet {
-    type Output = KeySet;
-
-    fn not(self) -> KeySet {
-        !&self
-    }
-}
-
-impl BitAnd for KeySet {
-    type Output = KeySet;
-
-    fn bitand(self, other: KeySet) -> KeySet {
-        &self & &other
-    }
-}
-
-impl BitOr for KeySet {
-    type Output = KeySet;
-
-    fn bitor(self, other: KeySet) -> KeySet {
-        &self | &other
-    }
-}
-
-impl Sub for KeySet {
-    type Output = KeySet;
-
-    fn sub(self, other: KeySet) -> KeySet {
-        &self - &other
-    }
-}
+by_value!(KeySet);

@@ -28,6 +28,7 @@
 
 // Lower first: a module names only those above it.
 mod error;
+mod by_value;
 mod findings;
 mod graph;
 pub mod foreign;

@@ -1,5 +1,6 @@
 //! What searches ask of tags.
 
+use crate::by_value::by_value;
 use crate::error::{Error, Result};
 use crate::key::end_of_prefix;
 use crate::tags::{self, TagValue, field_prefix, term, terms, text_prefix, type_prefix};
@@ -286,34 +287,4 @@ impl Sub for &TagFilter {
     }
 }
 
-impl Not for TagFilter {
-    type Output = TagFilter;
-
-    fn not(self) -> TagFilter {
-        !&self
-    }
-}
-
-impl BitAnd for TagFilter {
-    type Output = TagFilter;
-
-    fn bitand(self, other: TagFilter) -> TagFilter {
-        &self & &other
-    }
-}
-
-impl BitOr for TagFilter {
-    type Output = TagFilter;
-
-    fn bitor(self, other: TagFilter) -> TagFilter {
-        &self | &other
-    }
-}
-
-impl Sub for TagFilter {
-    type Output = TagFilter;
-
-    fn sub(self, other: TagFilter) -> TagFilter {
-        &self - &other
-    }
-}
+by_value!(TagFilter);

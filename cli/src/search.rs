@@ -125,22 +125,9 @@ impl AddAssign for Work {
     }
 }
 
-/// What was asked for, read.
-struct Asked<'a> {
-    args: &'a SearchArgs,
-    tags: Option<TagFilter>,
-}
-
-impl std::ops::Deref for Asked<'_> {
-    type Target = SearchArgs;
-
-    fn deref(&self) -> &SearchArgs {
-        self.args
-    }
-}
-
 pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
-    let args = &Asked { args, tags: tags::conditions(&args.tags)? };
+    let tags = tags::conditions(&args.tags)?;
+    let tags = tags.as_ref();
     let (k, ef, threads) = (args.k.get(), args.ef.get(), args.threads.get());
     let mut queries = formats::vectors(&args.queries)?;
     let total = queries.count().min(args.limit.unwrap_or(u64::MAX));
@@ -182,7 +169,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
             rows.clear();
             let read = queries.read(BLOCK_ROWS.min(total - done), &mut rows)?;
             let started = Instant::now();
-            let runs = with_any!(&any, collection => search(collection, &rows, args))?;
+            let runs = with_any!(&any, collection => search(collection, &rows, args, tags))?;
             let elapsed = started.elapsed();
             done += read;
             first = first.or_else(|| runs[0].latencies.first().copied());
@@ -234,7 +221,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<ExitCode> {
     } else {
         report(&summary)?;
         if let Some(sample) = &sample {
-            with_any!(&any, collection => show(collection, &info, sample, args))?;
+            with_any!(&any, collection => show(collection, &info, sample, args, tags))?;
         }
     }
     drop(any);
@@ -259,18 +246,24 @@ fn ground_truth(truth: Rows, k: usize, queries: u64) -> Result<Rows> {
 }
 
 /// Searches all `rows`, split evenly among threads.
-fn search<K: TextKey + ?Sized>(collection: &Collection<K>, rows: &Block, args: &Asked<'_>) -> Result<Vec<Run>> {
+fn search<K: TextKey + ?Sized>(
+    collection: &Collection<K>,
+    rows: &Block,
+    args: &SearchArgs,
+    tags: Option<&TagFilter>,
+) -> Result<Vec<Run>> {
     let (count, threads) = (rows.len() / collection.dim(), args.threads.get());
     if args.batch {
-        return Ok(vec![all_at_once(collection, rows, args)?]);
+        return Ok(vec![all_at_once(collection, rows, args, tags)?]);
     }
     if threads == 1 {
-        return Ok(vec![one_by_one(collection, rows, 0..count, args)?]);
+        return Ok(vec![one_by_one(collection, rows, 0..count, args, tags)?]);
     }
     let share = count.div_ceil(threads).max(1);
     thread::scope(|scope| {
-        let start =
-            |first: usize| scope.spawn(move || one_by_one(collection, rows, first..count.min(first + share), args));
+        let start = |first: usize| {
+            scope.spawn(move || one_by_one(collection, rows, first..count.min(first + share), args, tags))
+        };
         let workers: Vec<_> = (0..count).step_by(share).map(start).collect();
         workers.into_iter().map(|worker| worker.join().expect("a searching thread panicked")).collect()
     })
@@ -280,7 +273,8 @@ fn one_by_one<K: TextKey + ?Sized>(
     collection: &Collection<K>,
     rows: &Block,
     which: Range<usize>,
-    args: &Asked<'_>,
+    args: &SearchArgs,
+    tags: Option<&TagFilter>,
 ) -> Result<Run> {
     let mut run = Run::default();
     for row in which {
@@ -290,7 +284,7 @@ fn one_by_one<K: TextKey + ?Sized>(
         if let Some(ratio) = args.stop_beyond {
             search = search.stop_beyond(ratio);
         }
-        if let Some(tags) = &args.tags {
+        if let Some(tags) = tags {
             search = search.tagged(tags);
         }
         let hits = search.run()?;
@@ -302,13 +296,18 @@ fn one_by_one<K: TextKey + ?Sized>(
     Ok(run)
 }
 
-fn all_at_once<K: TextKey + ?Sized>(collection: &Collection<K>, rows: &Block, args: &Asked<'_>) -> Result<Run> {
+fn all_at_once<K: TextKey + ?Sized>(
+    collection: &Collection<K>,
+    rows: &Block,
+    args: &SearchArgs,
+    tags: Option<&TagFilter>,
+) -> Result<Run> {
     let mut search =
         collection.search_many(rows.part(0..rows.len())).k(args.k.get()).ef(args.ef.get()).threads(args.threads.get());
     if let Some(ratio) = args.stop_beyond {
         search = search.stop_beyond(ratio);
     }
-    if let Some(tags) = &args.tags {
+    if let Some(tags) = tags {
         search = search.tagged(tags);
     }
     let hits = search.run()?;
@@ -368,12 +367,13 @@ fn show<K: TextKey + ?Sized>(
     collection: &Collection<K>,
     info: &CollectionInfo,
     queries: &Block,
-    args: &Asked<'_>,
+    args: &SearchArgs,
+    tags: Option<&TagFilter>,
 ) -> Result<()> {
     for n in 0..queries.len() / info.dim {
         let query = queries.part(n * info.dim..(n + 1) * info.dim);
         let mut search = collection.search(query).k(args.k.get()).ef(args.ef.get()).with_payloads();
-        if let Some(tags) = &args.tags {
+        if let Some(tags) = tags {
             search = search.tagged(tags);
         }
         let hits = search.run()?;
